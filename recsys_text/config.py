@@ -1,0 +1,278 @@
+"""One TOML file to frozen settings, each value open to an environment variable. Touches no data.
+
+An environment variable is named by the section and the key: `RECSYS_TEXT_TRAINING__EPOCHS=2`
+overrides `epochs` in `[training]`. Relative paths are taken from the folder of the TOML file, and
+`${NAME}` in a path, url, uri or query stands for an environment variable.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from recsys_text.errors import ConfigError
+from recsys_text.lake.windows import parse_duration
+
+ENV_PREFIX = "RECSYS_TEXT_"
+_SOURCES = "sources"
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Project(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    root: Path = Path("var")
+
+
+class Source(Section):
+    """Where a table of the lake comes from.
+
+    `columns` maps a column of the lake to the source's own name; `values` gives a constant column.
+    `min_rows` refuses a window with fewer rows; `max_rejected` is the share of a window's rows that
+    may break the contract.
+    """
+
+    kind: Literal["file", "sql"]
+    path: str | None = None
+    uri: str | None = None
+    conn_id: str | None = None
+    query: str | None = None
+    columns: dict[str, str] = {}
+    values: dict[str, str] = {}
+    time_zone: str | None = None
+    min_rows: int = Field(default=0, ge=0)
+    max_rejected: float = Field(default=0.05, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "file" and self.path is None:
+            raise ValueError("a source of kind 'file' needs a path")
+        if self.kind == "sql" and (self.query is None or (self.uri is None) == (self.conn_id is None)):
+            raise ValueError("a source of kind 'sql' needs a query, and either a uri or a conn_id")
+        return self
+
+
+class Sources(Section):
+    items: Source
+    events: Source
+
+
+class Windows(Section):
+    length: Literal["1d", "1h"] = "1d"
+    late: int = Field(default=1, ge=0)
+
+    @property
+    def span(self) -> timedelta:
+        return parse_duration(self.length)
+
+
+class Candidates(Section):
+    """`scored` bounds the candidates of a user that the blend scores when publishing."""
+
+    pool: Literal["alive", "all"] = "alive"
+    active: Duration = timedelta(hours=24)
+    fresh: Duration = timedelta(hours=24)
+    scored: PositiveInt = 500
+
+
+class Model(Section):
+    """The shape of the text model; widths are numbers of features, lengths are tokens or clicks."""
+
+    vocabulary: PositiveInt = 8000
+    max_tokens: PositiveInt = 32
+    embedding: PositiveInt = 64
+    kernel_sizes: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)
+    channels: PositiveInt = 32
+    stride: PositiveInt = 1
+    padding: Literal["same", "valid"] = "same"
+    pool: Literal["max", "avg"] = "max"
+    pool_size: PositiveInt = 2
+    rnn: Literal["rnn", "lstm", "gru"] = "gru"
+    hidden: PositiveInt = 32
+    bidirectional: bool = True
+    readout: Literal["attention", "last"] = "attention"
+    bag: bool = True
+    dim: PositiveInt = 64
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    history: PositiveInt = 20
+
+
+class Training(Section):
+    """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the text
+    model learns from all but the last `blend_windows`, the blend and its calibration from those.
+    """
+
+    history: PositiveInt = 90
+    blend_windows: PositiveInt = 3
+    max_clicks: PositiveInt = 100_000
+    negatives: PositiveInt = 15
+    blend_candidates: PositiveInt = 60
+    epochs: PositiveInt = 3
+    patience: PositiveInt = 1
+    batch_size: PositiveInt = 256
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    seed: int = Field(default=7, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Evaluation(Section):
+    """`windows` newest closed windows are the test, of which at most `max_impressions` are ranked."""
+
+    windows: PositiveInt = 1
+    max_impressions: PositiveInt = 4000
+    resamples: PositiveInt = 1000
+    seed: int = Field(default=7, ge=0)
+
+
+class Publish(Section):
+    top_k: PositiveInt = 100
+    buckets: PositiveInt = 4
+    keep: PositiveInt = 5
+
+
+class Store(Section):
+    url: str = "file:store"
+
+
+class Gate(Section):
+    min_gain: float = 0.0
+
+
+class Tracking(Section):
+    uri: str | None = None
+
+
+class Service(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_k: PositiveInt = 1000
+    max_candidates: PositiveInt = 2000
+
+
+class Settings(BaseSettings):
+    """Everything that a step may know of a project. Frozen; made by `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
+    )
+
+    project: Project
+    sources: Sources
+    windows: Windows = Windows()
+    candidates: Candidates = Candidates()
+    model: Model = Model()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
+    store: Store = Store()
+    gate: Gate = Gate()
+    tracking: Tracking = Tracking()
+    service: Service = Service()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return sources["env_settings"], sources["init_settings"]
+
+    @property
+    def lake(self) -> Path:
+        return self.project.root / "lake"
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of a `file:` store. Raises ConfigError for a store of another kind."""
+        scheme, _, rest = self.store.url.partition(":")
+        if scheme != "file" or not rest:
+            raise ConfigError(f"store.url '{self.store.url}' is not supported; write 'file:FOLDER'")
+        return self.project.root / rest
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address: `tracking.uri`, else MLFLOW_TRACKING_URI, else a SQLite file under the root."""
+        return self.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.project.root}/mlflow.db"
+
+
+def load(path: Path) -> Settings:
+    """Reads one TOML file. Raises ConfigError naming the file, the key and the way out."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file at {path}; `recsys-text init` writes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not readable as TOML: {error}") from None
+    folder = path.absolute().parent
+    try:
+        settings = Settings(**_expand(raw))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+    project = settings.project.model_copy(update={"root": folder / settings.project.root})
+    sources = settings.sources.model_copy(
+        update={
+            name: source.model_copy(update={"path": _from_folder(source.path, folder)})
+            for name, source in (("items", settings.sources.items), ("events", settings.sources.events))
+            if source.path is not None
+        }
+    )
+    return settings.model_copy(update={"project": project, _SOURCES: sources})
+
+
+def _from_folder(path: str, folder: Path) -> str:
+    return path if "://" in path else str(folder / path)
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item) for item in value]
+    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str]) -> str:
+    value = os.environ.get(match[1])
+    if value is None:
+        raise ConfigError(f"the config names ${{{match[1]}}}, and no environment variable {match[1]} is set")
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first fault: the key, what is wrong with it and the nearest known key."""
+    fault = error.errors()[0]
+    names = [str(part) for part in fault["loc"]]
+    key = ".".join(names)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(names[:-1])
+        near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.0)
+        hint = f"; did you mean '{'.'.join([*names[:-1], near[0]])}'?" if near else ""
+        return f"unknown key '{key}'{hint}"
+    if fault["type"] == "missing":
+        return f"'{key}' is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"'{key}' = {fault['input']!r}: {message}" if names and not isinstance(fault["input"], dict) else message
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for name in path:
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)

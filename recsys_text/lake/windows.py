@@ -1,0 +1,72 @@
+"""Half-open spans of time in UTC and their keys. Knows nothing of files or tables."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from recsys_text.errors import ConfigError
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+_UNITS = {"m": timedelta(minutes=1), "h": HOUR, "d": DAY}
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """The span [start, end) in UTC; its key is `2014-03-18`, or `2014-03-18T05` when hourly."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def key(self) -> str:
+        return self.start.strftime("%Y-%m-%d" if self.end - self.start == DAY else "%Y-%m-%dT%H")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def parse_duration(text: str) -> timedelta:
+    """Reads `30m`, `24h` or `7d`. Raises ConfigError for anything else."""
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None or match[1].strip("0") == "":
+        raise ConfigError(f"'{text}' is not a duration; write a positive number and m, h or d, such as '24h'")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_time(text: str) -> datetime:
+    """Reads an ISO 8601 time; one without an offset is UTC. Raises ConfigError for anything else."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"'{text}' is not a time; write it as 2014-03-18 or 2014-03-18T05:00Z") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def window_of(time: datetime, length: timedelta) -> Window:
+    """The window of the given length (an hour or a day) that holds `time`."""
+    start = time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if length == DAY:
+        start = start.replace(hour=0)
+    return Window(start, start + length)
+
+
+def parse_window(key: str, length: timedelta) -> Window:
+    """The window named by its key. Raises ConfigError when the key is not one of that length."""
+    window = window_of(parse_time(key), length)
+    if window.key != key:
+        raise ConfigError(f"'{key}' names no window; a key of this project looks like '{window.key}'")
+    return window
+
+
+def windows_between(start: datetime, end: datetime, length: timedelta) -> list[Window]:
+    """Every window that touches [start, end), in order.
+
+    Raises ConfigError when the span is empty.
+    """
+    if end <= start:
+        raise ConfigError(f"the span from {start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ} is empty")
+    windows = [window_of(start, length)]
+    while windows[-1].end < end:
+        windows.append(Window(windows[-1].end, windows[-1].end + length))
+    return windows

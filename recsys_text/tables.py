@@ -1,0 +1,82 @@
+"""The contract of every table of the lake. Knows columns and rules, no paths and no sources."""
+
+import dataframely as dy
+import polars as pl
+
+SCHEMA_VERSION = 1
+
+EVENT_TYPES = ("view", "click", "comment", "share", "purchase", "dislike")
+#: The events that say that a user wanted an item; the others only count as consumption.
+POSITIVE_TYPES = ("click", "comment", "share", "purchase")
+
+_TIME = {"time_unit": "us", "time_zone": "UTC"}
+_ID_LENGTH = 256
+
+
+class Items(dy.Schema):
+    """One version of an item: the newest `updated_at` of an item_id is its present state."""
+
+    item_id = dy.String(primary_key=True, min_length=1, max_length=_ID_LENGTH)
+    title = dy.String(nullable=False)
+    description = dy.String(nullable=True)
+    tags = dy.List(dy.String(nullable=False), nullable=False)
+    category = dy.String(nullable=True)
+    published_at = dy.Datetime(**_TIME, nullable=True)
+    expires_at = dy.Datetime(**_TIME, nullable=True)
+    updated_at = dy.Datetime(**_TIME, nullable=False)
+
+    @dy.rule()
+    def has_text(cls) -> pl.Expr:
+        return pl.concat_str(
+            "title", pl.col("description").fill_null(""), pl.col("tags").list.join(" ")
+        ).str.contains(r"\w")
+
+    @dy.rule()
+    def expires_after_published(cls) -> pl.Expr:
+        return (pl.col("expires_at") > pl.col("published_at")).fill_null(True)
+
+
+class Events(dy.Schema):
+    """What a user did with an item, and when."""
+
+    user_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
+    item_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
+    event_type = dy.Enum(EVENT_TYPES, nullable=False)
+    occurred_at = dy.Datetime(**_TIME, nullable=False)
+    value = dy.Float64(nullable=True)
+    text = dy.String(nullable=True)
+
+
+class Impressions(dy.Schema):
+    """A list of candidates shown to one user at one time, and which of them were clicked."""
+
+    impression_id = dy.String(primary_key=True, min_length=1)
+    user_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
+    shown_at = dy.Datetime(**_TIME, nullable=False)
+    candidates = dy.List(dy.String(nullable=False), nullable=False)
+    clicked = dy.List(dy.Bool(nullable=False), nullable=False)
+    origin = dy.Enum(("logged", "sampled"), nullable=False)
+
+    @dy.rule()
+    def one_label_per_candidate(cls) -> pl.Expr:
+        return pl.col("candidates").list.len() == pl.col("clicked").list.len()
+
+
+class Quality(dy.Schema):
+    """One measured figure of a published version over a window, with its interval."""
+
+    window = dy.String(nullable=False)
+    version = dy.String(nullable=False)
+    metric = dy.String(nullable=False)
+    slice = dy.String(nullable=False)
+    value = dy.Float64(nullable=False)
+    low = dy.Float64(nullable=True)
+    high = dy.Float64(nullable=True)
+
+
+TABLES: dict[str, type[dy.Schema]] = {
+    "items": Items,
+    "events": Events,
+    "impressions": Impressions,
+    "quality": Quality,
+}
