@@ -1,0 +1,190 @@
+"""Items, events and impressions as integer-coded arrays in time order. Knows no paths and no clock.
+
+Legend of shape suffixes: I items, U users, E events, N impressions, P (impression, candidate) pairs.
+Times are microseconds since the epoch, UTC.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys_text.errors import ContractError
+from recsys_text.tables import POSITIVE_TYPES
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+HOUR = 3_600_000_000
+#: The time of what never happens: the expiry of an item that does not expire.
+NEVER = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by (time, user, item).
+
+    `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, and
+    `dropped` counts the events on items that are not in the catalogue.
+    """
+
+    item_ids: list[str]
+    user_ids: list[str]
+    known_at: Int64
+    published_at: Int64
+    expires_at: Int64
+    user: Int32
+    item: Int32
+    time: Int64
+    positive: Bool
+    dropped: int
+
+    @cached_property
+    def rank(self) -> Int64:
+        """int64[E]: how many events lie strictly before each event."""
+        return self.rank_of(self.time)
+
+    def rank_of(self, times: Int64) -> Int64:
+        """How many events lie strictly before each time; `rank < rank_of(t)` exactly where `time < t`."""
+        return np.searchsorted(self.time, times, side="left")
+
+    def item_codes(self, ids: pl.Series) -> Int32:
+        """int32 codes of item ids, -1 where an id is not in the catalogue."""
+        return _codes(ids, self.item_ids)
+
+    def user_codes(self, ids: pl.Series) -> Int32:
+        """int32 codes of user ids, -1 where a user has no event."""
+        return _codes(ids, self.user_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impressions:
+    """N lists of candidates: those of impression n are `item[offsets[n]:offsets[n + 1]]`.
+
+    user: int32[N], -1 for a user without events; time: int64[N]; offsets: int64[N + 1]; item: int32[P];
+    clicked: bool[P].
+    """
+
+    user: Int32
+    time: Int64
+    offsets: Int64
+    item: Int32
+    clicked: Bool
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @cached_property
+    def row(self) -> Int64:
+        """int64[P]: the impression that each pair belongs to."""
+        return np.repeat(np.arange(len(self.user)), np.diff(self.offsets))
+
+
+def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
+    """Codes a catalogue (item_id, published_at, expires_at, known_at) and events (user_id, item_id, event_type,
+    occurred_at). Raises ContractError for an item_id that comes twice or an item without `known_at`.
+    """
+    items = items.select(
+        "item_id",
+        *(_micros(name) for name in ("known_at", "published_at", "expires_at")),
+    )
+    items = items.sort("item_id")
+    repeated = items.filter(
+        pl.col("item_id").is_duplicated() | pl.col("known_at").is_null()
+    )
+    if len(repeated):
+        raise ContractError(
+            f"item '{repeated['item_id'][0]}' comes twice or has no known_at; pass Lake.items"
+        )
+    item_ids = items["item_id"].to_list()
+    coded = events.select(
+        "user_id",
+        pl.Series("item", _codes(events["item_id"], item_ids)),
+        _micros("occurred_at").alias("time"),
+        pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES).alias("positive"),
+    ).filter(pl.col("item") >= 0)
+    user_ids = coded["user_id"].unique().sort().to_list()
+    coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
+    coded = coded.sort("time", "user", "item", "positive")
+    known_at = items["known_at"]
+    return Log(
+        item_ids=item_ids,
+        user_ids=user_ids,
+        known_at=known_at.to_numpy(),
+        published_at=items["published_at"].fill_null(known_at).to_numpy(),
+        expires_at=items["expires_at"].fill_null(NEVER).to_numpy(),
+        user=coded["user"].to_numpy(),
+        item=coded["item"].to_numpy(),
+        time=coded["time"].to_numpy(),
+        positive=coded["positive"].to_numpy(),
+        dropped=len(events) - len(coded),
+    )
+
+
+def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
+    """Codes a frame of impression_id, user_id, shown_at, candidates and, where known, clicked; keeps its order.
+
+    Raises ContractError for a missing column, a time without a zone, a candidate that the catalogue lacks, and
+    labels that do not match the candidates.
+    """
+    missing = {"impression_id", "user_id", "shown_at", "candidates"} - set(
+        frame.columns
+    )
+    if missing:
+        raise ContractError(
+            f"impressions lack the column '{min(missing)}'; they have {', '.join(frame.columns)}"
+        )
+    shown = frame.schema["shown_at"]
+    if not isinstance(shown, pl.Datetime) or shown.time_zone is None:
+        raise ContractError(
+            f"shown_at of the impressions is {shown}; make it a datetime with a time zone"
+        )
+    lengths = frame["candidates"].list.len().fill_null(0)
+    candidates = _flat(frame["candidates"]).cast(pl.String)
+    item = log.item_codes(candidates)
+    if (item < 0).any():
+        at = int(np.argmax(item < 0))
+        owner = int(np.searchsorted(np.cumsum(lengths.to_numpy()), at, side="right"))
+        raise ContractError(
+            f"candidate '{candidates[at]}' of impression '{frame['impression_id'][owner]}' is not in the catalogue; "
+            "extract the window that brings it, or leave it out"
+        )
+    clicked = np.zeros(len(item), dtype=np.bool_)
+    if "clicked" in frame.columns:
+        uneven = frame.filter(pl.col("clicked").list.len().fill_null(0) != lengths)
+        if len(uneven):
+            raise ContractError(
+                f"impression '{uneven['impression_id'][0]}' has not one clicked label per candidate"
+            )
+        clicked = _flat(frame["clicked"]).cast(pl.Boolean).fill_null(False).to_numpy()
+    return Impressions(
+        user=log.user_codes(frame["user_id"].cast(pl.String)),
+        time=frame.select(_micros("shown_at")).to_series().to_numpy(),
+        offsets=np.concatenate(([0], np.cumsum(lengths.to_numpy(), dtype=np.int64))),
+        item=item,
+        clicked=clicked,
+    )
+
+
+def _flat(lists: pl.Series) -> pl.Series:
+    return lists.filter(lists.list.len() > 0).explode()
+
+
+def _micros(name: str) -> pl.Expr:
+    return pl.col(name).dt.epoch("us").alias(name)
+
+
+def _codes(ids: pl.Series, known: list[str]) -> NDArray[Any]:
+    table = pl.DataFrame({"id": known}, schema={"id": pl.String}).with_columns(
+        pl.int_range(pl.len(), dtype=pl.Int32).alias("code")
+    )
+    coded = (
+        ids.alias("id")
+        .to_frame()
+        .join(table, on="id", how="left", maintain_order="left")
+    )
+    return coded["code"].fill_null(-1).to_numpy()
