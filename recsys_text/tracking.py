@@ -1,0 +1,201 @@
+"""Runs, registered bundles and their aliases in MLflow: the only file that imports it. Knows no data."""
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys_text import __version__
+from recsys_text.errors import ConfigError, UnavailableError
+
+# MLflow reads these when it is imported. Seven retries of two minutes each would hide a dead server for an hour.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Array, ColSpec, DataType, Schema
+from sqlalchemy.exc import SQLAlchemyError
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+#: Optional columns default to an item that nobody has clicked yet.
+_TEXTS = Array(DataType.string)
+_NUMBERS = Array(DataType.double)
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(_TEXTS, "history"),
+            ColSpec(_TEXTS, "candidates"),
+            ColSpec(_NUMBERS, "clicks_2h", required=False),
+            ColSpec(_NUMBERS, "clicks_24h", required=False),
+            ColSpec(_NUMBERS, "clicks_total", required=False),
+            ColSpec(_NUMBERS, "age_hours", required=False),
+        ]
+    ),
+    outputs=Schema([ColSpec(_NUMBERS, "interest"), ColSpec(_NUMBERS, "score")]),
+)
+
+
+class Tracker:
+    """The runs and the registered model of one project.
+
+    Raises UnavailableError from every method when the server or the database is out of reach.
+    """
+
+    def __init__(self, uri: str, name: str, root: Path) -> None:
+        self._name = name
+        self._root = root
+        self._uri = uri
+        # Alembic tells of each of its migrations; a user has no use for that.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        with _reachable(uri):
+            if uri.startswith("sqlite:///"):
+                Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            self._client = mlflow.MlflowClient()
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                artifacts = (root / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
+                self._experiment = self._client.create_experiment(name, artifact_location=artifacts)
+            else:
+                self._experiment = experiment.experiment_id
+
+    @contextmanager
+    def run(self, *, params: Mapping[str, Any], datasets: Sequence[tuple[str, str]]) -> Iterator[str]:
+        """One training run: parameters, environment and a digest per dataset (name, digest). Yields its id."""
+        with _reachable(self._uri):
+            run_id: str = mlflow.start_run(experiment_id=self._experiment).info.run_id
+            mlflow.log_params(_flat(params))
+            mlflow.set_tags(_environment())
+            for name, digest in datasets:
+                source = CodeDatasetSource(tags={"table": name, "digest": digest})
+                mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:36]))
+        status = "FAILED"
+        try:
+            yield run_id
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            with _reachable(self._uri):
+                mlflow.end_run(status)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Logs figures of the present run."""
+        with _reachable(self._uri):
+            mlflow.log_metrics(dict(values), step=step)
+
+    def table(self, frame: pl.DataFrame, name: str) -> None:
+        """Keeps a table as a JSON artifact that MLflow's page shows."""
+        with _reachable(self._uri):
+            mlflow.log_table({column: frame[column].to_list() for column in frame.columns}, f"{name}.json")
+
+    def register(self, bundle: Path, example: Mapping[str, Any]) -> str:
+        """Registers a bundle's folder as a new version of the project's model; returns the version."""
+        import pandas as pd  # noqa: PLC0415 - MLflow takes its input example as pandas, and brings it along
+
+        with _reachable(self._uri):
+            info = mlflow.pyfunc.log_model(
+                name="bundle",
+                loader_module="recsys_text.bundle",
+                data_path=str(bundle),
+                signature=SIGNATURE,
+                input_example=pd.DataFrame([dict(example)]),
+                pip_requirements=[f"recsys-text[train]=={__version__}"],
+                registered_model_name=self._name,
+            )
+            return str(info.registered_model_version)
+
+    def version(self, alias: str) -> str | None:
+        """The model version that bears an alias; None where there is none."""
+        with _reachable(self._uri):
+            try:
+                return str(self._client.get_model_version_by_alias(self._name, alias).version)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def set_alias(self, alias: str, version: str) -> None:
+        with _reachable(self._uri):
+            self._client.set_registered_model_alias(self._name, alias, version)
+
+    def drop_alias(self, alias: str) -> None:
+        with _reachable(self._uri):
+            self._client.delete_registered_model_alias(self._name, alias)
+
+    def tag(self, version: str, tags: Mapping[str, Any]) -> None:
+        """Puts tags on a registered version."""
+        with _reachable(self._uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self._name, version, key, str(value))
+
+    def bundle(self, version: str) -> Path:
+        """The folder of a registered bundle, fetched once and kept under the project's root.
+
+        Raises ConfigError for a version that the registry does not know.
+        """
+        folder = self._root / "bundles" / version
+        if folder.exists():
+            return folder
+        with _reachable(self._uri), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
+            try:
+                fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    raise ConfigError(f"model '{self._name}' has no version '{version}'") from None
+                raise
+            try:
+                next((Path(fetched) / "data").iterdir()).rename(folder)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process may have fetched it meanwhile
+                    raise
+        return folder
+
+    def _scratch(self) -> Path:
+        folder = self._root / "bundles"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _environment() -> dict[str, str]:
+    """What a run ran on: the package's version, Python's, and the git commit of the working directory if any."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    commit = {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
+    return commit | {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+
+
+@contextmanager
+def _reachable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        if isinstance(error, MlflowException) and error.error_code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UnavailableError(f"MLflow at {uri} is out of reach: {reason}") from error
