@@ -4,7 +4,9 @@ Legend of shape suffixes: I items, U users, E events, N impressions, P (impressi
 Times are microseconds since the epoch, UTC.
 """
 
+import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
+from recsys_text.ranking.timeline import Timeline, timeline
 from recsys_text.tables import POSITIVE_TYPES
 
 Int32 = NDArray[np.int32]
@@ -22,9 +25,10 @@ Bool = NDArray[np.bool_]
 HOUR = 3_600_000_000
 #: The time of what never happens: the expiry of an item that does not expire.
 NEVER = int(np.iinfo(np.int64).max)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
     """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by (time, user, item).
 
@@ -44,13 +48,31 @@ class Log:
     dropped: int
 
     @cached_property
-    def rank(self) -> Int64:
-        """int64[E]: how many events lie strictly before each event."""
-        return self.rank_of(self.time)
+    def clicks_of_item(self) -> Timeline:
+        """The positive events by item; the value is the user."""
+        on = self.positive
+        return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
 
-    def rank_of(self, times: Int64) -> Int64:
-        """How many events lie strictly before each time; `rank < rank_of(t)` exactly where `time < t`."""
-        return np.searchsorted(self.time, times, side="left")
+    @cached_property
+    def clicks_of_user(self) -> Timeline:
+        """The positive events by user; the value is the item."""
+        on = self.positive
+        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+
+    @cached_property
+    def consumed(self) -> Timeline:
+        """The first event of each user with each item, of any type, by user; the value is the item."""
+        pair = self.user.astype(np.int64) * len(self.item_ids) + self.item
+        first = np.unique(pair, return_index=True)[1]
+        return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
+
+    @cached_property
+    def neutral(self) -> Int64:
+        """int64[I]: the order of the items by a hash of their ids. Ids may follow popularity, so that their own order
+        must never decide between equal scores.
+        """
+        digests = [hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in self.item_ids]
+        return np.argsort(np.argsort(np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64), kind="stable"))
 
     def item_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of item ids, -1 where an id is not in the catalogue."""
@@ -61,7 +83,7 @@ class Log:
         return _codes(ids, self.user_ids)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Impressions:
     """N lists of candidates: those of impression n are `item[offsets[n]:offsets[n + 1]]`.
 
@@ -84,6 +106,11 @@ class Impressions:
         return np.repeat(np.arange(len(self.user)), np.diff(self.offsets))
 
 
+def micros(time: datetime) -> int:
+    """A time with a zone as microseconds since the epoch, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
 def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
     """Codes a catalogue (item_id, published_at, expires_at, known_at) and events (user_id, item_id, event_type,
     occurred_at). Raises ContractError for an item_id that comes twice or an item without `known_at`.
@@ -93,13 +120,9 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         *(_micros(name) for name in ("known_at", "published_at", "expires_at")),
     )
     items = items.sort("item_id")
-    repeated = items.filter(
-        pl.col("item_id").is_duplicated() | pl.col("known_at").is_null()
-    )
+    repeated = items.filter(pl.col("item_id").is_duplicated() | pl.col("known_at").is_null())
     if len(repeated):
-        raise ContractError(
-            f"item '{repeated['item_id'][0]}' comes twice or has no known_at; pass Lake.items"
-        )
+        raise ContractError(f"item '{repeated['item_id'][0]}' comes twice or has no known_at; pass Lake.items")
     item_ids = items["item_id"].to_list()
     coded = events.select(
         "user_id",
@@ -131,18 +154,12 @@ def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
     Raises ContractError for a missing column, a time without a zone, a candidate that the catalogue lacks, and
     labels that do not match the candidates.
     """
-    missing = {"impression_id", "user_id", "shown_at", "candidates"} - set(
-        frame.columns
-    )
+    missing = {"impression_id", "user_id", "shown_at", "candidates"} - set(frame.columns)
     if missing:
-        raise ContractError(
-            f"impressions lack the column '{min(missing)}'; they have {', '.join(frame.columns)}"
-        )
+        raise ContractError(f"impressions lack the column '{min(missing)}'; they have {', '.join(frame.columns)}")
     shown = frame.schema["shown_at"]
     if not isinstance(shown, pl.Datetime) or shown.time_zone is None:
-        raise ContractError(
-            f"shown_at of the impressions is {shown}; make it a datetime with a time zone"
-        )
+        raise ContractError(f"shown_at of the impressions is {shown}; make it a datetime with a time zone")
     lengths = frame["candidates"].list.len().fill_null(0)
     candidates = _flat(frame["candidates"]).cast(pl.String)
     item = log.item_codes(candidates)
@@ -157,9 +174,7 @@ def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
     if "clicked" in frame.columns:
         uneven = frame.filter(pl.col("clicked").list.len().fill_null(0) != lengths)
         if len(uneven):
-            raise ContractError(
-                f"impression '{uneven['impression_id'][0]}' has not one clicked label per candidate"
-            )
+            raise ContractError(f"impression '{uneven['impression_id'][0]}' has not one clicked label per candidate")
         clicked = _flat(frame["clicked"]).cast(pl.Boolean).fill_null(False).to_numpy()
     return Impressions(
         user=log.user_codes(frame["user_id"].cast(pl.String)),
@@ -182,9 +197,5 @@ def _codes(ids: pl.Series, known: list[str]) -> NDArray[Any]:
     table = pl.DataFrame({"id": known}, schema={"id": pl.String}).with_columns(
         pl.int_range(pl.len(), dtype=pl.Int32).alias("code")
     )
-    coded = (
-        ids.alias("id")
-        .to_frame()
-        .join(table, on="id", how="left", maintain_order="left")
-    )
+    coded = ids.alias("id").to_frame().join(table, on="id", how="left", maintain_order="left")
     return coded["code"].fill_null(-1).to_numpy()
