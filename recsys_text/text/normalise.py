@@ -1,0 +1,27 @@
+"""The one text of an item, from its fields. Knows the columns of the items table, no tokenizer and no model."""
+
+import polars as pl
+
+#: The order in which the fields are joined: a text that is cut loses its description first.
+FIELDS = ("title", "category", "tags", "description")
+
+
+def normalise(text: pl.Expr) -> pl.Expr:
+    """NFKC, control characters and runs of white space to one space, trimmed."""
+    return text.str.normalize("NFKC").str.replace_all(r"[\s\p{Cc}]+", " ").str.strip_chars(" ")
+
+
+def item_text(items: pl.DataFrame) -> pl.Series:
+    """The text of each item: title, category, tags and description joined by a space.
+
+    Args:
+        items: has the columns `title`, `category`, `tags`, `description` of the items table.
+
+    Returns:
+        A Series `text`, one string per row, in the order of the rows; empty where no field has text.
+    """
+    fields = [
+        (pl.col(name).list.join(" ") if name == "tags" else pl.col(name)).cast(pl.String).fill_null("")
+        for name in FIELDS
+    ]
+    return items.select(text=normalise(pl.concat_str(fields, separator=" "))).to_series()
