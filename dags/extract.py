@@ -1,0 +1,73 @@
+"""Brings the windows of the sources into the lake.
+
+One run for each window, when it closes; the window's key is the run's partition key. A scheduled run
+also extracts the `windows.late` windows before it again, for the rows that came late.
+
+- History, a run for each window: `airflow backfill create --dag-id books_extract --from-date 2017-07-01
+  --to-date 2017-08-28` (both inclusive).
+- History in one run, which reads the sources once: `airflow dags trigger books_extract --conf
+  '{"from": "2017-07-01", "to": "2017-08-29"}'` (half-open).
+- A run triggered with neither a partition key nor a span extracts the newest closed window.
+
+Writing a window again replaces it, and changes no byte when the source has not changed. A run that breaks
+a contract fails at once and leaves the former window; a source out of reach is tried again.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
+
+from recsys_text.lake.windows import Window, parse_time, parse_window, window_of, windows_between
+from recsys_text.provider.projects import Project, projects, step
+
+
+def windows_of_run(
+    key: str | None, span: tuple[str | None, str | None], run_after: datetime, late: int, length: timedelta
+) -> list[Window]:
+    """The windows of a run: those of the span, else `key` and the `late` ones before it, else the newest closed one."""
+    start, end = span
+    if start and end:
+        return windows_between(parse_time(start), parse_time(end), length)
+    window = parse_window(key, length) if key else window_of(run_after - length, length)
+    return windows_between(window.start - late * length, window.end, length)
+
+
+def build(project: Project) -> DAG:
+    settings = project.settings
+    timetable = CronPartitionTimetable(
+        project.cron,
+        timezone="UTC",
+        run_offset=-1,  # the partition of a run is the window that has just closed
+        run_immediately=timedelta(0),  # unpausing extracts nothing: history is asked for, never assumed
+        key_format=project.key_format,
+    )
+    span = {
+        "from": Param(None, type=["null", "string"], description="Start of a span to extract, such as 2017-07-01"),
+        "to": Param(None, type=["null", "string"], description="End of the span, exclusive"),
+    }
+
+    with DAG(**project.dag_args("extract", __doc__ or ""), schedule=timetable, params=span) as dag:
+
+        @task(outlets=[project.items, project.events], execution_timeout=timedelta(hours=4))
+        @step
+        def extract() -> dict[str, Any]:
+            from recsys_text.steps.extract import extract as run_step
+
+            context = get_current_context()
+            run, params = context["dag_run"], context["params"]
+            late = settings.windows.late if run.run_type == "scheduled" else 0
+            windows = windows_of_run(
+                run.partition_key, (params["from"], params["to"]), run.run_after, late, settings.windows.span
+            )
+            result = run_step(settings, windows)
+            for asset in (project.items, project.events):
+                context["outlet_events"][asset].add_partitions(windows[-1].key)
+            return result
+
+        extract()
+    return dag
+
+
+for project in projects():
+    build(project)

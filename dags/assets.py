@@ -1,0 +1,16 @@
+"""Says which configs give no DAGs.
+
+The assets that connect the DAGs of a project are properties of `recsys_text.provider.projects.Project`:
+`lake://<project>/items` and `lake://<project>/events` -> `model://<project>/champion` ->
+`store://<project>/user_scores`. Their events carry the key of the window as their partition key, so a
+DAG of yours that listens to them needs a `PartitionedAssetTimetable`.
+
+This file makes no airflow DAG. A config that does not load must not take down the DAGs of the other
+projects, so the files beside this one leave it out, and this one fails in its place: Airflow shows
+the error and the config's path among its import errors.
+"""
+
+from recsys_text.provider.projects import problems
+
+if lines := problems():
+    raise ImportError("; ".join(lines))

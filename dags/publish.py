@@ -1,0 +1,50 @@
+"""Scores every user and publishes the scores as one new version of the feature store.
+
+Runs on new events in the lake and on a new champion. `begin` decides on the version, or skips when there
+is no champion yet or the newest version already has both; `score` writes a part for each bucket of users,
+as many at once as the pool allows; `commit` verifies all parts and swaps the version in. Until then, and
+after any failure, readers keep the former version.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, AssetAny, PartitionedAssetTimetable, task
+
+from recsys_text.provider.projects import STORE_POOL, Project, projects, step
+
+
+def build(project: Project) -> DAG:
+    settings = project.settings
+    timetable = PartitionedAssetTimetable(assets=AssetAny(project.events, project.champion))
+
+    with DAG(**project.dag_args("publish", __doc__ or ""), schedule=timetable) as dag:
+
+        @task(execution_timeout=timedelta(hours=1))
+        @step
+        def begin() -> dict[str, Any]:
+            from recsys_text.steps.score import publish_begin
+
+            return publish_begin(settings)
+
+        @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
+        @step
+        def score(plan: dict[str, Any], bucket: int) -> dict[str, Any]:
+            from recsys_text.steps.score import score_bucket
+
+            return score_bucket(settings, plan, bucket)
+
+        @task(outlets=[project.scores], execution_timeout=timedelta(hours=1))
+        @step
+        def commit(plan: dict[str, Any]) -> dict[str, Any]:
+            from recsys_text.steps.score import publish_commit
+
+            return publish_commit(settings, plan)
+
+        plan = begin()
+        score.partial(plan=plan).expand(bucket=list(range(settings.publish.buckets))) >> commit(plan)
+    return dag
+
+
+for project in projects():
+    build(project)

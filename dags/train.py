@@ -1,0 +1,56 @@
+"""Trains a challenger, and makes it champion when the gate agrees.
+
+Runs on new events in the lake, and trains when there is no champion yet or when the newest window is at
+least `training.every` windows past the newest model; otherwise it skips. So a year of backfilled windows
+trains no more often than a year of nights. A run that is triggered by hand always trains.
+
+`gate` compares the challenger with the champion on the newest window's impressions and moves the alias
+only when the gain is clear. A refusal is a skip, not a failure: the champion stays, nothing is published anew.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, task
+
+from recsys_text.provider.projects import TRAIN_POOL, Project, projects, step
+
+
+def build(project: Project) -> DAG:
+    settings = project.settings
+    timetable = PartitionedAssetTimetable(assets=project.events)
+
+    with DAG(**project.dag_args("train", __doc__ or ""), schedule=timetable) as dag:
+
+        @task(pool=TRAIN_POOL, execution_timeout=timedelta(hours=12))
+        @step
+        def train() -> dict[str, Any]:
+            from recsys_text.steps.train import train as run_step
+            from recsys_text.steps.train import train_due
+
+            if get_current_context()["dag_run"].run_type != "manual":
+                due = train_due(settings)
+                if not due["due"]:
+                    return {"skipped": due["reason"]}
+            return run_step(settings)
+
+        @task(outlets=[project.champion], execution_timeout=timedelta(hours=2))
+        @step
+        def gate(trained: dict[str, Any]) -> dict[str, Any]:
+            from recsys_text.steps.train import gate as run_step
+
+            verdict = run_step(settings, trained["version"])
+            if not verdict["promoted"]:
+                return {"skipped": verdict["reason"]}
+            context = get_current_context()
+            context["outlet_events"][project.champion].add_partitions(
+                context["dag_run"].partition_key or str(trained["cutoff"])
+            )
+            return verdict
+
+        gate(train())
+    return dag
+
+
+for project in projects():
+    build(project)

@@ -1,0 +1,150 @@
+"""The projects that RECSYS_TEXT_CONFIGS names and what their DAGs share. Knows Airflow; imports no step.
+
+RECSYS_TEXT_CONFIGS holds TOML files, folders (their *.toml) and globs, separated like PATH. Each config
+gives a DAG of its own in every file of `dags/`.
+
+RECSYS_TEXT_TRAIN_POOL and RECSYS_TEXT_STORE_POOL name the Airflow pools of the tasks that train and
+that write scores. They default to `default_pool`, because a task of a missing pool never runs.
+"""
+
+import functools
+import glob
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from recsys_text import config
+from recsys_text.errors import ConfigError, ContractError, GateRefusal
+from recsys_text.lake.windows import DAY
+
+P = ParamSpec("P")
+
+CONFIGS = "RECSYS_TEXT_CONFIGS"
+TRAIN_POOL = os.environ.get("RECSYS_TEXT_TRAIN_POOL", "default_pool")
+STORE_POOL = os.environ.get("RECSYS_TEXT_STORE_POOL", "default_pool")
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "recsys-text",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=30),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project as its DAGs see it: the settings and the assets that connect the DAGs."""
+
+    path: Path
+    settings: config.Settings
+
+    @property
+    def name(self) -> str:
+        return self.settings.project.name
+
+    @property
+    def items(self) -> Asset:
+        return _asset(f"lake://{self.name}/items")
+
+    @property
+    def events(self) -> Asset:
+        return _asset(f"lake://{self.name}/events")
+
+    @property
+    def champion(self) -> Asset:
+        return _asset(f"model://{self.name}/champion")
+
+    @property
+    def scores(self) -> Asset:
+        return _asset(f"store://{self.name}/user_scores")
+
+    @property
+    def cron(self) -> str:
+        """Fires when a window closes, in UTC."""
+        return "0 0 * * *" if self.settings.windows.span == DAY else "0 * * * *"
+
+    @property
+    def key_format(self) -> str:
+        """The format of the window keys, which are the partition keys too."""
+        return "%Y-%m-%d" if self.settings.windows.span == DAY else "%Y-%m-%dT%H"
+
+    def dag_args(self, step: str, doc: str) -> dict[str, Any]:
+        """The arguments that every DAG of the project shares; `doc` is its page."""
+        return {
+            "dag_id": f"{self.name}_{step}",
+            "doc_md": doc,
+            "description": doc.partition("\n")[0],
+            "default_args": DEFAULT_ARGS,
+            "catchup": False,
+            "max_active_runs": 1,
+            "tags": ["recsys-text", self.name],
+        }
+
+
+def projects() -> list[Project]:
+    """Every project whose config loads; `problems` tells of the others."""
+    return _load()[0]
+
+
+def problems() -> list[str]:
+    """One line for each config that gives no DAGs: it does not load, is missing or repeats a name."""
+    return _load()[1]
+
+
+def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Lets Airflow see what a step's outcome means: no retry after a user's mistake, skip when there is
+    nothing to do (the step said `skipped`) or the gate refused. Anything else may be retried.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        try:
+            result = function(*args, **kwargs)
+        except (ConfigError, ContractError) as error:
+            raise AirflowFailException(str(error)) from error
+        except GateRefusal as refusal:
+            raise AirflowSkipException(str(refusal)) from refusal
+        if result.get("skipped"):
+            raise AirflowSkipException(result["skipped"])
+        return result
+
+    return guarded
+
+
+def _asset(uri: str) -> Asset:
+    return Asset(name=uri, uri=uri, group="recsys-text")
+
+
+def _load() -> tuple[list[Project], list[str]]:
+    named = os.environ.get(CONFIGS, "")
+    if not named.strip():
+        return [], [f"{CONFIGS} is not set; let it name the TOML file of each project"]
+    found: dict[str, Project] = {}
+    lines = []
+    for entry in filter(None, named.split(os.pathsep)):
+        paths = _expand(entry)
+        if not paths:
+            lines.append(f"{CONFIGS} names '{entry}', and no TOML file is there")
+        for path in paths:
+            try:
+                project = Project(path=path, settings=config.load(path))
+            except ConfigError as error:
+                lines.append(str(error))
+                continue
+            other = found.setdefault(project.name, project)
+            if other.path != path:
+                lines.append(f"{path}: the project name '{project.name}' is taken by {other.path}")
+    return list(found.values()), lines
+
+
+def _expand(entry: str) -> list[Path]:
+    path = Path(entry).expanduser()
+    matches = path.glob("*.toml") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    return sorted(match.absolute() for match in matches)
