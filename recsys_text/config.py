@@ -115,10 +115,12 @@ class Model(Section):
 
 class Training(Section):
     """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the text
-    model learns from all but the last `blend_windows`, the blend and its calibration from those.
+    model learns from all but the last `blend_windows`, the blend and its calibration from those. Scheduled
+    training runs when the newest window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90
+    every: PositiveInt = 7
     blend_windows: PositiveInt = 3
     max_clicks: PositiveInt = 100_000
     negatives: PositiveInt = 15

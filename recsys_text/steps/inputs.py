@@ -1,0 +1,87 @@
+"""What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from feature_store import Store, StoreError, open_store
+from recsys_text.config import Settings
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.lake.store import Lake
+from recsys_text.lake.windows import Window, parse_window
+from recsys_text.ranking.log import Log, build_log
+from recsys_text.text.normalise import item_text
+
+if TYPE_CHECKING:
+    from recsys_text.tracking import Tracker
+
+VIEW = "user_scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The lake's windows as a log; `texts` has the text of each item of `log.item_ids`, `items` its row."""
+
+    log: Log
+    texts: list[str]
+    items: pl.DataFrame
+    windows: list[Window]
+    digests: list[tuple[str, str]]
+
+
+def windows_of(settings: Settings) -> list[Window]:
+    """The windows of events in the lake, oldest first. Raises ContractError when there is none."""
+    keys = Lake(settings.lake).keys("events")
+    if not keys:
+        raise ContractError(f"no window of events is in {settings.lake}; run `recsys-text extract` first")
+    return [parse_window(key, settings.windows.span) for key in keys]
+
+
+def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
+    """Reads every window that ends at or before `before`, or all. Raises ContractError when there is none."""
+    lake = Lake(settings.lake)
+    windows = [window for window in windows_of(settings) if before is None or window.end <= before]
+    if not windows:
+        raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is in the lake; extract older ones")
+    keys = [window.key for window in windows]
+    item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
+    items = lake.items(item_keys).sort("item_id")
+    log = build_log(items, lake.scan("events", keys).collect())
+    digests = [(table, lake.digest(table, names)) for table, names in (("items", item_keys), ("events", keys))]
+    return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
+
+
+def tracker(settings: Settings) -> "Tracker":
+    from recsys_text.tracking import Tracker  # noqa: PLC0415 - MLflow takes seconds to import; only steps that track wait
+
+    return Tracker(settings.tracking_uri, settings.project.name, settings.project.root)
+
+
+def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
+    """The version and folder of a bundle: champion, challenger, a version's number, or a folder.
+
+    Raises ConfigError where there is no such bundle.
+    """
+    if (Path(name) / "bundle.json").exists():
+        return name, Path(name)
+    registry = tracker(settings)
+    if name.isdecimal():
+        return name, registry.bundle(name)
+    version = registry.version(name) if name in ("champion", "challenger") else None
+    if version is None:
+        raise ConfigError(f"there is no model '{name}' of project '{settings.project.name}'; `recsys-text train` makes one")
+    return version, registry.bundle(version)
+
+
+@contextmanager
+def the_store(settings: Settings) -> Iterator[Store]:
+    """The feature store; its errors become ours, with exit code 5."""
+    try:
+        yield open_store(f"file:{settings.store_path}")
+    except StoreError as error:
+        raise UnavailableError(str(error)) from error

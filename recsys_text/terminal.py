@@ -1,0 +1,92 @@
+"""What the command line shows: tables of results and the progress of training. Knows no step."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_SHOWN_WINDOWS = 10
+
+
+def extracted(out: Console, result: Mapping[str, Any]) -> None:
+    """Rows per table and window; the middle of a long span is summed up."""
+    table = Table(title="Lake", title_justify="left")
+    for name in ("table", "window", "rows", "rejected", "duplicates"):
+        table.add_column(name, justify="left" if name in ("table", "window") else "right")
+    for name, windows in result["tables"].items():
+        shown = list(windows) if len(windows) <= _SHOWN_WINDOWS else [*list(windows)[:1], *list(windows)[-1:]]
+        for key in shown:
+            table.add_row(name, key, *_amounts([windows[key]]))
+        if len(windows) > 1:
+            table.add_row(name, f"all {len(windows)}", *_amounts(list(windows.values())), end_section=True)
+    out.print(table)
+
+
+def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
+    rules: dict[str, int] = {}
+    for window in windows:
+        for rule, count in window["rejected"].items():
+            rules[rule] = rules.get(rule, 0) + count
+    rejected = ", ".join(f"{count:,} {rule}" for rule, count in sorted(rules.items())) or "0"
+    return f"{sum(w['rows'] for w in windows):,}", rejected, f"{sum(w['duplicates'] for w in windows):,}"
+
+
+def published(out: Console, result: Mapping[str, Any]) -> None:
+    if result["swapped"]:
+        out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
+    else:
+        out.print(f"{result['version']} is published already; nothing changed since")
+
+
+def versions(out: Console, listed: list[Mapping[str, Any]]) -> None:
+    table = Table(title="user_scores", title_justify="left")
+    for name in ("version", "users", "as of", "model", "served"):
+        table.add_column(name, justify="right" if name == "users" else "left")
+    for row in listed:
+        table.add_row(row["version"], f"{row['users']:,}", row["as_of"], row["model_version"], "yes" if row["served"] else "")
+    out.print(table)
+
+
+def monitored(out: Console, result: Mapping[str, Any]) -> None:
+    """The quality of a published version over a window, or why there is none."""
+    if not result["rows"]:
+        out.print(result["reason"])
+        return
+    table = Table(title=f"{result['version']} against the clicks of {result['window']}", title_justify="left")
+    for name in ("metric", "slice", "value", "95% interval"):
+        table.add_column(name)
+    for row in result["rows"]:
+        low_high = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+        table.add_row(row["metric"], row["slice"], f"{row['value']:.4f}", low_high)
+    out.print(table)
+
+
+class TrainingProgress:
+    """A live bar on a terminal, a plain line per epoch elsewhere."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """A new part of the work begins."""
+        self._out.print(name)
