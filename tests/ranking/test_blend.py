@@ -1,0 +1,113 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from recsys_text.errors import ContractError
+from recsys_text.evaluation.metrics import evaluate
+from recsys_text.ranking.blend import MAX_CANDIDATES, Blend, fit_blend
+
+NAMES = ("signal", "noise", "constant")
+
+
+def some(impressions, seed, lengths=(2, 12)):
+    """Impressions of one click each, likelier the higher the signal."""
+    random = np.random.default_rng(seed)
+    length = random.integers(*lengths, impressions)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    features = random.normal(size=(offsets[-1], 3)).astype(np.float32)
+    features[:, 2] = 1
+    clicked = np.zeros(offsets[-1], bool)
+    for a, b in itertools.pairwise(offsets):
+        clicked[a + np.argmax(3 * features[a:b, 0] + random.gumbel(size=b - a))] = True
+    return features, clicked, offsets, random.integers(0, impressions // 3 + 1, impressions)
+
+
+def fit(data, **kwargs):
+    return fit_blend(*data, names=NAMES, seed=3, threads=1, **kwargs)
+
+
+def trees(blend):
+    return blend.to_text().split("parameters:")[0]
+
+
+@pytest.fixture(scope="module")
+def blend():
+    return fit(some(600, 0))
+
+
+def test_learns_the_order_on_impressions_that_it_has_not_seen(blend):
+    features, clicked, offsets, _ = some(400, 1)
+    ours, signal, chance = (
+        np.mean(evaluate(scores, clicked, offsets)["ndcg@10"])
+        for scores in (blend.predict(features), features[:, 0], features[:, 1])
+    )
+    assert ours > signal - 0.03 > chance + 0.15
+
+
+def test_the_text_brings_back_the_same_scores(blend):
+    features = some(50, 2)[0]
+    again = Blend.from_text(blend.to_text())
+    assert again.features == NAMES
+    np.testing.assert_array_equal(again.predict(features), blend.predict(features))
+
+
+def test_the_same_seed_gives_the_same_trees_on_one_thread_and_two(blend):
+    data = some(600, 0)
+    assert trees(fit(data)) == trees(blend)
+    assert trees(fit_blend(*data, names=NAMES, seed=3, threads=2)) == trees(blend)
+    assert trees(fit_blend(*data, names=NAMES, seed=4, threads=1)) != trees(blend)
+
+
+def test_an_impression_is_scored_alike_alone_and_among_others(blend):
+    features, _, offsets, _ = some(50, 2)
+    together = blend.predict(features)
+    np.testing.assert_array_equal(blend.predict(features[: offsets[1]]), together[: offsets[1]])
+    assert len(blend.predict(features[:0])) == 0
+
+
+def test_impressions_that_teach_nothing_change_nothing(blend):
+    features, clicked, offsets, users = some(600, 0)
+    extra = np.zeros((5, 3), np.float32)
+    padded = (
+        np.concatenate([features, extra]),
+        np.concatenate([clicked, [False, False, False, True, True]]),
+        np.concatenate([offsets, offsets[-1] + np.array([0, 3, 5])]),  # empty, nothing clicked, all clicked
+        np.concatenate([users, [1, 2, 3]]),
+    )
+    assert trees(fit(padded)) == trees(blend)
+
+
+def test_survives_little_and_dull_data():
+    features, clicked, offsets, users = some(3, 0)
+    assert np.isfinite(fit((features, clicked, offsets, np.zeros(3, int))).predict(features)).all()
+    dull = np.ones_like(features)
+    assert len(set(fit((dull, clicked, offsets, users)).predict(dull))) == 1
+    empty = np.full_like(features, np.nan)
+    assert len(set(fit((empty, clicked, offsets, users)).predict(empty))) == 1
+
+
+def test_users_without_a_code_are_no_obstacle():
+    features, clicked, offsets, _ = some(20, 0)
+    assert np.isfinite(fit((features, clicked, offsets, np.full(20, -1))).predict(features)).all()
+
+
+@pytest.mark.parametrize("clicked", [[], [False] * 4, [True] * 4])
+def test_refuses_to_learn_from_nothing(clicked):
+    features = np.zeros((len(clicked), 3), np.float32)
+    offsets = np.arange(0, len(clicked) + 1, 2)
+    with pytest.raises(
+        ContractError, match=rf"none of {len(clicked) // 2} impressions .* raise training.blend_windows"
+    ):
+        fit((features, np.array(clicked, bool), offsets, np.zeros(len(clicked) // 2, int)))
+
+
+def test_refuses_an_impression_beyond_the_rankers_limit():
+    rows = MAX_CANDIDATES + 1
+    with pytest.raises(ContractError, match=r"10001 candidates .* lower training.blend_candidates"):
+        fit((np.zeros((rows, 3), np.float32), np.arange(rows) == 0, np.array([0, rows]), np.zeros(1, int)))
+
+
+def test_refuses_features_that_it_did_not_learn_from(blend):
+    with pytest.raises(ContractError, match="knows 3 features and got 2"):
+        blend.predict(np.zeros((1, 2), np.float32))
