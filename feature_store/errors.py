@@ -1,0 +1,43 @@
+"""What can go wrong in a feature store, one class per way out. Knows no backend."""
+
+# ruff: noqa: N818 - the names say what is the case, as in FileExistsError without its suffix
+
+
+class StoreError(Exception):
+    """Any failure of a feature store; its message names the place and the way out."""
+
+
+class InvalidInput(StoreError, ValueError):
+    """A name, key, schema or batch that no store can take."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or written: read-only, full, gone, locked. Worth trying again."""
+
+
+class UnknownVersion(StoreError, LookupError):
+    """No such version, or a view that has none published yet."""
+
+
+class VersionExists(StoreError):
+    """The version is already committed, and a committed version never changes."""
+
+
+class VersionServed(StoreError):
+    """The version is the one being served, so it cannot be deleted."""
+
+
+class OlderVersion(StoreError):
+    """The version holds older data than the one served; only a rollback goes backwards."""
+
+
+class IncompleteVersion(StoreError):
+    """The staged parts are not exactly those expected, or do not fit together."""
+
+
+class DuplicateKey(IncompleteVersion):
+    """A key occurs twice in the staged version."""
+
+
+class CorruptVersion(StoreError):
+    """Bytes on disk are not those that were written."""

@@ -1,0 +1,74 @@
+"""Where everything of one view lies on disk. The only code that knows these paths.
+
+<root>/<view>/CURRENT               the version being served
+<root>/<view>/<version>/            MANIFEST.json, <part>.<token>.arrow, index.bin
+<root>/<view>/.staging/<version>/   parts that wait for their commit
+<root>/<view>/.pending              the version being swapped in, should its commit die midway
+<root>/<view>/.trash/               what is being deleted
+<root>/<view>/.lock                 one publisher at a time
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_store.errors import InvalidInput
+from feature_store.local.manifest import Manifest, check_name, load_pointer
+
+MANIFEST = "MANIFEST.json"
+INDEX = "index.bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewFolder:
+    """The paths of a view."""
+
+    root: Path
+    view: str
+
+    def __post_init__(self) -> None:
+        check_name("view", self.view)
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.view
+
+    @property
+    def current(self) -> Path:
+        return self.path / "CURRENT"
+
+    @property
+    def pending(self) -> Path:
+        return self.path / ".pending"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / ".lock"
+
+    @property
+    def trash(self) -> Path:
+        return self.path / ".trash"
+
+    @property
+    def staging(self) -> Path:
+        return self.path / ".staging"
+
+    def staged(self, version: str) -> Path:
+        return self.staging / check_name("version", version)
+
+    def version(self, version: str) -> Path:
+        if version == self.current.name:
+            raise InvalidInput(f"version '{version}' has the name of the pointer; choose another name")
+        return self.path / check_name("version", version)
+
+    def is_committed(self, version: str) -> bool:
+        """True from the swap of CURRENT on; until then a version that is in place doesn't count."""
+        return self.version(version).is_dir() and version != self.unfinished()
+
+    def unfinished(self) -> str | None:
+        """The version whose commit hasn't reached the swap of CURRENT, because it runs still or died."""
+        pending = load_pointer(self.pending)
+        return None if pending is None or pending == load_pointer(self.current) else pending
+
+    def manifest(self, version: str) -> Manifest:
+        """Raises CorruptVersion when it's missing or damaged."""
+        return Manifest.load(self.version(version) / MANIFEST)

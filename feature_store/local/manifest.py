@@ -1,0 +1,145 @@
+"""The small files that describe a version, a part or a choice, each with its own checksum. Reads no data."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import xxhash
+
+from feature_store.base import VersionInfo
+from feature_store.errors import CorruptVersion, InvalidInput
+from feature_store.local.disk import reaching, write_atomic
+
+FORMAT = 1
+_SEAL = "seal"  # the checksum of everything else in the file
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a version: its name in the folder, size and XXH3-128 of its bytes."""
+
+    file: str
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Entry):
+    """One Arrow IPC file with some of the rows."""
+
+    part: str
+    rows: int
+
+    def save(self, path: Path) -> None:
+        write_atomic(path, _seal(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return cls(**_unseal(path, "write the part again"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All of a version; `schema` lists [column, Arrow type], the key first."""
+
+    view: str
+    version: str
+    sequence: int
+    created_at: datetime
+    schema: tuple[tuple[str, str], ...]
+    rows: int
+    parts: tuple[Part, ...]
+    index: Entry
+    metadata: Mapping[str, str]
+
+    @property
+    def info(self) -> VersionInfo:
+        return VersionInfo(
+            view=self.view,
+            version=self.version,
+            created_at=self.created_at,
+            rows=self.rows,
+            bytes=self.index.bytes + sum(part.bytes for part in self.parts),
+            sequence=self.sequence,
+            metadata=self.metadata,
+        )
+
+    def save(self, path: Path) -> None:
+        body = asdict(self) | {"created_at": self.created_at.isoformat(), "keys": self.rows, "format": FORMAT}
+        write_atomic(path, _seal(body))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises CorruptVersion when the file is missing, not as written or of another format."""
+        way_out = "roll back to another version, then delete this one"
+        body = _unseal(path, way_out)
+        if body.pop("format", None) != FORMAT:
+            raise CorruptVersion(f"{path} is not of format {FORMAT}; read it with the release that wrote it")
+        del body["keys"]
+        return cls(
+            **body
+            | {
+                "created_at": datetime.fromisoformat(body["created_at"]).astimezone(UTC),
+                "schema": tuple((name, kind) for name, kind in body["schema"]),
+                "parts": tuple(Part(**part) for part in body["parts"]),
+                "index": Entry(**body["index"]),
+            }
+        )
+
+
+def check_name(what: str, name: str) -> str:
+    """Returns a name that is safe as a file name. Raises InvalidInput for any other."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{what} '{name}' is no name; use letters, digits, '.', '_', '=' and '-', 128 at most, "
+            "a letter or digit first"
+        )
+    return name
+
+
+def save_pointer(path: Path, version: str) -> None:
+    """Makes the pointer file name a version: the version, a space and its checksum."""
+    write_atomic(path, f"{version} {xxhash.xxh3_64_hexdigest(version.encode())}\n".encode())
+
+
+def load_pointer(path: Path) -> str | None:
+    """The version that the pointer file names, or None without one. Raises CorruptVersion for a damaged one."""
+    with reaching(path, "read"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    name, _, checksum = content.rstrip(b"\n").rpartition(b" ")
+    # Versions often differ in one digit, so that one flipped bit could name another day's scores.
+    if xxhash.xxh3_64_hexdigest(name).encode() != checksum:
+        raise CorruptVersion(f"{path} is damaged; roll back to the version that should be served, by its name")
+    return name.decode()
+
+
+def _seal(body: Mapping[str, Any]) -> bytes:
+    return json.dumps({**body, _SEAL: _checksum(body)}, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _unseal(path: Path, way_out: str) -> dict[str, Any]:
+    with reaching(path, "read"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise CorruptVersion(f"{path} is missing; {way_out}") from None
+    try:
+        body = json.loads(content)
+        intact = isinstance(body, dict) and body.pop(_SEAL, None) == _checksum(body)
+    except (ValueError, RecursionError):
+        intact = False
+    if not intact:
+        raise CorruptVersion(f"{path} is not as it was written; {way_out}")
+    return dict(body)
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(body, sort_keys=True).encode())

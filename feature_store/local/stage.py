@@ -1,0 +1,165 @@
+"""The staging area of a version: parts written side by side by any number of processes. Commits nothing."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion
+from feature_store.local.disk import DurableFile, locked, reaching, sync_folder, temporary
+from feature_store.local.layout import ViewFolder
+from feature_store.local.manifest import Part, check_name
+from feature_store.schema import portable_schema
+
+#: Batches are gathered to this size: a lookup of many keys touches few of them, and memory stays bounded.
+_BATCH_BYTES = 16 << 20
+_MANIFEST_SUFFIX = ".part.json"
+
+
+def staged_parts(folder: Path) -> dict[str, Part]:
+    """What the part manifests of a staging folder say, by part name, sorted. Raises CorruptVersion."""
+    with reaching(folder, "list"):
+        names = sorted(path.name for path in folder.glob(f"*{_MANIFEST_SUFFIX}"))
+    parts = [Part.load(folder / name) for name in names]
+    return {part.part: part for part in parts}
+
+
+def part_manifest(folder: Path, part: str) -> Path:
+    return folder / f"{part}{_MANIFEST_SUFFIX}"
+
+
+class LocalStage:
+    """The parts of a version that isn't committed yet."""
+
+    def __init__(self, folder: ViewFolder, version: str, lock_seconds: float) -> None:
+        self._folder = folder
+        self._version = version
+        self._lock_seconds = lock_seconds
+
+    def writer(self, part: str) -> "LocalPartWriter":
+        check_name("part", part)
+        return LocalPartWriter(self._folder, self._version, part, self._lock_seconds)
+
+    def parts(self) -> list[str]:
+        return list(staged_parts(self._folder.staged(self._version)))
+
+
+class LocalPartWriter:
+    """Streams record batches into one Arrow IPC file; use it in a `with` block."""
+
+    def __init__(self, folder: ViewFolder, version: str, part: str, lock_seconds: float) -> None:
+        self._folder = folder
+        self._version = version
+        self._part = part
+        self._lock_seconds = lock_seconds
+        self._staged = folder.staged(version)
+        self._waiting: list[Any] = []
+        self._rows = 0
+        self._schema: Any = None
+        self._arrow: Any = None
+        self._file: DurableFile
+
+    def __enter__(self) -> Self:
+        final = self._staged / f"{self._part}.arrow"
+        with reaching(final, "write"):
+            try:
+                self._file = DurableFile(temporary(final))
+            except FileNotFoundError:
+                raise self._gone() from None
+        return self
+
+    def write(self, batch: Any) -> None:
+        batch = self._fit(batch)
+        keys = batch.column(0)
+        if keys.null_count:
+            row = pc.index(keys.is_null(), True).as_py()
+            raise InvalidInput(f"the key in row {row} of a batch for part '{self._part}' is null; a key is needed")
+        self._waiting.append(batch)
+        if sum(waiting.nbytes for waiting in self._waiting) >= _BATCH_BYTES:
+            self._flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish(self._file)
+        finally:
+            # Once finished the file has its final name, and there's nothing left to discard.
+            self._file.discard()
+
+    def _fit(self, batch: Any) -> Any:
+        schema = portable_schema(batch.schema)
+        if self._schema is None:
+            self._schema = schema
+        elif schema != self._schema:
+            raise InvalidInput(
+                f"part '{self._part}' began with the columns {_describe(self._schema)}; got {_describe(schema)}"
+            )
+        try:
+            return pa.RecordBatch.from_arrays(
+                [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+            )
+        except pa.ArrowInvalid as error:
+            raise InvalidInput(
+                f"a batch for part '{self._part}' doesn't fit ({error}); write it in smaller batches"
+            ) from error
+
+    def _flush(self) -> None:
+        with reaching(self._file.path, "write"):
+            if self._arrow is None:
+                self._arrow = pa.ipc.new_file(self._file, self._schema)
+            batch = pa.concat_batches(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+            self._arrow.write_batch(batch)
+        self._rows += batch.num_rows
+        self._waiting = []
+
+    def _finish(self, file: DurableFile) -> None:
+        if self._schema is None:
+            raise InvalidInput(f"nothing was written to part '{self._part}'; write an empty batch if it has no rows")
+        if self._waiting:
+            self._flush()
+        with reaching(file.path, "write"):
+            self._arrow.close()
+            file.finish()
+        self._publish(file)
+
+    def _publish(self, file: DurableFile) -> None:
+        """Puts the part in place under the lock, so that a writer given up for dead can't disturb a commit."""
+        with locked(self._folder.lock, self._lock_seconds):
+            if not self._staged.is_dir():
+                raise self._gone()
+            described = part_manifest(self._staged, self._part)
+            former = _former(described)
+            # The token of the temporary name stays in the final one: the former part is whole until replaced.
+            final = file.path.with_name(f"{self._part}.{file.path.name.split('.')[-2]}.arrow")
+            with reaching(final, "write"):
+                os.rename(file.path, final)
+                sync_folder(self._staged)
+            Part(part=self._part, file=final.name, rows=self._rows, bytes=file.bytes, checksum=file.checksum).save(
+                described
+            )
+            if former is not None:
+                with reaching(self._staged / former.file, "remove"):
+                    (self._staged / former.file).unlink(missing_ok=True)
+
+    def _gone(self) -> UnknownVersion:
+        return UnknownVersion(
+            f"version '{self._version}' of view '{self._folder.view}' isn't staged in {self._staged}; "
+            "it was committed or deleted meanwhile, or never begun"
+        )
+
+
+def _former(described: Path) -> Part | None:
+    """The part that's being replaced; a damaged description is replaced like any other."""
+    try:
+        return Part.load(described)
+    except CorruptVersion:
+        return None
+
+
+def _describe(schema: Any) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)

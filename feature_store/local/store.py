@@ -1,0 +1,189 @@
+"""The local backend: versions of views in a folder, one publisher at a time. Knows no row."""
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+
+from feature_store.base import VersionInfo
+from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion, VersionExists, VersionServed
+from feature_store.local.commit import commit_stage, recover
+from feature_store.local.disk import locked, make_folder, reaching, rename_folder
+from feature_store.local.layout import ViewFolder
+from feature_store.local.manifest import load_pointer, save_pointer
+from feature_store.local.reader import LocalReader, open_served
+from feature_store.local.snapshot import LocalSnapshot
+from feature_store.local.stage import LocalStage
+
+
+class LocalStore:
+    """A feature store in a folder of one machine. See Store for what each method promises.
+
+    `follow_seconds` is how often readers look for a swap; `lock_seconds` is how long a publisher
+    waits for another one before it gives up with StoreUnavailable.
+    """
+
+    def __init__(self, root: str | PathLike[str], *, follow_seconds: float = 0.2, lock_seconds: float = 600.0) -> None:
+        self.root = Path(root)
+        self._follow_seconds = follow_seconds
+        self._lock_seconds = lock_seconds
+
+    def begin(self, view: str, version: str) -> LocalStage:
+        folder = self._folder(view)
+        folder.version(version)
+        make_folder(folder.staging)
+        with self._publishing(folder):
+            self._refuse_committed(folder, version)
+            make_folder(folder.staged(version))
+        return LocalStage(folder, version, self._lock_seconds)
+
+    def stage(self, view: str, version: str) -> LocalStage:
+        folder = self._folder(view)
+        self._refuse_committed(folder, version)
+        if not folder.staged(version).is_dir():
+            raise UnknownVersion(
+                f"version '{version}' of view '{view}' isn't staged in {folder.staged(version)}; begin it first"
+            )
+        return LocalStage(folder, version, self._lock_seconds)
+
+    def commit(
+        self, view: str, version: str, *, expect_parts: Sequence[str], metadata: Mapping[str, str]
+    ) -> VersionInfo:
+        folder = self._folder(view)
+        wrong = {key: value for key, value in metadata.items() if not (isinstance(key, str) and isinstance(value, str))}
+        if wrong:
+            raise InvalidInput(f"metadata {wrong} of version '{version}' must be strings; convert them first")
+        self._need(folder)
+        with self._publishing(folder):
+            sequence = 1 + max((info.sequence for info in self.versions(view)), default=0)
+            return commit_stage(folder, version, expect_parts, metadata, sequence)
+
+    def current(self, view: str) -> str | None:
+        return load_pointer(self._folder(view).current)
+
+    def versions(self, view: str) -> list[VersionInfo]:
+        folder = self._folder(view)
+        if not folder.path.is_dir():
+            return []
+        with reaching(folder.path, "list"):
+            names = [path.name for path in folder.path.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        unfinished = folder.unfinished()
+        infos = [self._info(folder, name) for name in names if name != unfinished]
+        return sorted(infos, key=lambda info: (info.sequence, info.version))
+
+    def rollback(self, view: str, version: str | None = None) -> VersionInfo:
+        folder = self._folder(view)
+        self._need(folder)
+        with self._publishing(folder):
+            target = self._previous(folder) if version is None else version
+            if not folder.is_committed(target):
+                raise UnknownVersion(f"view '{view}' has no committed version '{target}' in {folder.path}")
+            info = LocalSnapshot(folder.version(target)).info
+            save_pointer(folder.current, target)
+        return info
+
+    def delete(self, view: str, version: str) -> None:
+        folder = self._folder(view)
+        self._need(folder)
+        with self._publishing(folder):
+            if version == load_pointer(folder.current):
+                raise VersionServed(
+                    f"version '{version}' of view '{view}' is being served; publish or roll back to another one first"
+                )
+            found = [path for path in (folder.version(version), folder.staged(version)) if path.is_dir()]
+            if not found:
+                raise UnknownVersion(f"view '{view}' has no version '{version}' in {folder.path}")
+            for path in found:
+                self._discard(folder, path)
+
+    def prune(self, view: str, keep: int) -> list[str]:
+        if keep < 1:
+            raise InvalidInput(f"keep {keep} would leave no version of view '{view}'; keep one at least")
+        folder = self._folder(view)
+        self._need(folder)
+        with self._publishing(folder):
+            served = load_pointer(folder.current)
+            old = [info.version for info in self.versions(view)[:-keep] if info.version != served]
+            for version in old:
+                self._discard(folder, folder.version(version))
+        return old
+
+    def reader(self, view: str) -> LocalReader:
+        return LocalReader(self._folder(view), self._follow_seconds)
+
+    def snapshot(self, view: str, version: str | None = None) -> LocalSnapshot:
+        folder = self._folder(view)
+        if version is None:
+            return open_served(folder)
+        if not folder.is_committed(version):
+            raise UnknownVersion(f"view '{view}' has no committed version '{version}' in {folder.path}")
+        return LocalSnapshot(folder.version(version))
+
+    def _folder(self, view: str) -> ViewFolder:
+        return ViewFolder(root=self.root, view=view)
+
+    @contextmanager
+    def _publishing(self, folder: ViewFolder) -> Iterator[None]:
+        """Holds the view's lock, after clearing away what a publisher left that died holding it."""
+        with locked(folder.lock, self._lock_seconds):
+            recover(folder)
+            self._empty_trash(folder)
+            yield
+
+    def _need(self, folder: ViewFolder) -> None:
+        if not folder.path.is_dir():
+            raise UnknownVersion(f"there's no view '{folder.view}' in {self.root}; publish a version of it first")
+
+    def _refuse_committed(self, folder: ViewFolder, version: str) -> None:
+        if folder.is_committed(version):
+            raise VersionExists(
+                f"version '{version}' of view '{folder.view}' is committed in {folder.version(version)} and never "
+                "changes; publish under another name, or delete it first"
+            )
+
+    def _info(self, folder: ViewFolder, version: str) -> VersionInfo:
+        try:
+            return folder.manifest(version).info
+        except CorruptVersion as error:
+            path = folder.version(version)
+            with reaching(path, "read"):
+                created_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            return VersionInfo(
+                view=folder.view,
+                version=version,
+                created_at=created_at,
+                rows=0,
+                bytes=0,
+                sequence=0,
+                problem=str(error),
+            )
+
+    def _previous(self, folder: ViewFolder) -> str:
+        served = load_pointer(folder.current)
+        infos = self.versions(folder.view)
+        # Where the served one's own manifest is damaged its place is unknown, and the newest other one is meant.
+        place = next((info.sequence for info in infos if info.version == served and not info.problem), None)
+        earlier = [
+            info.version
+            for info in infos
+            if not info.problem and info.version != served and (place is None or info.sequence < place)
+        ]
+        if not earlier:
+            raise UnknownVersion(
+                f"view '{folder.view}' has no version before '{served}' in {folder.path} to go back to"
+            )
+        return earlier[-1]
+
+    def _discard(self, folder: ViewFolder, path: Path) -> None:
+        """Moves a version out of sight at once, then removes it: it's never half there."""
+        make_folder(folder.trash)
+        rename_folder(path, folder.trash / secrets.token_hex(6))
+        self._empty_trash(folder)
+
+    def _empty_trash(self, folder: ViewFolder) -> None:
+        if folder.trash.is_dir():
+            with reaching(folder.trash, "remove"):
+                shutil.rmtree(folder.trash)
