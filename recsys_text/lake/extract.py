@@ -1,0 +1,108 @@
+"""Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from recsys_text.config import Source, Sources
+from recsys_text.errors import ContractError
+from recsys_text.lake.cast import RULE, Span, source_names, to_contract, zone_of
+from recsys_text.lake.sources import describe_path, read_files
+from recsys_text.lake.spill import Spill, split_by_time
+from recsys_text.lake.sql import describe_query, read_query
+from recsys_text.lake.store import Lake, WriteResult
+from recsys_text.lake.windows import Window
+
+_TIME = {"items": "updated_at", "events": "occurred_at"}
+_TIMELESS = "timeless"
+_SNAPSHOT = "snapshot"
+
+
+def extract_windows(lake: Lake, sources: Sources, windows: Sequence[Window]) -> dict[str, dict[str, WriteResult]]:
+    """Writes items and events of every window; each source is read once. Table -> window key -> what became of it.
+
+    A window takes the rows whose time lies in it; the others are left out. Items without a column
+    `updated_at` are a snapshot: a window takes those published before its end or at no known time, as
+    updated when they were published, else at the window's start. A row whose time cannot be read may
+    belong to any window, so each keeps it among its rejected rows.
+    Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was.
+    """
+    ordered = sorted(set(windows))
+    return {table: _extract(lake, table, source, ordered) for table, source in sources}
+
+
+def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> dict[str, WriteResult]:
+    description = describe_path(source.path) if source.path is not None else describe_query(source)
+    results: dict[str, WriteResult] = {}
+    with lake.scratch() as scratch:
+        spill = Spill(scratch / "windows")
+        for frame in _read(table, source, windows):
+            _place(spill, table, frame, windows)
+        spill.flush()
+        for window in windows:
+            _check_timeless(spill, table, source, window)
+            results[window.key] = lake.write(
+                table,
+                window,
+                _frames(spill, window),
+                source=description,
+                max_rejected=source.max_rejected,
+                min_rows=source.min_rows,
+            )
+            spill.discard(window.key)
+    return results
+
+
+def _read(table: str, source: Source, windows: list[Window]) -> Iterator[pl.DataFrame]:
+    """Batches in the contract's types; those of a snapshot of items have no `updated_at`."""
+    names = source_names(table, source)
+    time = names.get(_TIME[table])
+    span = Span(start=windows[0].start, end=windows[-1].end, zone=zone_of(table, source))
+    wanted = set(names.values())
+    if source.path is not None:
+        batches = read_files(source.path, wanted, time=time, span=span)
+    else:
+        batches = read_query(source, wanted, span)
+    dated = table == "events" or "updated_at" in source.columns or "updated_at" in source.values
+    for raw in batches:
+        dated = dated or time in raw.columns
+        frame = to_contract(raw, table, source)
+        yield frame if dated else frame.drop("updated_at")
+
+
+def _place(spill: Spill, table: str, frame: pl.DataFrame, windows: list[Window]) -> None:
+    time = _TIME[table]
+    if time not in frame.columns:
+        spill.add(_SNAPSHOT, frame)
+        return
+    starts = [int(window.start.timestamp()) * 1_000_000 for window in windows]
+    for number, part in split_by_time(frame, time, starts).items():
+        if number >= 0:
+            inside = part.filter(pl.col(time) < windows[number].end)
+            if inside.height:
+                spill.add(windows[number].key, inside)
+    timeless = frame.filter(pl.col(time).is_null())
+    if timeless.height:
+        spill.add(_TIMELESS, timeless)
+
+
+def _frames(spill: Spill, window: Window) -> Iterator[pl.DataFrame]:
+    yield from spill.frames(window.key)
+    yield from spill.frames(_TIMELESS)
+    updated = pl.coalesce("published_at", pl.lit(window.start)).dt.cast_time_unit("us").alias("updated_at")
+    for frame in spill.frames(_SNAPSHOT):
+        present = frame.filter((pl.col("published_at") < window.end).fill_null(True))
+        rest = [name for name in frame.columns if name != RULE]
+        yield present.with_columns(updated).select(*rest, "updated_at", RULE)
+
+
+def _check_timeless(spill: Spill, table: str, source: Source, window: Window) -> None:
+    """Rows without a time go to every window; so many that a window must fail are not even read."""
+    timeless, rows = spill.rows.get(_TIMELESS, 0), spill.rows.get(window.key, 0)
+    if timeless > source.max_rejected * (timeless + rows):
+        example = next(spill.frames(_TIMELESS)).row(0, named=True)
+        text = "null" if example["offender"] is None else repr(example["offender"])
+        raise ContractError(
+            f"{table} {window}: {timeless} rows of the source have no readable {_TIME[table]}, such as {text}, more "
+            f"than max_rejected = {source.max_rejected:g} of the window's {timeless + rows}"
+        )

@@ -1,0 +1,288 @@
+"""The lake: windows of tables as Parquet, replaced atomically. Alone knows the lake's paths; knows no sources.
+
+A window is a folder `<table>/window=<key>/`. Its `_manifest.json` alone says which parts belong to it
+and is replaced last, in one step, so that a reader sees the former window or the new one and nothing
+between. Parts are named by their content, so the parts of two versions never share a name.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import count
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.lake.cast import RULE
+from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
+from recsys_text.lake.spill import in_order, write_bytes
+from recsys_text.lake.windows import Window, parse_time
+from recsys_text.tables import SCHEMA_VERSION, TABLES
+
+logger = getLogger("recsys_text")
+
+_MANIFEST = "_manifest.json"
+_REJECTED = "rejected"
+_ROW_GROUP = 131_072
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteResult:
+    """What became of a window's rows: kept, rejected (rule -> count) and dropped as duplicates."""
+
+    rows: int
+    rejected: dict[str, int]
+    duplicates: int
+
+
+class Lake:
+    """Tables of windows under one folder. Any Parquet reader can read the parts."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(
+        self,
+        table: str,
+        window: Window,
+        frames: Iterable[pl.DataFrame],
+        *,
+        source: str,
+        max_rejected: float,
+        min_rows: int,
+    ) -> WriteResult:
+        """Replaces a window by the rows of `frames`, in any order; the same rows give the same bytes.
+
+        Raises ContractError, and keeps the former window, when more than the share `max_rejected` of the
+        rows break the contract or fewer than `min_rows` are left; UnavailableError when the lake's disk
+        is full, read-only or gone.
+        """
+        rejected: dict[str, int] = {}
+        offenders: dict[str, str] = {}
+        duplicates = 0
+        manifest: dict[str, Any] = {"parts": [], "rejected_parts": []}
+        with self.scratch() as scratch:
+            numbers = count()
+            for piece in self._pieces(table, window, frames, scratch, numbers):
+                checked = enforce(table, piece)
+                duplicates += checked.duplicates
+                for rule, rows in checked.rejected.group_by(RULE).len().iter_rows():
+                    rejected[rule] = rejected.get(rule, 0) + rows
+                    offenders.setdefault(rule, describe_offender(checked.rejected, rule))
+                self._stage(scratch, checked, manifest)
+            rows = sum(part["rows"] for part in manifest["parts"])
+            result = WriteResult(rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates)
+            _check(f"{table} {window}", result, offenders, max_rejected, min_rows)
+            manifest |= {
+                "table": table,
+                "window": window.key,
+                "rows": rows,
+                "rejected": result.rejected,
+                "duplicates": duplicates,
+                "source": source,
+                "schema_version": SCHEMA_VERSION,
+                "code_version": version("recsys-text"),
+            }
+            self._commit(self._folder(table, window.key), scratch, manifest)
+        if rows == 0:
+            logger.warning("%s %s: the window is empty", table, window)
+        return result
+
+    def keys(self, table: str) -> list[str]:
+        """The windows of a table that exist, oldest first."""
+        found = (self.root / table).glob(f"window=*/{_MANIFEST}")
+        return sorted(path.parent.name.removeprefix("window=") for path in found)
+
+    def manifest(self, table: str, key: str) -> dict[str, Any]:
+        """What a window holds. Raises ConfigError for a window that is not there, ContractError for a damaged one."""
+        path = self._folder(table, key) / _MANIFEST
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise ConfigError(f"the lake has no window {key} of {table}; extract it first") from None
+        except ValueError:
+            raise ContractError(f"{path} is damaged; extract window {key} again") from None
+        return manifest
+
+    def scan(self, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The contract's columns of some windows (None: all) and, as text, the `window` of each row.
+
+        Raises as `manifest` does, and ContractError for a part that is gone or not as long as it was.
+        """
+        types = pl.Schema(TABLES[table])
+        paths = [path for key in (self.keys(table) if keys is None else keys) for path in self._parts(table, key)]
+        if not paths:
+            return pl.LazyFrame(schema={**types, "window": pl.String})
+        if "window" in types:
+            return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
+        return frame.with_columns(pl.col("window").str.extract(r"window=([^/]+)/[^/]+$"))
+
+    def items(self, keys: Sequence[str]) -> pl.DataFrame:
+        """The newest version of each item in these windows, sorted by item_id, and `known_at`: when it was
+        published or, if nobody says, the start of the first of these windows that brought it.
+        """
+        newest = pl.DataFrame(schema={**pl.Schema(TABLES["items"]), "known_at": pl.Datetime("us", "UTC")})
+        for key in sorted(keys):
+            first = pl.lit(parse_time(key), dtype=pl.Datetime("us", "UTC")).alias("known_at")
+            brought = self.scan("items", [key]).drop("window").with_columns(first).collect()
+            newest = (
+                pl.concat([newest, brought])
+                .with_columns(pl.col("known_at").min().over("item_id"))
+                .sort("item_id", "updated_at", maintain_order=True)
+                .unique("item_id", keep="last", maintain_order=True)
+            )
+        return newest.with_columns(pl.coalesce("published_at", "known_at").alias("known_at"))
+
+    def digest(self, table: str, keys: Sequence[str]) -> str:
+        """A SHA-256 over the checksums of the windows' parts: what a model was trained on."""
+        checksums = {key: [part["sha256"] for part in self.manifest(table, key)["parts"]] for key in sorted(keys)}
+        return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder on the lake's disk, removed afterwards; clears those of writers that were killed.
+
+        Raises UnavailableError for an OSError in it: the lake's disk is full, read-only or gone.
+        """
+        try:
+            with self._locked():
+                everyone = self.root / ".scratch"
+                everyone.mkdir(exist_ok=True)
+                for left in everyone.iterdir():
+                    with _lock(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned:
+                        if abandoned:
+                            shutil.rmtree(left)
+                own = everyone / secrets.token_hex(8)
+                own.mkdir()
+                # The kernel drops a killed owner's lock, so a folder that can be locked has no owner.
+                holding = os.open(own, os.O_RDONLY)
+                fcntl.flock(holding, fcntl.LOCK_EX)
+            try:
+                yield own
+            finally:
+                shutil.rmtree(own, ignore_errors=True)
+                os.close(holding)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UnavailableError(f"the lake at {self.root} cannot be written: {reason}") from error
+
+    def _folder(self, table: str, key: str) -> Path:
+        return self.root / table / f"window={key}"
+
+    def _parts(self, table: str, key: str) -> Iterator[Path]:
+        for part in self.manifest(table, key)["parts"]:
+            path = self._folder(table, key) / part["name"]
+            if not path.is_file() or path.stat().st_size != part["bytes"]:
+                raise ContractError(f"{path} is missing or damaged; extract window {key} of {table} again")
+            yield path
+
+    def _pieces(
+        self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path, numbers: Iterator[int]
+    ) -> Iterator[pl.DataFrame]:
+        if table not in TIME_COLUMN:
+            whole = [frame for frame in frames if frame.height]
+            yield from [pl.concat(whole)] if whole else []
+            return
+        time = TIME_COLUMN[table]
+        timeless: list[pl.DataFrame] = []
+
+        def placed() -> Iterator[pl.DataFrame]:
+            for frame in frames:
+                timeless.append(frame.filter(pl.col(time).is_null()))
+                known = frame.filter(pl.col(time).is_not_null())
+                assert known[time].is_between(window.start, window.end, closed="left").all()
+                yield known
+
+        yield from in_order(placed(), time, window.start, window.end, lambda: scratch / f"slices-{next(numbers)}")
+        if any(frame.height for frame in timeless):
+            yield pl.concat(timeless)
+
+    def _stage(self, scratch: Path, checked: Enforced, manifest: dict[str, Any]) -> None:
+        for stem, frame, parts in (
+            ("part", checked.rows, manifest["parts"]),
+            ("rows", checked.rejected, manifest["rejected_parts"]),
+        ):
+            if frame.height == 0:
+                continue
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer, compression="zstd", row_group_size=_ROW_GROUP)
+            data = buffer.getbuffer()
+            checksum = hashlib.sha256(data).hexdigest()
+            name = f"{stem}-{len(parts)}-{checksum[:12]}.parquet"
+            write_bytes(scratch / name, data)
+            parts.append({"name": name, "rows": frame.height, "bytes": len(data), "sha256": checksum})
+
+    def _commit(self, folder: Path, scratch: Path, manifest: dict[str, Any]) -> None:
+        rejected = folder / _REJECTED
+        write_bytes(scratch / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode())
+        with self._locked():
+            rejected.mkdir(parents=True, exist_ok=True)
+            places = ((folder, manifest["parts"]), (rejected, manifest["rejected_parts"]))
+            for place, parts in places:
+                for part in parts:
+                    os.replace(scratch / part["name"], place / part["name"])
+                _sync(place)
+            os.replace(scratch / _MANIFEST, folder / _MANIFEST)
+            for above in (folder, folder.parent, self.root):
+                _sync(above)
+            # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
+            for place, parts in places:
+                for path in set(place.glob("*.parquet")) - {place / part["name"] for part in parts}:
+                    path.unlink()
+            if not manifest["rejected_parts"]:
+                rejected.rmdir()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / ".lock").touch()
+        with _lock(self.root / ".lock", fcntl.LOCK_EX):
+            yield
+
+
+@contextmanager
+def _lock(path: Path, how: int) -> Iterator[bool]:
+    """Whether the lock was got; it is held until the block ends or the process does."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        got = True
+    except BlockingIOError:
+        got = False
+    try:
+        yield got
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
+    rejected = sum(result.rejected.values())
+    total = result.rows + result.duplicates + rejected
+    if rejected > max_rejected * total:
+        rule = max(result.rejected, key=lambda rule: result.rejected[rule])
+        raise ContractError(
+            f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "
+            f"{result.rejected[rule]} break {rule}, such as {offenders[rule]}"
+        )
+    if result.rows < min_rows:
+        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; the former window is kept")
