@@ -1,0 +1,97 @@
+"""What every request passes: time, token, size of the body, version header. Knows no route and no store."""
+
+import hmac
+import time
+from collections.abc import Callable
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: The one path that answers without the token: it tells no more than that the process lives.
+OPEN_PATH = "/health"
+
+
+class Guard:
+    """ASGI middleware around every route.
+
+    token: asked of every path but OPEN_PATH; None asks for none. max_body: bytes of a request's body,
+    counted as they arrive, whatever Content-Length claims. stamp: adds headers to every answer to one
+    who may see them. observe: told the scope, the status and the seconds of each answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        max_body: int,
+        stamp: Callable[[MutableHeaders], None],
+        observe: Callable[[Scope, int, float], None],
+    ) -> None:
+        self._app = app
+        self._expected = None if token is None else token.encode()
+        self._max_body = max_body
+        self._stamp = stamp
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+        headers = Headers(scope=scope)
+        authorized = self._authorized(headers)
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if authorized:
+                    self._stamp(MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            refusal = self._refusal(headers, authorized or scope["path"] == OPEN_PATH)
+            if refusal is None:
+                await self._app(scope, self._counted(receive), send_stamped)
+            else:
+                await refusal(scope, receive, send_stamped)
+        finally:
+            self._observe(scope, status, time.perf_counter() - started)
+
+    def _refusal(self, headers: Headers, allowed: bool) -> JSONResponse | None:
+        if not allowed:
+            return JSONResponse(
+                {"detail": "a valid bearer token is needed: send 'Authorization: Bearer TOKEN'"},
+                status_code=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        # The server itself has refused a Content-Length that is no number.
+        if int(headers.get("content-length", "0")) > self._max_body:
+            return JSONResponse({"detail": self._too_large()}, status_code=413)
+        return None
+
+    def _authorized(self, headers: Headers) -> bool:
+        if self._expected is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._expected)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """A body sent in chunks has no Content-Length; it is cut off where it passes the limit."""
+        size = 0
+
+        async def receive_counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._max_body:
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return receive_counted
+
+    def _too_large(self) -> str:
+        return f"the body of a request may have {self._max_body} bytes, and this one has more"

@@ -1,0 +1,127 @@
+"""What a request may be: its token, its sizes, its ids."""
+
+import httpx
+import pytest
+
+LONGEST = "x" * 256
+JSON = {"Content-Type": "application/json"}
+
+
+BAD_QUESTIONS = {
+    "/users/ann/items?k=6": "k: Input should be less than or equal to 5, got '6'",
+    "/users/ann/items?k=0": "k: Input should be greater than or equal to 1, got '0'",
+    "/users/ann/items?k=many": "k: Input should be a valid integer",
+    f"/users/{LONGEST}y/items": "user_id: String should have at most 256 characters",
+    "/users/a%00b/items": "user_id: String should match pattern",
+    "/users//items": "user_id: String should have at least 1 character",
+}
+BAD_BODIES = {
+    b'{"user_id": "ann", "candidates": ["a","b","c","d","e","f"]}': "candidates: List should have at most 5 items",
+    b'{"user_id": "ann", "candidates": ["a", 7]}': "candidates.1: Input should be a valid string, got 7",
+    b'{"user_id": "ann", "candidates": ["a", ""]}': "candidates.1: String should have at least 1 character",
+    b'{"user_id": "ann", "candidates": "a"}': "candidates: Input should be a valid list, got 'a'",
+    b'{"user_id": "\\ud800", "candidates": []}': "user_id: Input should be a valid string",
+    b'{"candidates": []}': "user_id: Field required",
+    b"[]": "user_id: Field required",
+    b"": "user_id: Field required",
+    b'{"user_id": ': "the body is no JSON: Expecting value at character 12",
+}
+UNREADABLE_BODIES = [b'{"user_id": "\xff"}', b"[" * 4000, b'{"user_id": ' + b"9" * 4301]
+
+
+def is_one_clear_line(answer: httpx.Response) -> bool:
+    return "\n" not in answer.text and len(answer.text) < 400 and list(answer.json()) == ["detail"]
+
+
+def test_a_bad_question_gets_one_clear_line(publish, serving):
+    publish("v1")
+    with serving(max_k=5) as url, httpx.Client(base_url=url) as client:
+        for path, words in BAD_QUESTIONS.items():
+            answer = client.get(path)
+            assert answer.status_code == 422, path
+            assert answer.json()["detail"].startswith(words)
+            assert is_one_clear_line(answer)
+
+
+def test_a_bad_body_gets_one_clear_line(publish, serving):
+    publish("v1")
+    with serving(max_candidates=5) as url, httpx.Client(base_url=url, headers=JSON) as client:
+        for body, words in BAD_BODIES.items():
+            answer = client.post("/rank", content=body)
+            assert answer.status_code == 422, body
+            assert answer.json()["detail"].startswith(words)
+            assert is_one_clear_line(answer)
+        for body in UNREADABLE_BODIES:
+            answer = client.post("/rank", content=body)
+            assert answer.status_code in {400, 422}, body
+            assert is_one_clear_line(answer)
+
+
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_way_out(publish, serving):
+    publish("v1")
+    with serving() as url:
+        answer = httpx.post(f"{url}/rank", content=b'{"user_id": "ann", "candidates": []}')
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "send the body as JSON, with 'Content-Type: application/json'"
+
+
+def test_the_longest_candidates_that_are_allowed_pass(publish, serving):
+    publish("v1")
+    longest = [chr(0x1F600) * 255 + chr(0x4E00 + n) for n in range(20)]
+    with serving(max_candidates=20) as url:
+        answer = httpx.post(f"{url}/rank", json={"user_id": longest[0], "candidates": longest})
+    assert answer.status_code == 200
+    assert [item["item_id"] for item in answer.json()["items"]] == longest
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_refused_and_the_server_goes_on(publish, serving, chunked):
+    publish("v1")
+    chunk = b"x" * 65536
+    body = (chunk for _ in range(160)) if chunked else chunk * 160
+    with serving(max_candidates=10) as url, httpx.Client() as client:
+        answer = client.post(f"{url}/rank", content=body, headers=JSON)
+        after = client.get(f"{url}/users/ann/items")
+    assert answer.status_code == 413
+    assert answer.json()["detail"].startswith("the body of a request may have")
+    assert after.status_code == 200
+
+
+def test_an_id_that_looks_like_a_path_is_only_an_id(publish, serving):
+    users = ["../../etc/passwd", "..", "a/b", "a/items", "é 大", "a?k=1", "%2F", "50%", "#", "/"]
+    publish("v1", {user: [("i1", 0.5, 0.5)] for user in users})
+    with serving() as url, httpx.Client(base_url=url) as client:
+        for user in users:
+            quoted = "".join(f"%{byte:02X}" for byte in user.encode())
+            answer = client.get(f"/users/{quoted}/items")
+            assert answer.status_code == 200, user
+            assert answer.json()["user_id"] == user
+
+
+PATHS = ("/users/ann/items", "/ready", "/metrics", "/openapi.json", "/docs", "/nowhere")
+
+
+def test_without_the_token_nothing_but_health_answers(publish, serving):
+    publish("v1")
+    with serving(token="secret") as url, httpx.Client(base_url=url) as client:
+        for header in (None, "Bearer wrong", "Bearer", "Basic secret", "secret", "Bearer sécret", "Bearer secrets"):
+            headers = {} if header is None else {"Authorization": header.encode()}
+            answers = [client.get(path, headers=headers) for path in PATHS]
+            answers.append(client.post("/rank", json={"user_id": "ann", "candidates": ["i1"]}, headers=headers))
+            health = client.get("/health", headers=headers)
+            assert {answer.status_code for answer in answers} == {401}
+            assert all(answer.headers["WWW-Authenticate"] == "Bearer" for answer in answers)
+            assert (health.status_code, health.text) == (200, '{"status":"alive"}')
+            assert not any("v1" in answer.text or "X-Scores-Version" in answer.headers for answer in [*answers, health])
+
+
+def test_with_the_token_everything_answers_and_openapi_names_it(publish, serving):
+    publish("v1")
+    with serving(token="secret") as url, httpx.Client(base_url=url) as client:
+        for header in ("Bearer secret", "bearer secret", "BEARER  secret"):
+            assert client.get("/users/ann/items", headers={"Authorization": header}).status_code == 200
+            assert client.get("/metrics", headers={"Authorization": header}).status_code == 200
+        document = client.get("/openapi.json", headers={"Authorization": header}).json()
+    assert document["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
+    assert document["security"] == [{"token": []}]
+    assert document["paths"]["/health"]["get"]["security"] == []
