@@ -5,6 +5,8 @@ Times are microseconds since the epoch, UTC.
 """
 
 import hashlib
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.timeline import Timeline, timeline
+from recsys_text.ranking.transitions import PairIndex, pair_index
 from recsys_text.tables import POSITIVE_TYPES
 
 Int32 = NDArray[np.int32]
@@ -67,6 +70,11 @@ class Log:
         return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
 
     @cached_property
+    def pairs(self) -> PairIndex:
+        """Which click followed which."""
+        return pair_index(self.clicks_of_user, len(self.item_ids))
+
+    @cached_property
     def neutral(self) -> Int64:
         """int64[I]: the order of the items by a hash of their ids. Ids may follow popularity, so that their own order
         must never decide between equal scores.
@@ -104,6 +112,20 @@ class Impressions:
     def row(self) -> Int64:
         """int64[P]: the impression that each pair belongs to."""
         return np.repeat(np.arange(len(self.user)), np.diff(self.offsets))
+
+    def chunks(self, pairs: int) -> Iterator["Impressions"]:
+        """Consecutive impressions, about `pairs` candidates at a time and at least one impression."""
+        cuts = np.flatnonzero(np.diff((self.offsets[1:] - 1) // pairs)) + 1
+        for low, high in itertools.pairwise([0, *cuts.tolist(), len(self)]):
+            first, last = self.offsets[low], self.offsets[high]
+            if low < high:
+                yield Impressions(
+                    user=self.user[low:high],
+                    time=self.time[low:high],
+                    offsets=self.offsets[low : high + 1] - first,
+                    item=self.item[first:last],
+                    clicked=self.clicked[first:last],
+                )
 
 
 def micros(time: datetime) -> int:
