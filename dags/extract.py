@@ -13,24 +13,12 @@ Writing a window again replaces it, and changes no byte when the source has not 
 a contract fails at once and leaves the former window; a source out of reach is tried again.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
 
-from recsys_text.lake.windows import Window, parse_time, parse_window, window_of, windows_between
 from recsys_text.provider.projects import Project, projects, step
-
-
-def windows_of_run(
-    key: str | None, span: tuple[str | None, str | None], run_after: datetime, late: int, length: timedelta
-) -> list[Window]:
-    """The windows of a run: those of the span, else `key` and the `late` ones before it, else the newest closed one."""
-    start, end = span
-    if start and end:
-        return windows_between(parse_time(start), parse_time(end), length)
-    window = parse_window(key, length) if key else window_of(run_after - length, length)
-    return windows_between(window.start - late * length, window.end, length)
 
 
 def build(project: Project) -> DAG:
@@ -57,8 +45,8 @@ def build(project: Project) -> DAG:
             context = get_current_context()
             run, params = context["dag_run"], context["params"]
             late = settings.windows.late if run.run_type == "scheduled" else 0
-            windows = windows_of_run(
-                run.partition_key, (params["from"], params["to"]), run.run_after, late, settings.windows.span
+            windows = project.windows(
+                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after, late=late
             )
             result = run_step(settings, windows)
             for asset in (project.items, project.events):

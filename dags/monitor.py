@@ -1,13 +1,14 @@
 """Measures the published scores against the clicks that followed.
 
 Runs when a window has landed in the lake, and measures the version that was published before that window
-began. Skips when there is none, or when the window is empty.
+began. Skips when there is none, or when the window has no clicks.
 """
 
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import Project, projects, step
 
@@ -23,7 +24,10 @@ def build(project: Project) -> DAG:
         def monitor() -> dict[str, Any]:
             from recsys_text.steps.monitor import monitor as run_step
 
-            return run_step(settings, get_current_context()["dag_run"].partition_key)
+            result = run_step(settings, get_current_context()["dag_run"].partition_key)
+            if not result["rows"]:
+                raise AirflowSkipException(result["reason"])
+            return result
 
         monitor()
     return dag

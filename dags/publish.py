@@ -1,7 +1,7 @@
 """Scores every user and publishes the scores as one new version of the feature store.
 
 Runs on new events in the lake and on a new champion. `begin` decides on the version, or skips when there
-is no champion yet or the newest version already has both; `score` writes a part for each bucket of users,
+is no champion yet or the served version already has both; `score` writes a part for each bucket of users,
 as many at once as the pool allows; `commit` verifies all parts and swaps the version in. Until then, and
 after any failure, readers keep the former version.
 """
@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, AssetAny, PartitionedAssetTimetable, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import STORE_POOL, Project, projects, step
 
@@ -23,9 +24,15 @@ def build(project: Project) -> DAG:
         @task(execution_timeout=timedelta(hours=1))
         @step
         def begin() -> dict[str, Any]:
+            from recsys_text.steps.inputs import tracker
             from recsys_text.steps.score import publish_begin
 
-            return publish_begin(settings)
+            if tracker(settings).version("champion") is None:
+                raise AirflowSkipException("there is no champion yet")
+            plan = publish_begin(settings)
+            if not plan["buckets"]:
+                raise AirflowSkipException(f"{plan['version']} is served already")
+            return plan
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
         @step

@@ -1,7 +1,7 @@
 """Trains a challenger, and makes it champion when the gate agrees.
 
-Runs on new events in the lake, and trains when there is no champion yet or when the newest window is at
-least `training.every` windows past the newest model; otherwise it skips. So a year of backfilled windows
+Runs on new events in the lake, and trains when there is no model yet or when the newest window is
+`training.every` windows past the newest model; otherwise it skips. So a year of backfilled windows
 trains no more often than a year of nights. A run that is triggered by hand always trains.
 
 `gate` compares the challenger with the champion on the newest window's impressions and moves the alias
@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import TRAIN_POOL, Project, projects, step
 
@@ -25,14 +26,19 @@ def build(project: Project) -> DAG:
         @task(pool=TRAIN_POOL, execution_timeout=timedelta(hours=12))
         @step
         def train() -> dict[str, Any]:
+            from rich.console import Console
+
+            from recsys_text.steps.train import due
             from recsys_text.steps.train import train as run_step
-            from recsys_text.steps.train import train_due
+            from recsys_text.terminal import TrainingProgress
 
             if get_current_context()["dag_run"].run_type != "manual":
-                due = train_due(settings)
-                if not due["due"]:
-                    return {"skipped": due["reason"]}
-            return run_step(settings)
+                is_due, reason = due(settings)
+                if not is_due:
+                    raise AirflowSkipException(reason)
+            with TrainingProgress(Console()) as progress:
+                trained = run_step(settings, progress=progress)
+            return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
 
         @task(outlets=[project.champion], execution_timeout=timedelta(hours=2))
         @step
@@ -41,11 +47,10 @@ def build(project: Project) -> DAG:
 
             verdict = run_step(settings, trained["version"])
             if not verdict["promoted"]:
-                return {"skipped": verdict["reason"]}
+                raise AirflowSkipException(verdict["reason"])
             context = get_current_context()
-            context["outlet_events"][project.champion].add_partitions(
-                context["dag_run"].partition_key or str(trained["cutoff"])
-            )
+            key = context["dag_run"].partition_key or trained["cutoff"]  # triggered by hand, a run has no partition
+            context["outlet_events"][project.champion].add_partitions(key)
             return verdict
 
         gate(train())

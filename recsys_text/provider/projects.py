@@ -12,16 +12,16 @@ import glob
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from recsys_text import config
-from recsys_text.errors import ConfigError, ContractError, GateRefusal
-from recsys_text.lake.windows import DAY
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.lake.windows import DAY, Window, parse_time, parse_window, window_of, windows_between
 
 P = ParamSpec("P")
 
@@ -75,6 +75,22 @@ class Project:
         """The format of the window keys, which are the partition keys too."""
         return "%Y-%m-%d" if self.settings.windows.span == DAY else "%Y-%m-%dT%H"
 
+    def windows(
+        self, key: str | None, *, start: str | None, end: str | None, run_after: datetime, late: int
+    ) -> list[Window]:
+        """What a run extracts: [start, end) where it is given, else the window `key` and the `late` ones before it.
+
+        With neither, `key` is the newest window that had closed at `run_after`. Raises ConfigError for a key or
+        time that is none, and for a span without its other half.
+        """
+        length = self.settings.windows.span
+        if start and end:
+            return windows_between(parse_time(start), parse_time(end), length)
+        if start or end:
+            raise ConfigError("a span needs both 'from' and 'to'")
+        window = parse_window(key, length) if key else window_of(run_after - length, length)
+        return windows_between(window.start - late * length, window.end, length)
+
     def dag_args(self, step: str, doc: str) -> dict[str, Any]:
         """The arguments that every DAG of the project shares; `doc` is its page."""
         return {
@@ -99,21 +115,14 @@ def problems() -> list[str]:
 
 
 def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Lets Airflow see what a step's outcome means: no retry after a user's mistake, skip when there is
-    nothing to do (the step said `skipped`) or the gate refused. Anything else may be retried.
-    """
+    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         try:
-            result = function(*args, **kwargs)
+            return function(*args, **kwargs)
         except (ConfigError, ContractError) as error:
             raise AirflowFailException(str(error)) from error
-        except GateRefusal as refusal:
-            raise AirflowSkipException(str(refusal)) from refusal
-        if result.get("skipped"):
-            raise AirflowSkipException(result["skipped"])
-        return result
 
     return guarded
 

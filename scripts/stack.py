@@ -1,0 +1,79 @@
+"""Keeps Airflow, MLflow's page and the ranking service running side by side, and ends them.
+
+    python scripts/stack.py up [CONFIG] | down
+
+CONFIG is the project's TOML file, by default the books example. Addresses and pids are in var/run/*.json,
+logs in var/run/*.log; everything listens on 127.0.0.1 alone.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import airflow_stack
+import processes
+
+from recsys_text.config import Settings, load
+from recsys_text.errors import ConfigError
+
+BOOKS = processes.ROOT / "examples" / "books" / "recsys.toml"
+BIN = Path(sys.executable).parent
+
+
+def up(config: Path) -> None:
+    if any(processes.alive(processes.recorded(name) or {"pid": -1}) for name in processes.names()):
+        addresses()
+        return
+    settings = load(config)
+    try:
+        airflow_stack.Airflow(print).start(str(config.absolute()), [settings.project.name])
+        mlflow(settings)
+        service(config)
+    except BaseException:
+        down()
+        raise
+    addresses()
+    print(f"The DAGs of '{settings.project.name}' are on. `make down` ends everything.")
+
+
+def mlflow(settings: Settings) -> None:
+    (port,) = processes.free_ports(1)
+    settings.project.root.mkdir(parents=True, exist_ok=True)
+    # Without job execution the server starts faster, and nothing here uses it.
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [BIN / "mlflow", "server", "--backend-store-uri", settings.tracking_uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    processes.start("mlflow", command, env, address=f"http://127.0.0.1:{port}")
+
+
+def service(config: Path) -> None:
+    (port,) = processes.free_ports(1)
+    command = [BIN / "recsys-text", "serve", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
+    processes.start("service", command, os.environ, address=f"http://127.0.0.1:{port}")
+
+
+def addresses() -> None:
+    for name in processes.names():
+        record = processes.recorded(name)
+        if record is not None:
+            state = "" if processes.alive(record) else f"  ended by itself, see {record['log']}"
+            print(f"{name:8} {record['address']}{state}")
+
+
+def down() -> None:
+    for name in processes.names():
+        if processes.end(name):
+            print(f"{name} ended")
+
+
+if __name__ == "__main__":
+    verb, *rest = sys.argv[1:] or [""]
+    if verb == "up" and len(rest) <= 1:
+        try:
+            up(Path(rest[0]) if rest else BOOKS)
+        except (ConfigError, airflow_stack.StackError) as error:
+            sys.exit(f"stack: {error}")
+    elif verb == "down" and not rest:
+        down()
+    else:
+        sys.exit("usage: stack.py up [CONFIG] | down")
