@@ -1,0 +1,71 @@
+"""What simple methods score on the same impressions. Knows counts and texts, no trained model.
+
+Shapes: I items, N impressions, P pairs of an impression and a candidate, V terms.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+
+from recsys_text.ranking.candidates import histories
+from recsys_text.ranking.features import Float32
+from recsys_text.ranking.log import Impressions, Log
+
+#: Clicks of a user's history that make the TF-IDF profile.
+HISTORY = 30
+# The commonest character n-grams of a large catalogue: rarer ones hardly ever meet in two texts, and memory is bounded.
+_MAX_TERMS = 1 << 18
+# Numbers in the dense profiles that are held at a time: 128 MB.
+_CHUNK = 1 << 25
+
+
+def baseline_scores(
+    log: Log, impressions: Impressions, texts: Sequence[str], counts: Mapping[str, Float32], *, cutoff: int
+) -> dict[str, Float32]:
+    """Scores of every baseline, float32[P] each, higher is better; all as of the impression's own time.
+
+    popularity 2h, 24h, all time: clicks on the item; recency: minus its age; pop/age:
+    (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; TF-IDF profile: see `tfidf_profile`.
+
+    texts: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
+    TF-IDF weights are fitted on the items known before it.
+    """
+    return {
+        "popularity 2h": counts["clicks_2h"],
+        "popularity 24h": counts["clicks_24h"],
+        "popularity all time": counts["clicks_total"],
+        "recency": -counts["age_hours"],
+        "pop/age": (counts["clicks_24h"] + np.float32(0.5)) / (counts["age_hours"] + 1) ** np.float32(0.8),
+        "TF-IDF profile": tfidf_profile(log, impressions, texts, cutoff=cutoff),
+    }
+
+
+def tfidf_profile(log: Log, impressions: Impressions, texts: Sequence[str], *, cutoff: int) -> Float32:
+    """Cosine of a candidate's TF-IDF vector and the mean of the user's last HISTORY clicks', float32[P].
+
+    Terms are character 1- to 3-grams, so that it works in any language. 0 for a user without clicks and for an
+    item without a known term.
+    """
+    scores_P = np.zeros(len(impressions.item), np.float32)
+    known = [text for text, at in zip(texts, log.known_at, strict=True) if at < cutoff and text]
+    if not known:
+        return scores_P
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), max_features=_MAX_TERMS, dtype=np.float32)
+    vectors_IV = vectorizer.fit(known).transform(texts)
+    history_NH = histories(log, impressions.user, impressions.time, HISTORY)
+    step = max(1, _CHUNK // vectors_IV.shape[1])
+    for start in range(0, len(impressions), step):
+        rows = slice(start, start + step)
+        row, place = np.nonzero(history_NH[rows] >= 0)
+        clicks = history_NH[rows][row, place]
+        shape = (len(history_NH[rows]), len(texts))
+        clicks_RI = csr_matrix((np.ones(len(row), np.float32), (row, clicks)), shape=shape)
+        profile_RV = normalize((clicks_RI @ vectors_IV).toarray())
+        pairs = slice(impressions.offsets[start], impressions.offsets[start + shape[0]])
+        items, place_P = np.unique(impressions.item[pairs], return_inverse=True)
+        cosine_MR = vectors_IV[items] @ profile_RV.T
+        scores_P[pairs] = cosine_MR[place_P, impressions.row[pairs] - start]
+    return scores_P
