@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "var" / "run"
 GRACE_S = 5
 
+# The processes that this one started, so that it can collect them when they end.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
 
 def free_ports(count: int) -> list[int]:
     """Distinct ports of 127.0.0.1 that nobody listens on now."""
@@ -45,6 +48,7 @@ def start(name: str, command: Sequence[str | Path], env: Mapping[str, str], **fa
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _children[process.pid] = process
     started = psutil.Process(process.pid).create_time()
     record = {"pid": process.pid, "started": started, "log": str(log), **facts}
     _file(name).write_text(json.dumps(record, indent=2))
@@ -98,6 +102,8 @@ def tail(path: Path, lines: int = 30) -> str:
 def _session(record: Mapping[str, Any]) -> list[psutil.Process]:
     """The live processes of the session. Where its leader's pid went to a stranger, it has none."""
     leader = record["pid"]
+    if leader in _children:
+        _children[leader].poll()
     with suppress(psutil.NoSuchProcess):
         if psutil.Process(leader).create_time() != record["started"]:
             return []
@@ -106,8 +112,6 @@ def _session(record: Mapping[str, Any]) -> list[psutil.Process]:
         with suppress(OSError, psutil.Error):
             if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-    with suppress(ChildProcessError):
-        os.waitpid(leader, os.WNOHANG)  # when it is our own child
     return found
 
 
