@@ -182,6 +182,10 @@ def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
     shown = frame.schema["shown_at"]
     if not isinstance(shown, pl.Datetime) or shown.time_zone is None:
         raise ContractError(f"shown_at of the impressions is {shown}; make it a datetime with a time zone")
+    if not isinstance(frame.schema["candidates"], pl.List):
+        raise ContractError(
+            f"candidates of the impressions are {frame.schema['candidates']}; make them lists of item_id"
+        )
     lengths = frame["candidates"].list.len().fill_null(0)
     candidates = _flat(frame["candidates"]).cast(pl.String)
     item = log.item_codes(candidates)

@@ -1,0 +1,77 @@
+"""Nothing at or after t changes a pool, a history or a feature at t, compared by ids since codes may shift."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_text.config import Candidates
+from recsys_text.ranking.candidates import histories, pools
+from recsys_text.ranking.features import assemble, counts
+from recsys_text.ranking.log import Log, build_log, impressions_from_frame
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TIME: Any = pl.Datetime("us", "UTC")
+ITEMS, USERS = "abcde", "tuvwx"
+QUARTER = 900_000_000
+Event = tuple[str, str, str, int]
+
+times = st.builds(lambda quarter, micros: quarter * QUARTER + micros, st.integers(1, 120), st.integers(-1, 1))
+event_lists = st.lists(
+    st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(("view", "click")), times), max_size=30
+)
+catalogues = st.lists(st.tuples(times, st.none() | times), min_size=len(ITEMS), max_size=len(ITEMS))
+
+
+def log_of(items: list[tuple[int, int | None]], events: list[Event]) -> Log:
+    known = pl.DataFrame(
+        [(name, at(known), None, at(expires)) for name, (known, expires) in zip(ITEMS, items, strict=True)],
+        schema={"item_id": pl.String, "known_at": TIME, "published_at": TIME, "expires_at": TIME},
+        orient="row",
+    )
+    done = pl.DataFrame(
+        [(user, item, kind, at(time)) for user, item, kind, time in events],
+        schema={"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME},
+        orient="row",
+    )
+    return build_log(known, done)
+
+
+def at(micros: int | None) -> datetime | None:
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+def seen(log: Log, asked: list[int]) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
+    """Pools and histories by ids, and the features of every item, for each user at each time."""
+    frame = pl.DataFrame(
+        {
+            "user_id": [user for user in [*USERS, "stranger"] for _ in asked],
+            "shown_at": [at(t) for _ in [*USERS, "stranger"] for t in asked],
+        },
+        schema={"user_id": pl.String, "shown_at": TIME},
+    ).with_columns(candidates=pl.lit(list(ITEMS)), impression_id=pl.int_range(pl.len()).cast(pl.String))
+    shown = impressions_from_frame(frame, log)
+    offsets, item = pools(log, shown.time, shown.user, Candidates(active=timedelta(hours=3), fresh=timedelta(hours=2)))
+    pool = [[log.item_ids[code] for code in part] for part in np.split(item, offsets[1:-1])]
+    past = [
+        [log.item_ids[code] if code >= 0 else "" for code in row] for row in histories(log, shown.user, shown.time, 4)
+    ]
+    return pool, past, assemble(counts(log, shown), np.zeros(len(shown.item), np.float32), shown.offsets)
+
+
+@settings(deadline=None)
+@given(catalogues, event_lists, event_lists, times, times)
+def test_what_happens_at_or_after_t_changes_nothing_at_t(
+    items: list[tuple[int, int | None]], events: list[Event], others: list[Event], t: int, earlier: int
+) -> None:
+    asked = [min(t, earlier), t]
+    past = [event for event in events if event[3] < t]
+    future = [event for event in others if event[3] >= t] + [(user, item, kind, t) for user, item, kind, _ in others]
+    before = seen(log_of(items, events), asked)
+    for changed in (past, past + future):
+        after = seen(log_of(items, changed), asked)
+        assert after[:2] == before[:2]
+        np.testing.assert_array_equal(after[2], before[2])
