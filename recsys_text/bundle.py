@@ -5,7 +5,7 @@ the MLflow model all come through here.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from recsys_text import __version__
 from recsys_text.config import Candidates, Model
 from recsys_text.errors import ConfigError
+from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.scorer import Interest, item_vectors, user_vectors
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
-from recsys_text.ranking.features import assemble, counts
+from recsys_text.ranking.features import COUNTS, assemble, counts
 from recsys_text.ranking.log import Impressions, Log
 from recsys_text.text.tokenizer import Tokenizer
 
@@ -52,21 +53,23 @@ class Bundle:
     def score(self, log: Log, items_ID: Floats, impressions: Impressions) -> tuple[Floats, Floats]:
         """Interest and calibrated click probability of each pair, float32[P] each, as of its impression's time."""
         parts = [self._score(log, items_ID, part) for part in impressions.chunks(CHUNK)]
-        empty = np.zeros(0, np.float32)
         return (
-            np.concatenate([empty, *(interest for interest, _ in parts)]),
-            np.concatenate([empty, *(score for _, score in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(interest for interest, _ in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(score for _, score in parts)]),
         )
 
     def _score(self, log: Log, items_ID: Floats, impressions: Impressions) -> tuple[Floats, Floats]:
-        interest_P = interest_of(self.interest, log, items_ID, impressions, self.model.history)
-        features_PF = assemble(counts(log, impressions), interest_P, impressions.offsets)
-        return interest_P, self.calibrator.predict(self.blend.predict(features_PF)).astype(np.float32)
+        interest_P, features_PF = features(self.interest, log, items_ID, impressions, self.model.history)
+        return interest_P, self.probability(features_PF)
+
+    def probability(self, features_PF: Floats) -> Floats:
+        """Calibrated click probability, float32[P], of pairs whose features are known."""
+        return self.calibrator.predict(self.blend.predict(features_PF)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes safetensors, LightGBM's text and JSON into an empty folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.interest, folder)
+        save_model(folder, self.interest)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
         (folder / "blend.txt").write_text(self.blend.to_text())
         (folder / "calibrator.json").write_text(self.calibrator.to_json())
@@ -96,7 +99,60 @@ class Bundle:
         )
 
 
-def interest_of(model: Interest, log: Log, items_ID: Floats, impressions: Impressions, history: int) -> Floats:
-    """float32[P]: the match of each candidate with its user's clicks strictly before the impression."""
+def features(
+    model: Interest, log: Log, items_ID: Floats, impressions: Impressions, history: int
+) -> tuple[Floats, Floats]:
+    """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
     users_ND = user_vectors(model, items_ID, histories(log, impressions.user, impressions.time, history))
-    return np.einsum("pd,pd->p", users_ND[impressions.row], items_ID[impressions.item])
+    interest_P = np.einsum("pd,pd->p", users_ND[impressions.row], items_ID[impressions.item])
+    return interest_P, assemble(counts(log, impressions), interest_P, impressions.offsets)
+
+
+class TextScorer:
+    """The bundle as an MLflow pyfunc model: texts in, interest and score out, without a lake."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def predict(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """One row per user: `history` (texts clicked, oldest first) and `candidates` (texts) to `interest` and `score`.
+
+        Both are lists with a value per candidate. Columns named like those of `features.counts`, with a number per
+        candidate, tell what is known of clicks and ages; without them everything counts as new and never clicked.
+        """
+        import pandas as pd  # noqa: PLC0415 - MLflow hands pandas in; nothing else needs it
+
+        histories_N = [list(texts) for texts in frame["history"]]
+        candidates_N = [list(texts) for texts in frame["candidates"]]
+        texts = list(dict.fromkeys(text for row in (*histories_N, *candidates_N) for text in row))
+        code = {text: position for position, text in enumerate(texts)}
+        items_ID = self._bundle.item_vectors(texts)
+        length = self._bundle.model.history
+        history_NH = np.full((len(frame), length), -1, dtype=np.int32)
+        for row, clicked in enumerate(histories_N):
+            last = [code[text] for text in clicked[-length:]]
+            history_NH[row, length - len(last) :] = last
+        users_ND = user_vectors(self._bundle.interest, items_ID, history_NH)
+
+        sizes_N = np.array([len(row) for row in candidates_N], dtype=np.int64)
+        offsets = np.concatenate(([0], np.cumsum(sizes_N)))
+        item_P = np.array([code[text] for row in candidates_N for text in row], dtype=np.int64)
+        interest_P = np.einsum("pd,pd->p", np.repeat(users_ND, sizes_N, axis=0), items_ID[item_P])
+        known = {name: np.zeros(len(item_P), np.float32) for name in COUNTS}
+        known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
+        for name in set(frame.columns) & set(COUNTS):
+            known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
+        score_P = self._bundle.probability(assemble(known, interest_P, offsets))
+        split = offsets[1:-1]
+        return pd.DataFrame(
+            {
+                "interest": [part.astype(float).tolist() for part in np.split(interest_P, split)],
+                "score": [part.astype(float).tolist() for part in np.split(score_P, split)],
+            },
+            index=frame.index,
+        )
+
+
+def _load_pyfunc(path: str) -> TextScorer:
+    """What MLflow calls to load the model."""
+    return TextScorer(Bundle.load(Path(path)))

@@ -22,9 +22,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 out = Console()
 err = Console(stderr=True)
 
-Config = Annotated[
-    Path, typer.Option("--config", "-c", envvar="RECSYS_TEXT_CONFIG", help="The project's TOML file.")
-]
+Config = Annotated[Path, typer.Option("--config", "-c", envvar="RECSYS_TEXT_CONFIG", help="The project's TOML file.")]
 CONFIG = Path("recsys.toml")
 WindowKey = Annotated[str | None, typer.Option("--window", help="One window by its key, such as 2014-03-18.")]
 From = Annotated[str | None, typer.Option("--from", help="The start of a span of windows (UTC).")]
@@ -125,7 +123,7 @@ def versions(config: Config = CONFIG) -> None:
     settings = load(config)
     from recsys_text.steps.store import versions as step
 
-    terminal.versions(out, step(settings))
+    terminal.versions(out, *step(settings))
 
 
 @app.command()

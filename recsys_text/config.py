@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from recsys_text.errors import ConfigError
@@ -27,7 +27,9 @@ def _duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(lambda span: f"{span // timedelta(minutes=1)}m")
+]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -125,6 +127,8 @@ class Training(Section):
     max_clicks: PositiveInt = 100_000
     negatives: PositiveInt = 15
     blend_candidates: PositiveInt = 60
+    pretrain_epochs: int = Field(default=3, ge=0)
+    distillation: float = Field(default=1.0, ge=0)
     epochs: PositiveInt = 3
     patience: PositiveInt = 1
     batch_size: PositiveInt = 256

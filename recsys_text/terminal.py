@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from feature_store import VersionInfo
+    from recsys_text.model.fit import EpochResult
 
 _SHOWN_WINDOWS = 10
 
@@ -41,12 +45,18 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
         out.print(f"{result['version']} is published already; nothing changed since")
 
 
-def versions(out: Console, listed: list[Mapping[str, Any]]) -> None:
+def versions(out: Console, listed: "list[VersionInfo]", served: str | None) -> None:
+    if not listed:
+        out.print("Nothing is published yet; `recsys-text publish` does")
+        return
     table = Table(title="user_scores", title_justify="left")
-    for name in ("version", "users", "as of", "model", "served"):
+    for name in ("version", "users", "as of", "model", "published", "served"):
         table.add_column(name, justify="right" if name == "users" else "left")
-    for row in listed:
-        table.add_row(row["version"], f"{row['users']:,}", row["as_of"], row["model_version"], "yes" if row["served"] else "")
+    for info in listed:
+        as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
+        state = info.problem or ("yes" if info.version == served else "")
+        published = f"{info.created_at:%Y-%m-%dT%H:%MZ}"
+        table.add_row(info.version, f"{info.rows:,}", as_of, info.metadata.get("model_version", ""), published, state)
     out.print(table)
 
 
@@ -78,15 +88,31 @@ class TrainingProgress:
             transient=True,
             disable=not out.is_terminal,
         )
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def stage(self, name: str) -> None:
         """A new part of the work begins."""
         self._out.print(name)
+
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
+        """Moves the bar of `stage`, which is 'pretrain' (texts) or 'train' (clicks)."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=steps, figures="")
+        figures = f"loss {loss:.4f}, {samples_per_second:,.0f} samples/s"
+        self._bar.update(self._tasks[stage], completed=step, figures=figures)
+
+    def on_epoch(self, result: "EpochResult") -> None:
+        mark = " (best)" if result.best else ""
+        self._out.print(
+            f"  epoch {result.epoch}: loss {result.loss:.4f}, validation loss {result.valid_loss:.4f}, "
+            f"{result.samples_per_second:,.0f} samples/s{mark}"
+        )

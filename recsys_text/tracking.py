@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-#: Optional columns default to an item that nobody has clicked yet.
 _TEXTS = Array(DataType.string)
 _NUMBERS = Array(DataType.double)
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(_TEXTS, "history"),
-            ColSpec(_TEXTS, "candidates"),
-            ColSpec(_NUMBERS, "clicks_2h", required=False),
-            ColSpec(_NUMBERS, "clicks_24h", required=False),
-            ColSpec(_NUMBERS, "clicks_total", required=False),
-            ColSpec(_NUMBERS, "age_hours", required=False),
-        ]
-    ),
-    outputs=Schema([ColSpec(_NUMBERS, "interest"), ColSpec(_NUMBERS, "score")]),
-)
 
 
 class Tracker:
@@ -108,21 +94,35 @@ class Tracker:
         with _reachable(self._uri):
             mlflow.log_table({column: frame[column].to_list() for column in frame.columns}, f"{name}.json")
 
-    def register(self, bundle: Path, example: Mapping[str, Any]) -> str:
-        """Registers a bundle's folder as a new version of the project's model; returns the version."""
+    def register(self, bundle: Path, example: Mapping[str, Any], optional: Sequence[str]) -> str:
+        """Registers a bundle's folder as a new version of the project's model; returns the version.
+
+        `example` has a history and candidates as lists of texts; `optional` names columns of numbers per candidate.
+        """
         import pandas as pd  # noqa: PLC0415 - MLflow takes its input example as pandas, and brings it along
 
+        signature = ModelSignature(
+            inputs=Schema(
+                [ColSpec(_TEXTS, name) for name in ("history", "candidates")]
+                + [ColSpec(_NUMBERS, name, required=False) for name in optional]
+            ),
+            outputs=Schema([ColSpec(_NUMBERS, name) for name in ("interest", "score")]),
+        )
         with _reachable(self._uri):
             info = mlflow.pyfunc.log_model(
                 name="bundle",
                 loader_module="recsys_text.bundle",
                 data_path=str(bundle),
-                signature=SIGNATURE,
+                signature=signature,
                 input_example=pd.DataFrame([dict(example)]),
                 pip_requirements=[f"recsys-text[train]=={__version__}"],
-                registered_model_name=self._name,
             )
-            return str(info.registered_model_version)
+            with suppress(MlflowException):
+                self._client.create_registered_model(self._name)
+            created = self._client.create_model_version(
+                self._name, source=info.model_uri, run_id=info.run_id, model_id=info.model_id
+            )
+            return str(created.version)
 
     def version(self, alias: str) -> str | None:
         """The model version that bears an alias; None where there is none."""
@@ -147,6 +147,11 @@ class Tracker:
         with _reachable(self._uri):
             for key, value in tags.items():
                 self._client.set_model_version_tag(self._name, version, key, str(value))
+
+    def tags(self, version: str) -> dict[str, str]:
+        """The tags of a registered version."""
+        with _reachable(self._uri):
+            return dict(self._client.get_model_version(self._name, version).tags)
 
     def bundle(self, version: str) -> Path:
         """The folder of a registered bundle, fetched once and kept under the project's root.

@@ -74,7 +74,9 @@ def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
         return name, registry.bundle(name)
     version = registry.version(name) if name in ("champion", "challenger") else None
     if version is None:
-        raise ConfigError(f"there is no model '{name}' of project '{settings.project.name}'; `recsys-text train` makes one")
+        raise ConfigError(
+            f"there is no model '{name}' of project '{settings.project.name}'; `recsys-text train` makes one"
+        )
     return version, registry.bundle(version)
 
 

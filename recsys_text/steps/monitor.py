@@ -31,7 +31,9 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     with the_store(settings) as store:
         before = [info for info in store.versions(VIEW) if info.as_of and info.as_of <= span.start and not info.problem]
         if not before:
-            return nothing | {"reason": f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before, so there is nothing to measure"}
+            return nothing | {
+                "reason": f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before, so there is nothing to measure"
+            }
         version = max(before, key=lambda info: (info.as_of, info.sequence)).version
         lake = Lake(settings.lake)
         clicks = (
@@ -62,7 +64,15 @@ def _quality(key: str, version: str, users: pl.DataFrame, settings: Settings) ->
 
     def add(metric: str, value: float, low: float | None = None, high: float | None = None) -> None:
         rows.append(
-            {"window": key, "version": version, "metric": metric, "slice": "all", "value": value, "low": low, "high": high}
+            {
+                "window": key,
+                "version": version,
+                "metric": metric,
+                "slice": "all",
+                "value": value,
+                "low": low,
+                "high": high,
+            }
         )
 
     if len(had):

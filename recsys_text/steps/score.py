@@ -16,15 +16,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from feature_store.hashing import bucket_of
+from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import parse_window
 from recsys_text.ranking.candidates import pool_chunks
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
-from recsys_text.ranking.topk import top_k
+from recsys_text.ranking.topk import topk
 from recsys_text.steps.inputs import VIEW, bundle_path, inputs, the_store, windows_of
 
 SCHEMA = pa.schema(
@@ -119,11 +118,9 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
                 clicked=np.zeros(len(item), dtype=np.bool_),
             )
             interest_P, score_P = bundle.score(log, items_ID, everyone)
-            best, ends = top_k(score_P, everyone, log, settings.publish.top_k)
+            ends, best = topk(score_P, log.neutral[item], offsets, settings.publish.top_k)
             pairs += len(best)
-            writer.write(
-                _lists(user_ids[users[part]], ends, item_ids[item[best]], score_P[best], interest_P[best])
-            )
+            writer.write(_lists(user_ids[users[part]], ends, item_ids[item[best]], score_P[best], interest_P[best]))
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 

@@ -1,0 +1,146 @@
+"""From a log and its texts to a bundle: text model, then blend, then calibration. Knows no paths and no MLflow.
+
+Time goes only forward: the text model learns from the older training windows, the blend from the newest
+ones, which the text model has not learned from, and the calibrator from users of those windows that the
+blend has not seen. All of it lies before the cutoff, so that the test windows are untouched.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_text.bundle import CHUNK, Bundle, features
+from recsys_text.config import Settings
+from recsys_text.errors import ContractError
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.data import TrainSet
+from recsys_text.model.fit import EpochResult, Progress, fit
+from recsys_text.model.scorer import Interest, build, item_vectors
+from recsys_text.ranking.blend import Blend, fit_blend
+from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
+from recsys_text.ranking.candidates import histories, sampled_impressions, with_negatives
+from recsys_text.ranking.features import FEATURES
+from recsys_text.ranking.log import Impressions, Log, micros
+from recsys_text.text.tokenizer import train_tokenizer
+
+#: Clicks that early stopping looks at, and impressions that the blend and its calibration learn from. More of
+#: them cost time and memory; the blend's features fill a gigabyte with ten thousand pools of a thousand items.
+_VALIDATION = 2000
+_BLEND = 8000
+#: One user in so many calibrates, the others teach the blend.
+_CALIBRATION_SHARE = 5
+
+
+class Stages(Progress, Protocol):
+    """Shows the progress of a whole training."""
+
+    def stage(self, name: str) -> None: ...
+
+
+def fit_bundle(
+    log: Log,
+    texts: Sequence[str],
+    starts: Sequence[datetime],
+    *,
+    cutoff: datetime,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    progress: Stages,
+) -> tuple[Bundle, list[EpochResult]]:
+    """Trains everything on a log that ends strictly before `cutoff`; one text per item of the log.
+
+    `starts` are the starts of the training windows, oldest first. Raises ContractError when there are fewer than
+    two, or when none of their clicks is in its candidate pool.
+    """
+    if len(starts) < 2:
+        raise ContractError(
+            f"training needs two windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
+            "extract older windows or give a later --cutoff"
+        )
+    training, pool = settings.training, settings.candidates
+    blend_start = starts[-min(training.blend_windows, len(starts) // 2)]
+
+    progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
+    tokenizer = train_tokenizer(texts, settings.model.vocabulary)
+    tokens_IT, lengths_I = tokenizer.encode(texts, settings.model.max_tokens)
+
+    def clicks(start: datetime, end: datetime, most: int) -> TrainSet:
+        few, _ = sampled_impressions(
+            log, start, end, pool, max_impressions=most, seed=training.seed, negatives=training.negatives
+        )
+        return _train_set(log, few, settings.model.history, training.negatives)
+
+    train = clicks(starts[0], blend_start, training.max_clicks)
+    valid = clicks(starts[-1], cutoff, _VALIDATION)
+    progress.stage(f"Text model: learning from {len(train):,} clicks before {blend_start:%Y-%m-%dT%H:%MZ}")
+    interest = build(settings.model, tokenizer.vocabulary, training.seed)
+    results = fit(interest, tokens_IT, lengths_I, train, valid, training, checkpoint=checkpoint, progress=progress)
+
+    newest, _ = sampled_impressions(log, blend_start, cutoff, pool, max_impressions=_BLEND, seed=training.seed)
+    progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")
+    items_ID = item_vectors(interest, tokens_IT, lengths_I)
+    blend, calibrator = _fit_ranker(interest, log, items_ID, newest, settings)
+    bundle = Bundle(
+        tokenizer=tokenizer,
+        interest=interest,
+        blend=blend,
+        calibrator=calibrator,
+        model=settings.model,
+        candidates=pool,
+        cutoff=cutoff,
+    )
+    return bundle, results
+
+
+def _train_set(log: Log, impressions: Impressions, history: int, negatives: int) -> TrainSet:
+    """One row per impression, which has one click: the click first, then its negatives."""
+    rows = len(impressions)
+    candidates_NC = np.full((rows, negatives + 1), -1, dtype=np.int32)
+    candidates_NC[:, 0] = impressions.item[impressions.clicked]
+    other = ~impressions.clicked
+    row_O = impressions.row[other]
+    first_N = np.searchsorted(row_O, np.arange(rows))
+    candidates_NC[row_O, 1 + np.arange(len(row_O)) - first_N[row_O]] = impressions.item[other]
+    return TrainSet(history_NH=histories(log, impressions.user, impressions.time, history), candidates_NC=candidates_NC)
+
+
+def _fit_ranker(
+    interest: Interest, log: Log, items_ID: NDArray[np.float32], impressions: Impressions, settings: Settings
+) -> tuple[Blend, Calibrator]:
+    """Features are computed in whole pools, as when they are served; only then are rows left out for the blend."""
+    seed = settings.training.seed
+    # Drawn, not cut: users are sorted by id, and ids often tell who came first.
+    calibrates_U = np.random.default_rng(seed).integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
+    calibrates_N = calibrates_U[impressions.user]
+    teaching, clicked, kept, whole, labels = [], [], [], [], []
+    done = 0
+    for part in impressions.chunks(CHUNK):
+        _, features_PF = features(interest, log, items_ID, part, settings.model.history)
+        calibrates = calibrates_N[done : done + len(part)]
+        done += len(part)
+        few = with_negatives(part, settings.training.blend_candidates, seed)
+        catalogue = len(log.item_ids)
+        chosen_P = np.zeros(len(part.item), dtype=np.bool_)
+        chosen_P[np.searchsorted(part.row * catalogue + part.item, few.row * catalogue + few.item)] = True
+        chosen_P &= ~calibrates[part.row]
+        teaching.append(features_PF[chosen_P])
+        clicked.append(part.clicked[chosen_P])
+        kept.append(np.diff(few.offsets)[~calibrates])
+        whole.append(features_PF[calibrates[part.row]])
+        labels.append(part.clicked[calibrates[part.row]])
+    if not teaching:
+        raise ContractError(
+            "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
+        )
+    blend = fit_blend(
+        np.concatenate(teaching),
+        np.concatenate(clicked),
+        np.concatenate(([0], np.cumsum(np.concatenate(kept)))),
+        impressions.user[~calibrates_N],
+        names=FEATURES,
+        seed=seed,
+    )
+    return blend, fit_calibrator(blend.predict(np.concatenate(whole)), np.concatenate(labels))

@@ -1,0 +1,234 @@
+"""Train, evaluate and gate: lake to a registered bundle, and whether it may serve. Knows no store."""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys_text.bundle import Bundle
+from recsys_text.config import Settings
+from recsys_text.errors import ContractError
+from recsys_text.evaluation import metrics
+from recsys_text.evaluation.gate import decide
+from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.table import evaluation_table, slices
+from recsys_text.fitting import Stages, fit_bundle
+from recsys_text.lake.windows import Window
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.fit import EpochResult
+from recsys_text.ranking.candidates import sampled_impressions
+from recsys_text.ranking.features import COUNTS, counts
+from recsys_text.ranking.log import Impressions, micros
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker, windows_of
+from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A registered version and what it measured on the windows that it has not seen."""
+
+    version: str
+    run_id: str
+    cutoff: datetime
+    table: pl.DataFrame
+    dropped: int
+
+
+def test_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
+    """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
+
+    Raises ContractError when there is none.
+    """
+    newest = windows_of(settings)[-settings.evaluation.windows :]
+    unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
+    if not unseen:
+        raise ContractError(
+            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be measured; "
+            "extract a newer window or train with an earlier --cutoff"
+        )
+    return unseen
+
+
+def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stages) -> Trained:
+    """Trains a bundle on what is strictly before the cutoff, measures it after it, registers it as challenger.
+
+    The cutoff is the start of the test windows by default. A run that was stopped goes on from its last epoch. Raises
+    ContractError without windows before and after the cutoff, UnavailableError when MLflow is out of reach.
+    """
+    registry = tracker(settings)
+    cutoff = cutoff or test_windows(settings)[0].start
+    test_windows(settings, cutoff)
+    before = inputs(settings, before=cutoff)
+    starts = [window.start for window in before.windows][-settings.training.history :]
+    chosen = settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
+    params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
+    checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
+    with registry.run(params=params, datasets=before.digests) as run_id:
+        show = _Logged(progress, registry)
+        bundle, _ = fit_bundle(
+            before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=show
+        )
+        progress.stage("Measuring on the windows that it has not seen")
+        table, dropped = _measure(settings, bundle)
+        registry.table(table, "evaluation")
+        registry.metrics(_figures(table))
+        with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
+            folder = Path(scratch) / "bundle"
+            bundle.save(folder)
+            example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
+            version = registry.register(folder, example, COUNTS)
+        registry.tag(version, {"cutoff": cutoff.isoformat()})
+        registry.set_alias(CHALLENGER, version)
+    checkpoint.clear()
+    return Trained(version=version, run_id=run_id, cutoff=cutoff, table=table, dropped=dropped)
+
+
+def due(settings: Settings) -> tuple[bool, str]:
+    """Whether scheduled training should run now, and why: no model yet, or `training.every` new windows."""
+    newest = windows_of(settings)[-1]
+    registry = tracker(settings)
+    version = registry.version(CHALLENGER) or registry.version(CHAMPION)
+    if version is None:
+        return len(windows_of(settings)) > 2, "there is no model yet; the first needs three windows"
+    cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
+    behind = (newest.start - cutoff) // settings.windows.span
+    return (
+        behind >= settings.training.every,
+        f"version {version} is {behind} of {settings.training.every} windows behind",
+    )
+
+
+def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
+    """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
+
+    Raises ConfigError for an unknown model, ContractError where it has seen the newest windows.
+    """
+    version, folder = bundle_path(settings, model)
+    table, dropped = _measure(settings, Bundle.load(folder))
+    name = version if version.isdecimal() else Path(version).name
+    path = settings.project.root / "reports" / f"evaluation-{windows_of(settings)[-1].key}-{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.write_parquet(path)
+    return table, path, dropped
+
+
+def gate(settings: Settings, version: str) -> dict[str, Any]:
+    """Makes a version champion if it is the first, or beats the champion on the same impressions of the newest windows.
+
+    The lower bound of the paired bootstrap interval of its gain in nDCG@10 must clear `gate.min_gain`. Returns
+    {"promoted", "version", "reason", "gain", "low", "high"}; the verdict is kept as tags of the version.
+    """
+    registry = tracker(settings)
+    champion = registry.version(CHAMPION)
+    if champion == version:
+        return {"promoted": True, "version": version, "reason": "it is champion already"}
+    if champion is None:
+        return _promote(registry, version, {"reason": "there was no champion"})
+    bundles = [Bundle.load(registry.bundle(name)) for name in (version, champion)]
+    windows = test_windows(settings, max(bundle.cutoff for bundle in bundles))
+    data = inputs(settings)
+    impressions, _ = _test_impressions(settings, data, windows)
+    challenger_N, champion_N = (
+        metrics.evaluate(
+            bundle.score(data.log, bundle.item_vectors(data.texts), impressions)[1],
+            impressions.clicked,
+            impressions.offsets,
+        )["ndcg@10"]
+        for bundle in bundles
+    )
+    verdict = decide(
+        challenger_N,
+        champion_N,
+        impressions.user,
+        min_gain=settings.gate.min_gain,
+        seed=settings.evaluation.seed,
+        resamples=settings.evaluation.resamples,
+    )
+    figures = {"reason": verdict.line, "gain": verdict.gain, "low": verdict.low, "high": verdict.high}
+    if verdict.promote:
+        return _promote(registry, version, figures)
+    registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
+    return {"promoted": False, "version": version} | figures
+
+
+def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[str, Any]:
+    registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
+    registry.set_alias(CHAMPION, version)
+    return {"promoted": True, "version": version} | figures
+
+
+def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
+    windows = test_windows(settings, bundle.cutoff)
+    data = inputs(settings)
+    impressions, dropped = _test_impressions(settings, data, windows)
+    interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), impressions)
+    known = counts(data.log, impressions)
+    baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=micros(bundle.cutoff))
+    table = evaluation_table(
+        {"score": score_P, "interest": interest_P} | baselines,
+        impressions,
+        slices(data.log, impressions),
+        resamples=settings.evaluation.resamples,
+        seed=settings.evaluation.seed,
+    )
+    return table, dropped
+
+
+def _test_impressions(settings: Settings, data: Inputs, windows: list[Window]) -> tuple[Impressions, int]:
+    impressions, dropped = sampled_impressions(
+        data.log,
+        windows[0].start,
+        windows[-1].end,
+        settings.candidates,
+        max_impressions=settings.evaluation.max_impressions,
+        seed=settings.evaluation.seed,
+    )
+    if not len(impressions):
+        raise ContractError(
+            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks in all), so "
+            "nothing can be measured; extract a window with clicks, or widen [candidates]"
+        )
+    return impressions, dropped
+
+
+def _figures(table: pl.DataFrame) -> dict[str, float]:
+    """The figures of the whole test by name, in the letters that MLflow allows."""
+    whole = table.filter(pl.col("slice") == "all").select("method", "metric", "value")
+    return {
+        f"{method}/{metric}".replace("@", "_at_").replace("%", "_percent"): value
+        for method, metric, value in whole.iter_rows()
+        if value is not None and np.isfinite(value)
+    }
+
+
+def _fingerprint(params: dict[str, Any], data: Inputs) -> str:
+    return hashlib.sha256(json.dumps([params, data.digests], sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Logged:
+    """Shows progress as its inner one does, and logs each epoch to the present run."""
+
+    def __init__(self, inner: Stages, registry: Tracker) -> None:
+        self._inner, self._registry = inner, registry
+
+    def stage(self, name: str) -> None:
+        self._inner.stage(name)
+
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
+        self._inner.on_step(stage, loss, samples_per_second, step, steps)
+
+    def on_epoch(self, result: EpochResult) -> None:
+        self._inner.on_epoch(result)
+        figures = {
+            "loss": result.loss,
+            "valid_loss": result.valid_loss,
+            "valid_ndcg_at_10": result.valid_ndcg,
+            "samples_per_second": result.samples_per_second,
+        }
+        self._registry.metrics({key: value for key, value in figures.items() if np.isfinite(value)}, step=result.epoch)
