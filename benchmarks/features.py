@@ -1,0 +1,65 @@
+"""Seconds to compute the features of a million (user, candidate) pairs of the caixin log, indexes included.
+
+RECSYS_TEXT_DATA names the data folder, which holds caixin/{clicks,news}.parquet. It prints one JSON line.
+"""
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys_text.config import Candidates
+from recsys_text.ranking.candidates import sampled_impressions
+from recsys_text.ranking.features import assemble, counts
+from recsys_text.ranking.log import Impressions, Log, build_log
+
+PAIRS = 1_000_000
+
+
+def caixin(folder: Path) -> Log:
+    clicks, news = pl.read_parquet(folder / "clicks.parquet"), pl.read_parquet(folder / "news.parquet")
+    items = news.select(
+        pl.col("news_id").cast(pl.String).alias("item_id"),
+        pl.col("published_at").fill_null(clicks["read_at"].min()).alias("known_at"),
+        "published_at",
+        pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("expires_at"),
+    )
+    events = clicks.select(
+        pl.col("user_id").cast(pl.String),
+        pl.col("news_id").cast(pl.String).alias("item_id"),
+        pl.lit("click").alias("event_type"),
+        pl.col("read_at").alias("occurred_at"),
+    )
+    return build_log(items, events)
+
+
+def first(impressions: Impressions, pairs: int) -> Impressions:
+    n = int(np.searchsorted(impressions.offsets, pairs, side="right")) - 1
+    end = impressions.offsets[n]
+    return Impressions(
+        user=impressions.user[:n],
+        time=impressions.time[:n],
+        offsets=impressions.offsets[: n + 1],
+        item=impressions.item[:end],
+        clicked=impressions.clicked[:end],
+    )
+
+
+def main() -> None:
+    folder = Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin"
+    span = datetime(2014, 3, 18, tzinfo=UTC), datetime(2014, 3, 21, tzinfo=UTC)
+    sampled, _ = sampled_impressions(caixin(folder), *span, Candidates(), max_impressions=4000, seed=7)
+    shown = first(sampled, PAIRS)
+    log = caixin(folder)
+    begin = time.perf_counter()
+    matrix = assemble(counts(log, shown), np.zeros(len(shown.item), np.float32), shown.offsets)
+    seconds = time.perf_counter() - begin
+    print(json.dumps({"pairs": matrix.shape[0], "features": matrix.shape[1], "seconds": round(seconds, 2)}))
+
+
+if __name__ == "__main__":
+    main()
