@@ -20,7 +20,8 @@ class VersionInfo:
     """One committed version: `rows` keys in `bytes` bytes; `sequence` counts the commits of a view.
 
     `metadata` is what the publisher said; `as_of` in it (ISO 8601) is the time the data speaks of.
-    `problem` says why a version can't be served (its manifest is damaged) and is empty otherwise.
+    `problem` says why a version can't be served (its manifest is damaged) and is empty otherwise; nothing
+    else but the name is known of such a version, and it counts as created in 1970.
     """
 
     view: str

@@ -16,12 +16,18 @@ from feature_store.local.stage import part_manifest, staged_parts
 
 
 def recover(folder: ViewFolder) -> None:
-    """Takes back what a commit left that died before its swap: the version is staged again, whole."""
+    """Takes back what a commit left that died before its swap: the version is staged again, whole.
+
+    The lock is held, as for commit_stage.
+    """
     version = folder.unfinished()
     if version is not None and folder.version(version).is_dir():
         rename_folder(folder.version(version), folder.staged(version))
     if folder.pending.exists():
         remove_file(folder.pending)
+    # Pointers are written under the lock alone, so that these belong to nobody who lives.
+    for path in folder.path.glob("*.tmp"):
+        remove_file(path)
 
 
 def commit_stage(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from feature_store.base import Key, VersionInfo
-from feature_store.errors import CorruptVersion, StoreError, UnknownVersion
+from feature_store.errors import StoreError, UnknownVersion
 from feature_store.local.disk import reaching
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import load_pointer
@@ -28,7 +28,7 @@ def open_served(folder: ViewFolder) -> LocalSnapshot:
             raise UnknownVersion(f"view '{folder.view}' has no published version in {folder.path}; publish one first")
         try:
             return LocalSnapshot(folder.version(version))
-        except CorruptVersion:
+        except StoreError:
             # The version may have been replaced and deleted since the pointer was read.
             if load_pointer(folder.current) == version:
                 raise

@@ -18,6 +18,8 @@ from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
 from feature_store.local.stage import LocalStage
 
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
+
 
 class LocalStore:
     """A feature store in a folder of one machine. See Store for what each method promises.
@@ -72,6 +74,8 @@ class LocalStore:
             names = [path.name for path in folder.path.iterdir() if path.is_dir() and not path.name.startswith(".")]
         unfinished = folder.unfinished()
         infos = [self._info(folder, name) for name in names if name != unfinished]
+        # A version that another process deletes meanwhile is no damaged one.
+        infos = [info for info in infos if not info.problem or folder.version(info.version).is_dir()]
         return sorted(infos, key=lambda info: (info.sequence, info.version))
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
