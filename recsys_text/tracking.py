@@ -1,6 +1,7 @@
 """Runs, registered bundles and their aliases in MLflow: the only file that imports it. Knows no data."""
 
 import errno
+import fcntl
 import logging
 import os
 import subprocess
@@ -50,12 +51,11 @@ class Tracker:
         # Alembic tells of each of its migrations; a user has no use for that.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with _reachable(uri):
-            if uri.startswith("sqlite:///"):
-                Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with _reachable(uri), _creating(uri):
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             self._client = mlflow.MlflowClient()
+            self._client.search_registered_models(max_results=1)  # opens the registry too, while nobody else does
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
                 artifacts = (root / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
@@ -193,6 +193,19 @@ def _environment() -> dict[str, str]:
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     commit = {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
     return commit | {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+
+
+@contextmanager
+def _creating(uri: str) -> Iterator[None]:
+    """Lets one process at a time open a SQLite file: MLflow makes its tables without looking who else does."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f".{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -18,11 +18,11 @@ import processes
 NAME = "airflow"
 HOME = processes.ROOT / "var" / "airflow"
 STEPS = ("extract", "train", "publish", "monitor")
-START_LIMIT_S = 120
+START_LIMIT_S = 300
 POLL_S = 1.0  # an answer of Airflow's API costs a tenth of a second of one core
 # Between a task's success and the run that its asset event starts; longer without any run means that none comes.
 QUIET_S = 10
-BAD_STATES = ("failed", "upstream_failed", "up_for_retry")
+BAD_STATES = ("failed", "upstream_failed")
 
 Say = Callable[[str], None]
 Task = dict[str, Any]  # a task instance as the REST API gives it
@@ -67,7 +67,7 @@ class Airflow:
         self.say = say
         self.record: dict[str, Any] = {}
         self.api = httpx.Client()
-        self.seen: set[str] = set()
+        self.seen: set[tuple[str, str, int]] = set()
 
     def start(self, configs: str, projects: list[str]) -> None:
         """Starts Airflow and waits until it has parsed every project's DAGs."""
@@ -149,8 +149,14 @@ class Airflow:
             name = f"{task['dag_id']}.{task['task_id']}" + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
             if task["state"] in BAD_STATES:
                 raise StackError(f"{name}: {task['state']}; the end of its log ({_log_of(task)}):\n{_tail(task)}")
-            if task["state"] in ("success", "skipped") and task["id"] not in self.seen:
-                self.seen.add(task["id"])
+            event = (task["id"], task["state"], task["try_number"])
+            if task["state"] == "up_for_retry" and event not in self.seen:
+                self.seen.add(event)
+                self.say(
+                    f"{name}: failed and will be tried again; the end of its log ({_log_of(task)}):\n{_tail(task)}"
+                )
+            if task["state"] in ("success", "skipped") and event not in self.seen:
+                self.seen.add(event)
                 self.say(f"{name}: {task['state']}" + (f" in {task['duration']:.1f} s" if task["duration"] else ""))
 
     def _why_not(self, tasks: list[Task], dag_id: str, task_id: str) -> str:

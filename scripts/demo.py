@@ -1,0 +1,114 @@
+"""The whole pipeline on the books sample, driven by a real Airflow from nothing, and what came of it.
+
+    python scripts/demo.py
+
+Extracts the history but for its last window in one run; the assets then start training, the gate and
+publishing. The last window is extracted as a partition of its own, and monitoring measures the published
+scores on it. Starts from empty folders under var/, leaves its results there and no process behind.
+"""
+
+import shutil
+import signal
+import sys
+import time
+from typing import Any
+
+import airflow_stack
+import mlflow
+import polars as pl
+import processes
+from mlflow import MlflowClient
+from rich.console import Console
+from rich.table import Table
+from stack import BOOKS
+
+from recsys_text import terminal
+from recsys_text.config import Settings, load
+from recsys_text.errors import RecsysTextError
+from recsys_text.evaluation.table import render
+from recsys_text.lake.store import Lake
+from recsys_text.steps.inputs import VIEW, the_store
+from recsys_text.steps.store import versions
+
+START, LAST = "2017-07-01", "2017-08-29"
+# A demonstration takes under four minutes on two cores; the limits leave room for a busy machine.
+FIRST_LIMIT_S, SECOND_LIMIT_S = 600.0, 300.0
+SHOWN = 10
+
+out = Console()
+
+
+def drive(settings: Settings) -> None:
+    """From empty folders to published and measured scores."""
+    started = time.monotonic()
+    name = settings.project.name
+    for folder in (settings.project.root, airflow_stack.HOME):
+        shutil.rmtree(folder, ignore_errors=True)
+    airflow = airflow_stack.Airflow(lambda line: print(f"{time.monotonic() - started:5.0f} s  {line}", flush=True))
+    try:
+        airflow.start(str(BOOKS), [name])
+        airflow.trigger(f"{name}_extract", conf={"from": START, "to": LAST})
+        airflow.wait([(f"{name}_train", "gate"), (f"{name}_publish", "commit")], FIRST_LIMIT_S)
+        airflow.trigger(f"{name}_extract", key=LAST)
+        airflow.wait([(f"{name}_monitor", "monitor"), (f"{name}_publish", "commit")], SECOND_LIMIT_S)
+    finally:
+        processes.end(airflow_stack.NAME)
+
+
+def summary(settings: Settings) -> None:
+    """What the runs left behind, read from where they left it."""
+    lake = Lake(settings.lake)
+    written = {table: {key: lake.manifest(table, key) for key in lake.keys(table)} for table in ("items", "events")}
+    terminal.extracted(out, {"tables": written})
+
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    model = MlflowClient().get_model_version_by_alias(settings.project.name, "champion")
+    measured = mlflow.artifacts.load_dict(f"runs:/{model.run_id}/evaluation.json")
+    table = pl.DataFrame(measured["data"], schema=measured["columns"], orient="row", infer_schema_length=None)
+    out.print(render(table))
+    out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
+
+    terminal.versions(out, *versions(settings))
+    quality = lake.scan("quality", [LAST]).collect().to_dicts()
+    terminal.monitored(out, {"rows": quality, "window": LAST, "version": quality[0]["version"]})
+    one_user(settings, lake)
+
+
+def one_user(settings: Settings, lake: Lake) -> None:
+    """The history of the user who clicked last, beside the best of what was published for them."""
+    titles: dict[str, str] = dict(lake.items(lake.keys("items")).select("item_id", "title").iter_rows())
+    clicks = lake.scan("events").filter(pl.col("event_type").cast(pl.String) == "click").sort("occurred_at").collect()
+    user = clicks["user_id"][-1]
+    history = clicks.filter(pl.col("user_id") == user)["item_id"].to_list()[-SHOWN:]
+    with the_store(settings) as store:
+        row: dict[str, Any] | None = store.reader(VIEW).get(user)
+    assert row is not None  # every user of the lake has a list
+    shown = Table(title=f"User {user}", title_justify="left")
+    for heading in ("clicked, oldest first", "ranked for this user", "score"):
+        shown.add_column(heading, justify="right" if heading == "score" else "left", max_width=42, no_wrap=True)
+    for place in range(SHOWN):
+        clicked = titles[history[place]] if place < len(history) else ""
+        known = place < len(row["item_id"])
+        ranked, score = (titles[row["item_id"][place]], f"{row['score'][place]:.3f}") if known else ("", "")
+        shown.add_row(clicked, ranked, score)
+    out.print(shown)
+
+
+def main() -> None:
+    if any(processes.alive(processes.recorded(name) or {"pid": -1}) for name in processes.names()):
+        sys.exit("demo: the stack is running; `make down` ends it")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    settings = load(BOOKS)
+    try:
+        drive(settings)
+        summary(settings)
+    except (airflow_stack.StackError, RecsysTextError) as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    out.print(f"\nEverything is under {settings.project.root.resolve()}.")
+    out.print("Next: `make up` shows it in Airflow, MLflow and the ranking service; README.md brings in your own data.")
+
+
+if __name__ == "__main__":
+    main()
