@@ -10,7 +10,7 @@ from feature_store import PartWriter, Store
 SCHEMA = pa.schema(
     {"user_id": pa.string(), "item_id": pa.list_(pa.string()), "score": pa.list_(pa.float32()), "age": pa.int32()}
 )
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"user_id": "ann", "item_id": ["x", "y"], "score": [0.5, 0.25], "age": 1},
     {"user_id": "bob", "item_id": [], "score": [], "age": None},
     {"user_id": "新闻", "item_id": ["z"], "score": None, "age": 3},
