@@ -1,0 +1,250 @@
+"""The training loop of the interest model. Knows arrays and settings, no tables, paths or tracking.
+
+Legend: I items, T tokens, N training rows, B rows of a batch, H history, C candidates, D `dim`.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from recsys_text.config import Training
+from recsys_text.errors import ContractError
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.data import Batch, TrainSet, batch_of, batches, shuffled
+from recsys_text.model.optimise import (
+    adamw,
+    autocast,
+    deterministic,
+    learning_rate,
+    resolve_device,
+    to_device,
+    update,
+    weights_digest,
+)
+from recsys_text.model.pretrain import distillation, pretrain, tfidf_teacher
+from recsys_text.model.scorer import Interest, item_vectors
+
+_CUTOFF = 10
+#: Steps between two reports: reading a loss makes a GPU wait.
+_REPORT = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """Means of one epoch. `loss` is the listwise cross-entropy in nats, without the distillation;
+    `valid_ndcg` is nDCG@10 among a row's candidates; both `valid` figures are NaN without such rows.
+    """
+
+    epoch: int
+    loss: float
+    valid_loss: float
+    valid_ndcg: float
+    samples_per_second: float
+    best: bool
+
+
+class Progress(Protocol):
+    """What a caller may show while `fit` runs; `stage` is 'pretrain' (texts) or 'train' (clicks)."""
+
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
+
+    def on_epoch(self, result: EpochResult) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
+
+    def on_epoch(self, result: EpochResult) -> None: ...
+
+
+_SILENT = Silent()
+
+
+def fit(
+    model: Interest,
+    tokens_IT: NDArray[np.int32],
+    lengths_I: NDArray[np.int32],
+    train: TrainSet,
+    valid: TrainSet,
+    training: Training,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = _SILENT,
+) -> list[EpochResult]:
+    """Trains `model` in place and leaves it on its device with the weights of the best epoch.
+
+    First the encoder learns from the texts alone (see `pretrain`), then all of it from the clicks: the
+    softmax over a row's candidates should favour the click. The learning rate rises and falls once over
+    all epochs; training ends `patience` epochs after the lowest validation loss, or, without validation
+    rows, after the last epoch.
+
+    The same arguments give the same weights on one CPU with the same number of threads. Every epoch is
+    seeded by itself, so that one that resumes from `checkpoint` (written after pretraining and after
+    each epoch) ends with the weights of one that never stopped. Ctrl-C leaves the last one in place.
+
+    Args:
+        tokens_IT, lengths_I: the texts of the items that training may know, as the tokenizer gives them.
+        train, valid: rows whose codes are rows of `tokens_IT`.
+
+    Raises:
+        ContractError: `train` has no rows. ConfigError: no such device, or a foreign checkpoint.
+    """
+    if len(train) == 0:
+        raise ContractError("no training clicks before the cutoff; extract more windows or raise training.history")
+    device = resolve_device(training.device)
+    key = _fingerprint(model, tokens_IT, lengths_I, train, valid, training) if checkpoint else ""
+    saved = checkpoint.load(key) if checkpoint else None
+    model.to(device)
+    optimizer = adamw(model, training)
+    tokens, lengths = torch.from_numpy(tokens_IT), torch.from_numpy(lengths_I)
+    teacher = torch.empty(len(tokens), 0)
+    if training.distillation or (training.pretrain_epochs and saved is None):
+        teacher = torch.from_numpy(tfidf_teacher(tokens_IT, lengths_I, model.settings.dim, training.seed))
+
+    with deterministic(device):
+        if saved is None:
+            results: list[EpochResult] = []
+            generator = _seeded(training.seed, 0)
+            report = partial(progress.on_step, "pretrain")
+            pretrain(model.encoder, tokens, lengths, teacher, training, generator, report)
+            best = _copy(model)
+            if checkpoint:
+                checkpoint.save(key, _tensors(model, best, optimizer), {"results": []})
+        else:
+            results = [EpochResult(**result) for result in saved[1]["results"]]
+            best = _restore(saved[0], model, optimizer)
+
+        per_epoch = math.ceil(len(train) / training.batch_size)
+        steps = per_epoch * training.epochs
+        best_epoch, best_loss = max(
+            ((each.epoch, each.valid_loss) for each in results if each.best), default=(0, math.inf)
+        )
+        while len(results) < training.epochs and len(results) - best_epoch < training.patience:
+            epoch = len(results) + 1
+            order = shuffled(len(train), _seeded(training.seed, epoch))
+            total, seen, start = torch.zeros((), device=device), 0, perf_counter()
+            model.train()
+            for step, batch in enumerate(batches(train, training.batch_size, order), (epoch - 1) * per_epoch):
+                vec_ID, loss = listwise_loss(model, tokens, lengths, batch)
+                total, seen = total + loss.detach() * len(batch), seen + len(batch)
+                if training.distillation:
+                    taught_ID = to_device(teacher[batch.items_I], device)
+                    loss = loss + training.distillation * distillation(vec_ID, taught_ID)
+                update(optimizer, loss, learning_rate(step, steps, training.learning_rate))
+                if (step + 1) % _REPORT == 0 or seen == len(train):
+                    progress.on_step("train", total.item() / seen, seen / (perf_counter() - start), step + 1, steps)
+            speed = seen / (perf_counter() - start)
+            valid_loss, valid_ndcg = evaluate(model, tokens_IT, lengths_I, valid)
+            improved = len(valid) == 0 or valid_loss < best_loss
+            if improved:
+                best, best_epoch, best_loss = _copy(model), epoch, valid_loss
+            results.append(
+                EpochResult(
+                    epoch=epoch,
+                    loss=total.item() / seen,
+                    valid_loss=valid_loss,
+                    valid_ndcg=valid_ndcg,
+                    samples_per_second=speed,
+                    best=improved,
+                )
+            )
+            if checkpoint:
+                checkpoint.save(key, _tensors(model, best, optimizer), {"results": [asdict(each) for each in results]})
+            progress.on_epoch(results[-1])
+    model.load_state_dict(best)
+    return results
+
+
+def listwise_loss(model: Interest, tokens_IT: Tensor, lengths_I: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """vec_ID of the batch's items, each encoded once, and the mean over its rows of -log softmax(click)."""
+    device = model.log_scale.device
+    with autocast(device):
+        vec_ID = model.encoder(to_device(tokens_IT[batch.items_I], device), lengths_I[batch.items_I])
+    interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device))
+    clicks_B = torch.zeros(len(batch), dtype=torch.int64, device=device)
+    return vec_ID, functional.cross_entropy(interest_BC, clicks_B)
+
+
+def evaluate(
+    model: Interest, tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32], rows: TrainSet, batch_size: int = 1024
+) -> tuple[float, float]:
+    """Mean listwise loss and nDCG@10 of the click among its row's candidates; NaN without rows.
+
+    Each distinct item of all rows is encoded once. A tie counts against the click.
+    """
+    if len(rows) == 0:
+        return math.nan, math.nan
+    whole = batch_of(rows.history_NH, rows.candidates_NC)
+    items_I = whole.items_I.numpy()
+    device = model.log_scale.device
+    vec_ID = torch.from_numpy(item_vectors(model, tokens_IT[items_I], lengths_I[items_I])).to(device)
+    losses, gains = [], []
+    model.eval()
+    with torch.inference_mode():
+        for rows_B in torch.split(torch.arange(len(rows)), batch_size):
+            history_BH, candidates_BC = whole.history_BH[rows_B], whole.candidates_BC[rows_B]
+            interest_BC = model(vec_ID, history_BH.to(device), candidates_BC.to(device)).cpu()
+            losses.append(-interest_BC.log_softmax(1)[:, 0])
+            ranks_B = (interest_BC >= interest_BC[:, :1]).sum(1)
+            gains.append(torch.where(ranks_B <= _CUTOFF, 1 / torch.log2(1 + ranks_B), 0.0))
+    return torch.cat(losses).double().mean().item(), torch.cat(gains).double().mean().item()
+
+
+def _seeded(seed: int, epoch: int) -> torch.Generator:
+    """Seeds all that is random in an epoch (0 is pretraining): dropout globally, the order by the result."""
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def _copy(model: Interest) -> dict[str, Tensor]:
+    return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
+
+
+def _tensors(model: Interest, best: dict[str, Tensor], optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": weight for name, weight in _copy(model).items()}
+    tensors |= {f"best.{name}": weight for name, weight in best.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": moment.cpu() for name, moment in moments.items()}
+    return tensors
+
+
+def _restore(tensors: dict[str, Tensor], model: Interest, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """Puts back what `_tensors` took and returns the best weights."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    model.load_state_dict(parts["model"])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, _, kind = name.partition(".")
+        moments.setdefault(int(index), {})[kind] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return parts["best"]
+
+
+def _fingerprint(model: Interest, *inputs: Any) -> str:
+    """SHA-256 over the initial weights, the settings and every array that training sees."""
+    digest = hashlib.sha256(weights_digest(model).encode())
+    digest.update(model.settings.model_dump_json().encode())
+    for value in inputs:
+        if isinstance(value, Training):
+            digest.update(json.dumps(value.model_dump(mode="json", exclude={"device"})).encode())
+        else:
+            arrays = (value.history_NH, value.candidates_NC) if isinstance(value, TrainSet) else (value,)
+            for array in arrays:
+                digest.update(f"{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

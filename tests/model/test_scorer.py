@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_text.model.scorer import Interest, build, item_vectors, user_vectors
+from tests.model.conftest import ITEMS, SETTINGS, VOCABULARY, WIDTH
+
+
+@pytest.fixture(scope="module")
+def model() -> Interest:
+    return build(SETTINGS, VOCABULARY, seed=1)
+
+
+@pytest.fixture(scope="module")
+def vec_ID(model, world) -> np.ndarray:
+    return item_vectors(model, world.tokens_IT, world.lengths_I)
+
+
+def test_shapes_types_and_lengths(model, vec_ID):
+    vec_ND = user_vectors(model, vec_ID, np.array([[-1, 3], [2, 4]], np.int32))
+    assert vec_ID.shape == (ITEMS, SETTINGS.dim)
+    assert vec_ND.shape == (2, SETTINGS.dim)
+    assert vec_ID.dtype == vec_ND.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vec_ID, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vec_ND, axis=1), model.scale.item(), rtol=1e-5)
+
+
+def test_chunks_do_not_matter_and_calls_repeat(model, world, vec_ID):
+    np.testing.assert_allclose(item_vectors(model, world.tokens_IT, world.lengths_I, 7), vec_ID, atol=1e-5)
+    history_NH = world.train.history_NH
+    whole = user_vectors(model, vec_ID, history_NH)
+    np.testing.assert_allclose(user_vectors(model, vec_ID, history_NH, 11), whole, atol=1e-5)
+    assert (user_vectors(model, vec_ID, history_NH) == whole).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(clicks=st.lists(st.integers(0, ITEMS - 1), max_size=5), left=st.integers(0, 3), right=st.integers(0, 3))
+def test_padding_changes_no_user(model, vec_ID, clicks, left, right):
+    bare = user_vectors(model, vec_ID, np.array([clicks], np.int32).reshape(1, -1))
+    padded = user_vectors(model, vec_ID, np.array([[-1] * left + clicks + [-1] * right], np.int32))
+    np.testing.assert_allclose(padded, bare, atol=1e-4)
+
+
+def test_the_order_of_clicks_matters(model, vec_ID):
+    forward, backward = user_vectors(model, vec_ID, np.array([[1, 2, 3], [3, 2, 1]], np.int32))
+    assert np.abs(forward - backward).max() > 1e-4
+
+
+def test_new_users_share_a_learned_vector(model, vec_ID):
+    vec_ND = user_vectors(model, vec_ID, np.full((2, 5), -1, np.int32))
+    expected = torch.nn.functional.normalize(model.tower.nobody, dim=0) * model.scale
+    np.testing.assert_allclose(vec_ND, np.tile(expected.detach().numpy(), (2, 1)), rtol=1e-5)
+    assert (user_vectors(model, vec_ID[:0], np.zeros((2, 0), np.int32)) == vec_ND).all()
+
+
+def test_interest_is_the_dot_product_of_the_vectors(model, world, vec_ID):
+    history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
+    model.eval()
+    with torch.no_grad():
+        interest_NC = model(
+            torch.from_numpy(vec_ID), torch.from_numpy(history_NH).long(), torch.from_numpy(candidates_NC).long()
+        ).numpy()
+    expected = np.einsum("nd,ncd->nc", user_vectors(model, vec_ID, history_NH), vec_ID[candidates_NC])
+    padding = candidates_NC < 0
+    assert padding.any()
+    assert (interest_NC[padding] == -np.inf).all()
+    np.testing.assert_allclose(interest_NC[~padding], expected[~padding], atol=1e-4)
+
+
+def test_scoring_leaves_the_mode_and_no_gradients(model, world):
+    model.train()
+    item_vectors(model, world.tokens_IT, world.lengths_I)
+    assert model.training
+    assert all(weight.grad is None for weight in model.parameters())
+    model.eval()
+
+
+def test_no_items(model):
+    assert item_vectors(model, np.zeros((0, WIDTH), np.int32), np.zeros(0, np.int32)).shape == (0, SETTINGS.dim)
+
+
+def test_the_seed_alone_decides_the_first_weights():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = build(SETTINGS, VOCABULARY, seed=9)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    second, third = build(SETTINGS, VOCABULARY, seed=9), build(SETTINGS, VOCABULARY, seed=10)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.encoder.embedding.weight, third.encoder.embedding.weight)
