@@ -122,8 +122,11 @@ def _parquet(
 
 
 def _csv(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-    with filesystem.open(file, "rb", compression="infer") as raw:
-        header = next(csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")), [])
+    with (
+        filesystem.open(file, "rb", compression="infer") as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
+    ):
+        header = next(csv.reader(text), [])
     columns = [name for name in header if name in wanted]
     yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     with filesystem.open(file, "rb", compression="infer") as raw:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -164,11 +165,10 @@ def _sqlite(path: str, query: str, wanted: Collection[str], span: Span) -> Itera
     from adbc_driver_sqlite import dbapi  # noqa: PLC0415 - a driver is loaded where it is used
 
     low, high = span.wall_clock()
-    # SQLite compares times as text. These bounds sort before and after every usual way to write a time
-    # in the window (with a blank or a T, with or without seconds, a date alone): rows too many, which are
-    # left out later, but none too few.
-    midnight = low.hour == low.minute == 0
-    bounds = {"start": f"{low:%Y-%m-%d}" if midnight else f"{low:%Y-%m-%d %H:%M}", "end": f"{high:%Y-%m-%dT%H:%M:%S}"}
+    # SQLite compares times as text. These bounds sort before and after every usual way to write a time in
+    # the window (with a blank or a T, with or without seconds, a date alone): within a day they may let
+    # rows too many through, which are left out later, but none too few.
+    bounds = {"start": _text_bound(low, " %H:%M"), "end": _text_bound(high, "T%H:%M:%S")}
     text, names = bind(query, "?")
     values = [bounds[name] for name in names] or None
     with dbapi.connect(f"file:{quote(path)}?mode=ro") as connection, connection.cursor() as cursor:
@@ -208,6 +208,10 @@ def _postgresql(uri: str, query: str, wanted: Collection[str], span: Span) -> It
             yield plain_frame(table.select([name for name in table.schema.names if name in wanted]))
             if table.num_rows == 0:
                 return
+
+
+def _text_bound(time: datetime, clock: str) -> str:
+    return time.strftime("%Y-%m-%d" if time.hour == time.minute == 0 else f"%Y-%m-%d{clock}")
 
 
 def _quoted(name: str) -> str:

@@ -1,0 +1,51 @@
+"""Sources and windows that the tests of the lake share."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from recsys_text.config import Source, Sources
+from recsys_text.lake.windows import DAY, Window, parse_window
+
+DAY_1 = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def make_events(count: int, *, days: int = 3, start: datetime = DAY_1) -> pl.DataFrame:
+    """Distinct events spread evenly over some days, in the names of the contract."""
+    step = timedelta(days=days) / count
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{number % 7}" for number in range(count)],
+            "item_id": [f"i{number % 11}" for number in range(count)],
+            "event_type": [("view", "click", "purchase")[number % 3] for number in range(count)],
+            "occurred_at": [start + step * number for number in range(count)],
+        },
+        schema_overrides={"occurred_at": pl.Datetime("us", "UTC")},
+    )
+
+
+def window(key: str) -> Window:
+    return parse_window(key, DAY)
+
+
+def file_sources(folder: Path, events: Path | str, **settings: object) -> Sources:
+    """An items file of one item beside the given events."""
+    items = folder / "items.parquet"
+    pl.DataFrame({"item_id": ["i0"], "title": ["a title"]}).write_parquet(items)
+    return Sources(
+        items=Source(kind="file", path=str(items)),
+        events=Source.model_validate({"kind": "file", "path": str(events), **settings}),
+    )
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """Every file under a folder with its bytes, but for the lake's own hidden lock."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+WINDOWS = [window(f"2024-03-0{day}") for day in (1, 2, 3)]

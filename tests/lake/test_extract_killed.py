@@ -1,0 +1,96 @@
+"""An extraction killed at any point leaves each window whole, old or new, and can run again."""
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys_text.lake import spill
+from recsys_text.lake.extract import extract_windows
+from recsys_text.lake.store import Lake
+from tests.lake.extract_until_killed import PIECE
+from tests.lake.samples import WINDOWS, file_sources, files_of, make_events
+
+ROOT = Path(__file__).parents[2]
+Killer = Callable[[str, float], str]
+
+
+@pytest.fixture
+def killer(tmp_path: Path) -> Iterator[Killer]:
+    helper = [sys.executable, "-m", "tests.lake.extract_until_killed"]
+    with subprocess.Popen(helper, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def kill(kind: str, point: float) -> str:
+            print(kind, point, tmp_path / "new.parquet", tmp_path / "lake", file=process.stdin, flush=True)
+            return process.stdout.readline().strip()  # type: ignore[union-attr]
+
+        yield kill
+
+
+@pytest.fixture
+def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Lake]:
+    """A lake of each of two sources; the windows of the second have more parts, and rejected rows."""
+    monkeypatch.setattr(spill, "MAX_ROWS", PIECE)
+    broken = make_events(9).with_columns(event_type=pl.lit("klick"))
+    make_events(150).write_parquet(tmp_path / "old.parquet")
+    pl.concat([make_events(210), broken]).write_parquet(tmp_path / "new.parquet")
+    lakes = []
+    for name in ("old", "new"):
+        lakes.append(Lake(tmp_path / f"of_{name}"))
+        extract_windows(lakes[-1], file_sources(tmp_path, tmp_path / f"{name}.parquet", max_rejected=0.5), WINDOWS[:2])
+    return lakes
+
+
+def restore(lake: Lake, version: Lake) -> None:
+    shutil.rmtree(lake.root, ignore_errors=True)
+    shutil.copytree(version.root, lake.root)
+
+
+def check_whole(lake: Lake, versions: list[Lake]) -> list[int]:
+    """Each window reads as that of one version; which."""
+    found = []
+    for window in WINDOWS[:2]:
+        rows = lake.scan("events", [window.key]).collect()
+        known = [rows.equals(version.scan("events", [window.key]).collect()) for version in versions]
+        assert any(known)
+        found.append(known.index(True))
+    return found
+
+
+def test_a_kill_at_every_change_of_the_disk(tmp_path: Path, killer: Killer, versions: list[Lake]) -> None:
+    lake = Lake(tmp_path / "lake")
+    seen = set()
+    for point in range(1, 1000):
+        restore(lake, versions[0])
+        answer = killer("call", point)
+        seen.add(tuple(check_whole(lake, versions)))
+        if answer == "done":
+            break
+    # The windows turn from old to new one after the other, and each state was met.
+    assert seen == {(0, 0), (1, 0), (1, 1)}
+    assert point > 30
+    assert files_of(lake.root) == files_of(versions[1].root)
+
+
+def test_a_kill_at_any_time(tmp_path: Path, killer: Killer, versions: list[Lake]) -> None:
+    lake = Lake(tmp_path / "lake")
+    restore(lake, versions[0])
+    start = time.perf_counter()
+    assert killer("call", 10_000) == "done"
+    whole = time.perf_counter() - start
+    moments = random.Random(7)
+    for number in range(30):
+        if number % 5 == 0:  # in between, what one killed extraction left is the next one's start
+            restore(lake, versions[0])
+        killer("time", moments.uniform(0, whole))
+        check_whole(lake, versions)
+    assert killer("call", 10_000) == "done"
+    assert files_of(lake.root) == files_of(versions[1].root)

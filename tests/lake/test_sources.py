@@ -1,0 +1,148 @@
+"""Reading files: formats, globs, addresses, and files that are missing, broken or cut short."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import fsspec
+import polars as pl
+import pytest
+
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.lake import sources
+from recsys_text.lake.cast import Span
+from recsys_text.lake.sources import describe_path, read_files
+
+SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
+WANTED = {"id", "text"}
+
+
+def read(path: Path | str, *, time: str | None = None, span: Span = SPAN, wanted: set[str] = WANTED) -> pl.DataFrame:
+    return pl.concat(read_files(str(path), wanted, time=time, span=span), how="diagonal_relaxed")
+
+
+def test_csv_is_text_and_tells_empty_from_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('\ufeffid,other,text\n007,x,"one\nline, more"\n008,x,\n009,x,""\n', encoding="utf-8")
+    assert read(path).rows() == [("007", "one\nline, more"), ("008", None), ("009", "")]
+    assert read(path).columns == ["id", "text"]
+
+
+def test_json_lines_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{"id": 12345678901234567890, "text": ["a", "b"], "x": 1}, {"id": "007"}, {"id": 1.5, "text": "书"}]
+    path.write_text("\n\n".join(json.dumps(record) for record in records))
+    assert read(path).rows() == [("12345678901234567890", '["a", "b"]'), ("007", None), ("1.5", "书")]
+
+
+def test_json_lines_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_BATCH_ROWS", 2)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1}\n{"id": 2}\n{"id": 3, "text": "c"}\n')
+    batches = list(read_files(str(path), WANTED, time=None, span=SPAN))
+    assert [batch.rows() for batch in batches] == [[("1",), ("2",)], [("3", "c")]]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.ndjson.gz"])
+def test_compressed_files(tmp_path: Path, name: str) -> None:
+    text = "id,text\n1,a\n" if ".csv" in name else '{"id": "1", "text": "a"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    assert read(tmp_path / name).rows() == [("1", "a")]
+
+
+def test_a_glob_reads_every_file_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        (tmp_path / f"{name}.csv").write_text(f"id\n{name}\n")
+    (tmp_path / "folder.csv").mkdir()
+    assert read(tmp_path / "*.csv")["id"].to_list() == ["a", "b", "c"]
+
+
+def test_a_name_with_brackets_is_no_glob(tmp_path: Path) -> None:
+    (tmp_path / "x[1].csv").write_text("id\n1\n")
+    assert read(tmp_path / "x[1].csv")["id"].to_list() == ["1"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_any_fsspec_address(kind: str) -> None:
+    frame = pl.DataFrame({"id": ["1"], "text": ["a"]})
+    with fsspec.open(f"memory://sources/{kind}/a.{kind}", "wb") as file:
+        {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}[kind](file)  # type: ignore[operator]
+    assert read(f"memory://sources/{kind}/*.{kind}").rows() == [("1", "a")]
+
+
+def test_a_file_url(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    assert read(f"file://{tmp_path}/a.csv")["id"].to_list() == ["1"]
+
+
+def write_hours(path: Path, dtype: pl.DataType) -> None:
+    hours = pl.datetime_range(datetime(2024, 2, 29), datetime(2024, 3, 3), "1h", eager=True, closed="left")
+    times = hours.cast(pl.Datetime(dtype.time_unit)) if isinstance(dtype, pl.Datetime) else hours
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
+    pl.DataFrame({"id": range(72), "at": times}).vstack(
+        pl.DataFrame({"id": [99], "at": [None]}, schema={"id": pl.Int64, "at": times.dtype})
+    ).write_parquet(path, row_group_size=10)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [pl.Datetime("ms", "UTC"), pl.Datetime("us", "Asia/Tokyo"), pl.Datetime("ns", "UTC"), pl.Datetime("us", "UTC")],
+)
+def test_parquet_gives_the_rows_of_the_span_and_those_without_a_time(tmp_path: Path, dtype: pl.DataType) -> None:
+    write_hours(tmp_path / "a.parquet", dtype)
+    found = read(tmp_path / "a.parquet", time="at", wanted={"id", "at"})
+    assert found["id"].to_list() == [*range(24, 48), 99]
+
+
+def test_parquet_takes_naive_times_by_the_clock_of_their_zone(tmp_path: Path) -> None:
+    write_hours(tmp_path / "a.parquet", pl.Datetime("us"))
+    span = Span(start=SPAN.start, end=SPAN.end, zone=ZoneInfo("Asia/Shanghai"))
+    assert read(tmp_path / "a.parquet", time="at", span=span, wanted={"id", "at"})["id"].to_list() == [
+        *range(32, 56),
+        99,
+    ]
+
+
+def test_a_missing_file_is_a_mistake_in_the_config(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path / "*.csv", "memory://nothing/a.csv"):
+        with pytest.raises(ConfigError, match="no file at"):
+            read(path)
+    with pytest.raises(ConfigError, match=r"is a folder; write .*/\*\.parquet"):
+        read(tmp_path)
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ConfigError, match=r"no reader for .*a\.txt; its name must end in one of \.parquet"):
+        read(tmp_path / "a.txt")
+    with pytest.raises(ConfigError, match=r"cannot open gopher://host/a\.csv"):
+        read("gopher://user:secret@host/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.parquet", b"no parquet", "not readable as parquet"),
+        ("a.csv", b"id,text\n1,a\n2,b,c\n", "not readable as csv"),
+        ("a.csv", b"id,text\n1,\xff\xfe\n", "not readable as csv"),
+        ("a.jsonl", b'{"id": 1}\n{"id": ', "line 2 is not JSON"),
+        ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, data: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ContractError, match=words):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_a_file_that_was_cut_short_is_worth_trying_again(tmp_path: Path, name: str) -> None:
+    text = "".join(json.dumps({"id": str(number), "text": "a"}) + "\n" for number in range(1000))
+    (tmp_path / name).write_bytes(gzip.compress(("id\n" if ".csv" in name else "").encode() + text.encode())[:-100])
+    with pytest.raises(UnavailableError, match="broke off"):
+        read(tmp_path / name)
+
+
+def test_addresses_are_told_without_their_secrets() -> None:
+    assert describe_path("s3://key:secret@bucket/a/*.parquet?token=x") == "s3://bucket/a/*.parquet"
+    assert describe_path("/data/a?.csv") == "/data/a?.csv"
