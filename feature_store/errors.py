@@ -1,6 +1,6 @@
 """What can go wrong in a feature store, one class per way out. Knows no backend."""
 
-# ruff: noqa: N818 - the names say what is the case, as in FileExistsError without its suffix
+
 
 
 class StoreError(Exception):

@@ -23,7 +23,7 @@ from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 from recsys_text.ranking.candidates import histories, sampled_impressions, with_negatives
 from recsys_text.ranking.features import FEATURES
-from recsys_text.ranking.log import Impressions, Log, micros
+from recsys_text.ranking.log import Impressions, Log
 from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at, and impressions that the blend and its calibration learn from. More of

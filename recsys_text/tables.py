@@ -9,8 +9,11 @@ EVENT_TYPES = ("view", "click", "comment", "share", "purchase", "dislike")
 #: The events that say that a user wanted an item; the others only count as consumption.
 POSITIVE_TYPES = ("click", "comment", "share", "purchase")
 
-_TIME = {"time_unit": "us", "time_zone": "UTC"}
 _ID_LENGTH = 256
+
+
+def _time(*, nullable: bool) -> dy.Datetime:
+    return dy.Datetime(time_unit="us", time_zone="UTC", nullable=nullable)
 
 
 class Items(dy.Schema):
@@ -21,15 +24,15 @@ class Items(dy.Schema):
     description = dy.String(nullable=True)
     tags = dy.List(dy.String(nullable=False), nullable=False)
     category = dy.String(nullable=True)
-    published_at = dy.Datetime(**_TIME, nullable=True)
-    expires_at = dy.Datetime(**_TIME, nullable=True)
-    updated_at = dy.Datetime(**_TIME, nullable=False)
+    published_at = _time(nullable=True)
+    expires_at = _time(nullable=True)
+    updated_at = _time(nullable=False)
 
     @dy.rule()
     def has_text(cls) -> pl.Expr:
-        return pl.concat_str(
-            "title", pl.col("description").fill_null(""), pl.col("tags").list.join(" ")
-        ).str.contains(r"\w")
+        return pl.concat_str("title", pl.col("description").fill_null(""), pl.col("tags").list.join(" ")).str.contains(
+            r"\w"
+        )
 
     @dy.rule()
     def expires_after_published(cls) -> pl.Expr:
@@ -42,7 +45,7 @@ class Events(dy.Schema):
     user_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
     item_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
     event_type = dy.Enum(EVENT_TYPES, nullable=False)
-    occurred_at = dy.Datetime(**_TIME, nullable=False)
+    occurred_at = _time(nullable=False)
     value = dy.Float64(nullable=True)
     text = dy.String(nullable=True)
 
@@ -52,7 +55,7 @@ class Impressions(dy.Schema):
 
     impression_id = dy.String(primary_key=True, min_length=1)
     user_id = dy.String(nullable=False, min_length=1, max_length=_ID_LENGTH)
-    shown_at = dy.Datetime(**_TIME, nullable=False)
+    shown_at = _time(nullable=False)
     candidates = dy.List(dy.String(nullable=False), nullable=False)
     clicked = dy.List(dy.Bool(nullable=False), nullable=False)
     origin = dy.Enum(("logged", "sampled"), nullable=False)

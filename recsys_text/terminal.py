@@ -41,8 +41,13 @@ def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
 def published(out: Console, result: Mapping[str, Any]) -> None:
     if result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
-    else:
+    elif result["served"] == result["version"]:
         out.print(f"{result['version']} is published already; nothing changed since")
+    else:
+        out.print(
+            f"{result['version']} was published before and rolled back; {result['served']} stays. "
+            "New clicks or a new champion make a new version; `recsys-text rollback VERSION` goes back to it"
+        )
 
 
 def versions(out: Console, listed: "list[VersionInfo]", served: str | None) -> None:
@@ -51,7 +56,9 @@ def versions(out: Console, listed: "list[VersionInfo]", served: str | None) -> N
         return
     table = Table(title="user_scores", title_justify="left")
     for name in ("version", "users", "as of", "model", "published", "served"):
-        table.add_column(name, justify="right" if name == "users" else "left")
+        table.add_column(
+            name, justify="right" if name == "users" else "left", overflow="fold", no_wrap=name != "version"
+        )
     for info in listed:
         as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
         state = info.problem or ("yes" if info.version == served else "")

@@ -37,22 +37,21 @@ RECALL = "recall@10"
 _CALIBRATION = {"calibration_error": 1.0, "calibration_error_top1%": 0.01}
 
 
-def slices(log: Log, impressions: Impressions) -> dict[str, Bool]:
-    """The parts of the impressions that are measured apart, bool[N] each.
+def slices(log: Log, impressions: Impressions, *, cutoff: int) -> dict[str, Bool]:
+    """The parts of the impressions that are measured apart, bool[N] each; cutoff in microseconds.
 
-    all; new_item: a clicked candidate that nobody had clicked before the impression; new_user: a user who
-    had clicked nothing before it.
+    all; new_item: a clicked candidate that nobody had clicked before the cutoff of the training; new_user: a user
+    who had clicked nothing before it.
     """
     first_item, first_user = np.full(len(log.item_ids), NEVER), np.full(len(log.user_ids) + 1, NEVER)
     np.minimum.at(first_item, log.item[log.positive], log.time[log.positive])
     np.minimum.at(first_user, log.user[log.positive], log.time[log.positive])
-    unclicked_P = first_item[impressions.item] >= impressions.time[impressions.row]
-    new_item_N = np.bincount(impressions.row[impressions.clicked & unclicked_P], minlength=len(impressions)) > 0
+    new_P = impressions.clicked & (first_item[impressions.item] >= cutoff)
     return {
         "all": np.ones(len(impressions), np.bool_),
-        "new_item": new_item_N,
+        "new_item": np.bincount(impressions.row[new_P], minlength=len(impressions)) > 0,
         # The user -1 reads the last place, which no event has written.
-        "new_user": first_user[impressions.user] >= impressions.time,
+        "new_user": first_user[impressions.user] >= cutoff,
     }
 
 

@@ -209,7 +209,7 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - Starlette's type of a handler is wider
+    assert isinstance(error, RequestValidationError)
     return JSONResponse({"detail": _explain(error)}, status_code=422)
 
 

@@ -9,7 +9,6 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import parse_window
 from recsys_text.steps.inputs import VIEW, the_store, windows_of
 from recsys_text.tables import POSITIVE_TYPES
 
@@ -27,12 +26,12 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     if key not in windows:
         raise ConfigError(f"window '{key}' is not in the lake; extract it first")
     span = windows[key]
-    nothing = {"window": key, "version": None, "rows": []}
+    nothing: dict[str, Any] = {"window": key, "version": None, "rows": []}
     with the_store(settings) as store:
         before = [info for info in store.versions(VIEW) if info.as_of and info.as_of <= span.start and not info.problem]
         if not before:
             return nothing | {
-                "reason": f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before, so there is nothing to measure"
+                "reason": f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure"
             }
         version = max(before, key=lambda info: (info.as_of, info.sequence)).version
         lake = Lake(settings.lake)

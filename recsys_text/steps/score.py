@@ -71,7 +71,7 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     """Names the version that the champion and the lake give now, and opens its staging area.
 
     Returns the plan that `score_bucket` and `publish_commit` take: view, version, model_version, bundle (its
-    folder), as_of, buckets (none where the version is served already). Raises ConfigError without a champion.
+    folder), as_of, buckets (none where the version was published before). Raises ConfigError without a champion.
     """
     model_version, folder = bundle_path(settings, "champion")
     windows = windows_of(settings)
@@ -81,8 +81,8 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     as_of = windows[-1].end
     version = f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{digest}"
     with the_store(settings) as store:
-        served = store.current(VIEW) == version
-        if not served:
+        known = any(info.version == version for info in store.versions(VIEW))
+        if not known:
             store.begin(VIEW, version)
     return {
         "view": VIEW,
@@ -91,7 +91,7 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
         "bundle": str(folder),
         "as_of": as_of.isoformat(),
         "last_window": keys[-1],
-        "buckets": [] if served else list(range(settings.publish.buckets)),
+        "buckets": [] if known else list(range(settings.publish.buckets)),
     }
 
 
@@ -109,6 +109,7 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     times = np.full(len(users), micros(as_of), dtype=np.int64)
     pairs = 0
     with the_store(settings) as store, store.stage(plan["view"], plan["version"]).writer(_part(bucket)) as writer:
+        writer.write(pa.RecordBatch.from_pylist([], schema=SCHEMA))
         for part, offsets, item in pool_chunks(log, times, users, bundle.candidates):
             everyone = Impressions(
                 user=users[part],
@@ -140,19 +141,21 @@ def _lists(users: Any, offsets: Any, items: Any, scores: Any, interests: Any) ->
 def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Verifies that every bucket is there and whole, and swaps the version in. Nothing is served before.
 
+    A version that was published before stays as it is, also where it was rolled back since: new clicks or a new
+    champion make a new version. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
     Raises UnavailableError where a part is missing or damaged; the former version stays.
     """
     with the_store(settings) as store:
         if plan["buckets"]:
-            store.commit(
+            info = store.commit(
                 VIEW,
                 plan["version"],
                 expect_parts=[_part(bucket) for bucket in plan["buckets"]],
                 metadata={key: plan[key] for key in ("as_of", "model_version", "last_window")},
             )
             store.prune(VIEW, settings.publish.keep)
-        info = store.reader(VIEW).info
-    return {"version": plan["version"], "users": info.rows, "swapped": bool(plan["buckets"])}
+            return {"version": info.version, "users": info.rows, "swapped": True}
+        return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
 
 
 def score_buckets(settings: Settings, plan: Mapping[str, Any]) -> list[dict[str, int]]:

@@ -15,8 +15,8 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.evaluation import metrics
-from recsys_text.evaluation.gate import decide
 from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.gate import decide
 from recsys_text.evaluation.table import evaluation_table, slices
 from recsys_text.fitting import Stages, fit_bundle
 from recsys_text.lake.windows import Window
@@ -40,7 +40,7 @@ class Trained:
     dropped: int
 
 
-def test_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
+def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
     """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
 
     Raises ContractError when there is none.
@@ -49,8 +49,8 @@ def test_windows(settings: Settings, cutoff: datetime | None = None) -> list[Win
     unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
     if not unseen:
         raise ContractError(
-            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be measured; "
-            "extract a newer window or train with an earlier --cutoff"
+            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be "
+            "measured; extract a newer window or train with an earlier --cutoff"
         )
     return unseen
 
@@ -62,8 +62,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
     ContractError without windows before and after the cutoff, UnavailableError when MLflow is out of reach.
     """
     registry = tracker(settings)
-    cutoff = cutoff or test_windows(settings)[0].start
-    test_windows(settings, cutoff)
+    cutoff = cutoff or newest_windows(settings)[0].start
+    newest_windows(settings, cutoff)
     before = inputs(settings, before=cutoff)
     starts = [window.start for window in before.windows][-settings.training.history :]
     chosen = settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
@@ -131,7 +131,7 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
     if champion is None:
         return _promote(registry, version, {"reason": "there was no champion"})
     bundles = [Bundle.load(registry.bundle(name)) for name in (version, champion)]
-    windows = test_windows(settings, max(bundle.cutoff for bundle in bundles))
+    windows = newest_windows(settings, max(bundle.cutoff for bundle in bundles))
     data = inputs(settings)
     impressions, _ = _test_impressions(settings, data, windows)
     challenger_N, champion_N = (
@@ -164,7 +164,7 @@ def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[s
 
 
 def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
-    windows = test_windows(settings, bundle.cutoff)
+    windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
     impressions, dropped = _test_impressions(settings, data, windows)
     interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), impressions)
@@ -173,7 +173,7 @@ def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     table = evaluation_table(
         {"score": score_P, "interest": interest_P} | baselines,
         impressions,
-        slices(data.log, impressions),
+        slices(data.log, impressions, cutoff=micros(bundle.cutoff)),
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )
@@ -191,8 +191,8 @@ def _test_impressions(settings: Settings, data: Inputs, windows: list[Window]) -
     )
     if not len(impressions):
         raise ContractError(
-            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks in all), so "
-            "nothing can be measured; extract a window with clicks, or widen [candidates]"
+            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks), "
+            "so there is no measure; extract a window with clicks, or widen [candidates]"
         )
     return impressions, dropped
 

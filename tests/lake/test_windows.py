@@ -1,3 +1,4 @@
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,7 +24,7 @@ def test_windows_cover_the_span_without_gaps(start: datetime, span: timedelta, l
     windows = windows_between(start, start + span, length)
     assert windows[0].start <= start < windows[0].end
     assert windows[-1].start < start + span <= windows[-1].end
-    assert all(a.end == b.start for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(windows))
 
 
 def test_half_open_days() -> None:
