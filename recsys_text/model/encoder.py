@@ -43,10 +43,11 @@ class Encoder(nn.Module):
         self.project = nn.Linear(states, settings.dim)
         self.bag = nn.Embedding(vocabulary, settings.dim, padding_idx=PADDING) if settings.bag else None
         self.dropout = nn.Dropout(settings.dropout)
-        if self.bag is not None:
-            nn.init.normal_(self.bag.weight, std=settings.dim**-0.5)
+        # Small beside the steps of AdamW, or the vectors of words hardly move from where they started.
+        for words in filter(None, (self.embedding, self.bag)):
+            nn.init.normal_(words.weight, std=words.embedding_dim**-0.5)
             with torch.no_grad():
-                self.bag.weight[PADDING].zero_()
+                words.weight[PADDING].zero_()
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD from ids_BT, which hold 0 beyond `lengths_B`; `lengths_B` is on the CPU, for packing."""
