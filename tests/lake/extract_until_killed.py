@@ -1,8 +1,8 @@
 """Extracts when told and is killed at a told point: a helper process of the test of killed extractions.
 
-Reads lines `<call|time> <point> <events file> <lake>`; forks a child that extracts and dies by SIGKILL at
-the n-th call that changes the disk, or after so many seconds; answers `killed` or `done`. One process
-imports everything once, so that a hundred kills take seconds.
+Reads lines `<call|time> <point> <number of windows> <events file> <lake>`; forks a child that extracts and
+dies by SIGKILL at the n-th call that changes the disk, or after so many seconds; answers `killed` or
+`done`. One process imports everything once, so that a hundred kills take seconds.
 """
 
 import itertools
@@ -39,14 +39,16 @@ def die_at(number: int) -> None:
 
 def main() -> None:
     spill.MAX_ROWS = PIECE
-    os.fsync = lambda _: None  # what a killed process wrote is not lost, and the test makes hundreds of windows
+    # What a killed process wrote is not lost, and the test makes a hundred windows.
+    setattr(os, "fsync", lambda _: None)  # noqa: B010 - mypy holds plain assignment to the parameter's name
     for line in sys.stdin:
-        kind, point, events, lake = line.split()
+        kind, point, count, events, lake = line.split()
         child = os.fork()
         if child == 0:
             if kind == "call":
                 die_at(int(point))
-            extract_windows(Lake(Path(lake)), file_sources(Path(events).parent, events, max_rejected=0.5), WINDOWS[:2])
+            sources = file_sources(Path(events).parent, events, max_rejected=0.5)
+            extract_windows(Lake(Path(lake)), sources, WINDOWS[: int(count)])
             os._exit(0)
         if kind == "time":
             time.sleep(float(point))

@@ -6,7 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from recsys_text.config import Source, Sources
+from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import DAY, Window, parse_window
+from recsys_text.tables import EVENT_TYPES, Items
 
 DAY_1 = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -49,3 +51,29 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 
 WINDOWS = [window(f"2024-03-0{day}") for day in (1, 2, 3)]
+
+
+def typed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Events with all columns and types of the contract."""
+    return frame.with_columns(
+        pl.col("event_type").cast(pl.Enum(EVENT_TYPES)),
+        value=pl.lit(None, dtype=pl.Float64),
+        text=pl.lit(None, dtype=pl.String),
+    )
+
+
+def day_of_events(count: int = 50) -> pl.DataFrame:
+    return typed(make_events(count, days=1))
+
+
+def items(*rows: dict[str, object]) -> pl.DataFrame:
+    """Items in the contract's types, filled up with plain values."""
+    plain = {"title": "a title", "tags": [], "updated_at": DAY_1}
+    return pl.DataFrame([plain | row for row in rows], schema=pl.Schema(Items))
+
+
+def write(
+    lake: Lake, *frames: pl.DataFrame, table: str = "events", at: Window = WINDOWS[0], **settings: object
+) -> WriteResult:
+    """Writes a window that refuses every broken row, unless the settings say otherwise."""
+    return lake.write(table, at, frames, **{"source": "a test", "max_rejected": 0.0, "min_rows": 0, **settings})  # type: ignore[arg-type]

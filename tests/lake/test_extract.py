@@ -2,6 +2,7 @@
 
 import gzip
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from recsys_text.config import Source, Sources
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake import extract, spill
+from recsys_text.lake.cast import Span
 from recsys_text.lake.extract import extract_windows
+from recsys_text.lake.sources import read_files
 from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import DAY, HOUR, parse_window, windows_between
 from tests.lake.samples import DAY_1, WINDOWS, file_sources, files_of, make_events, window
@@ -202,12 +205,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_many_windows_take_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_events(600, days=60).write_parquet(tmp_path / "events.parquet")
     reads: list[str] = []
-    read = extract.read_files
-    monkeypatch.setattr(
-        extract, "read_files", lambda path, *args, **named: (reads.append(path), read(path, *args, **named))[1]
-    )
+
+    def counted(path: str, wanted: set[str], *, time: str | None, span: Span) -> Iterator[pl.DataFrame]:
+        reads.append(Path(path).name)
+        return read_files(path, wanted, time=time, span=span)
+
+    monkeypatch.setattr(extract, "read_files", counted)
     windows = windows_between(DAY_1, DAY_1 + timedelta(days=60), DAY)
     results = extract_windows(Lake(tmp_path / "lake"), file_sources(tmp_path, tmp_path / "events.parquet"), windows)
     assert {result.rows for result in results["events"].values()} == {10}
-    assert sorted(Path(path).name for path in reads) == ["events.parquet", "items.parquet"]
+    assert sorted(reads) == ["events.parquet", "items.parquet"]
     assert window("2024-04-29").key in results["events"]

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -62,7 +62,7 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def fill(database: Path, rows: list[tuple[object, ...]]) -> None:
+def fill(database: Path, rows: Sequence[tuple[object, ...]]) -> None:
     connection = sqlite3.connect(database)
     connection.executemany("insert into clicks values (?, ?, ?)", rows)
     connection.commit()

@@ -1,9 +1,8 @@
-"""Writing windows: contracts, duplicates, determinism, faults of the disk; and reading them back."""
+"""Writing windows: contracts, duplicates, determinism, faults of the disk."""
 
 import errno
 import logging
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,38 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.lake import spill, store
+from recsys_text.errors import ContractError, UnavailableError
+from recsys_text.lake import spill
 from recsys_text.lake.store import Lake, WriteResult
-from recsys_text.lake.windows import Window
-from recsys_text.tables import EVENT_TYPES, Items, Quality
-from tests.lake.samples import DAY_1, files_of, make_events, window
-
-FIRST = window("2024-03-01")
-PLAIN = {"source": "a test", "max_rejected": 0.0, "min_rows": 0}
-
-
-def typed(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(
-        pl.col("event_type").cast(pl.Enum(EVENT_TYPES)),
-        value=pl.lit(None, dtype=pl.Float64),
-        text=pl.lit(None, dtype=pl.String),
-    )
-
-
-def day_of_events(count: int = 50) -> pl.DataFrame:
-    return typed(make_events(count, days=1))
-
-
-def items(*rows: dict[str, object]) -> pl.DataFrame:
-    plain = {"title": "a title", "tags": [], "updated_at": DAY_1}
-    return pl.DataFrame([plain | row for row in rows], schema=pl.Schema(Items))
-
-
-def write(
-    lake: Lake, *frames: pl.DataFrame, table: str = "events", at: Window = FIRST, **settings: object
-) -> WriteResult:
-    return lake.write(table, at, frames, **{**PLAIN, **settings})  # type: ignore[arg-type]
+from recsys_text.tables import EVENT_TYPES
+from tests.lake.samples import day_of_events, files_of, write
 
 
 def test_a_window_comes_back_sorted_with_its_key(tmp_path: Path) -> None:
@@ -218,116 +190,3 @@ def test_a_read_only_lake_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UnavailableError, match="Permission denied"):
         write(Lake(tmp_path / "lake"), day_of_events())
-
-
-def test_damage_is_found_before_it_is_read(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    write(lake, day_of_events())
-    (part,) = (tmp_path / "events/window=2024-03-01").glob("part-*.parquet")
-    part.write_bytes(part.read_bytes()[:-1])
-    with pytest.raises(ContractError, match="missing or damaged; extract window 2024-03-01 of events again"):
-        lake.scan("events")
-    part.unlink()
-    with pytest.raises(ContractError, match="missing or damaged"):
-        lake.scan("events")
-    (part.parent / "_manifest.json").write_text("{")
-    with pytest.raises(ContractError, match="is damaged; extract window"):
-        lake.manifest("events", "2024-03-01")
-
-
-def test_a_window_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no window 2024-03-05 of items"):
-        Lake(tmp_path).scan("items", ["2024-03-05"])
-    assert Lake(tmp_path).keys("items") == []
-
-
-def test_the_newest_version_of_an_item_in_a_window_is_kept(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    later = DAY_1 + timedelta(hours=1)
-    result = write(
-        lake,
-        items(
-            {"item_id": "b", "title": "old"}, {"item_id": "b", "title": "new", "updated_at": later}, {"item_id": "a"}
-        ),
-        items({"item_id": "b", "title": "..", "updated_at": later + timedelta(hours=1)}),
-        table="items",
-        max_rejected=0.5,
-    )
-    assert result == WriteResult(rows=2, rejected={"has_text": 1}, duplicates=1)
-    assert lake.scan("items").collect()["title"].to_list() == ["a title", "new"]
-
-
-def test_items_gives_the_newest_version_and_when_it_was_known(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    published = DAY_1 - timedelta(days=9)
-    second, third = window("2024-03-02"), window("2024-03-03")
-    write(lake, items({"item_id": "a", "title": "one"}, {"item_id": "p", "published_at": published}), table="items")
-    newer = {"item_id": "a", "title": "two", "updated_at": second.start}
-    write(lake, items(newer, {"item_id": "b", "updated_at": second.start}), table="items", at=second)
-    write(lake, items({"item_id": "a", "title": "a stale copy"}), table="items", at=third)
-    found = lake.items(lake.keys("items"))
-    assert found.select("item_id", "title", "known_at").rows() == [
-        ("a", "two", DAY_1),
-        ("b", "a title", second.start),
-        ("p", "a title", published),
-    ]
-    assert lake.items(["2024-03-02"])["known_at"].to_list() == [second.start] * 2
-    assert lake.items([]).is_empty()
-    assert lake.items([]).schema == found.schema
-
-
-def test_of_two_copies_as_old_as_each_other_the_later_window_wins(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    write(lake, items({"item_id": "a", "title": "one"}), table="items")
-    write(lake, items({"item_id": "a", "title": "two"}), table="items", at=window("2024-03-02"))
-    assert lake.items(lake.keys("items"))["title"].to_list() == ["two"]
-
-
-def test_the_digest_follows_the_content(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    write(lake, day_of_events(30))
-    write(lake, typed(make_events(5, days=1, start=DAY_1 + timedelta(days=1))), at=window("2024-03-02"))
-    keys = lake.keys("events")
-    digest = lake.digest("events", keys)
-    assert digest == lake.digest("events", keys[::-1]) != lake.digest("events", keys[:1])
-    write(lake, day_of_events(30))
-    assert lake.digest("events", keys) == digest
-    write(lake, day_of_events(31))
-    assert lake.digest("events", keys) != digest
-
-
-def test_quality_is_a_table_like_the_others(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    row = {
-        "window": "2024-03-01",
-        "version": "1",
-        "metric": "auc",
-        "slice": "all",
-        "value": 0.5,
-        "low": None,
-        "high": 0.6,
-    }
-    frame = pl.DataFrame([row, row | {"slice": "new user"}], schema=pl.Schema(Quality))
-    assert write(lake, frame, frame, table="quality").duplicates == 2
-    assert lake.scan("quality").collect().equals(frame)
-
-
-def test_the_manifest_tells_what_a_window_is(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    write(lake, day_of_events(), source="events.parquet")
-    manifest = lake.manifest("events", "2024-03-01")
-    (part,) = manifest.pop("parts")
-    assert manifest == {
-        "table": "events",
-        "window": "2024-03-01",
-        "rows": 50,
-        "rejected": {},
-        "rejected_parts": [],
-        "duplicates": 0,
-        "source": "events.parquet",
-        "schema_version": 1,
-        "code_version": store.version("recsys-text"),
-    }
-    assert part["rows"] == 50
-    assert part["bytes"] == (tmp_path / "events/window=2024-03-01" / part["name"]).stat().st_size
-    assert part["name"] == f"part-0-{part['sha256'][:12]}.parquet"
