@@ -5,7 +5,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +24,11 @@ err = Console(stderr=True)
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar="RECSYS_TEXT_CONFIG", help="The project's TOML file.")]
 CONFIG = Path("recsys.toml")
+#: The extra that brings a package which some commands need.
+_EXTRAS = {
+    **dict.fromkeys(("lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"),
+    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
+}
 WindowKey = Annotated[str | None, typer.Option("--window", help="One window by its key, such as 2014-03-18.")]
 From = Annotated[str | None, typer.Option("--from", help="The start of a span of windows (UTC).")]
 To = Annotated[str | None, typer.Option("--to", help="The end of a span of windows, exclusive (UTC).")]
@@ -217,16 +222,23 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-def main() -> None:
+def _fail(line: str, code: int) -> NoReturn:
+    err.print(f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; turns a RecsysTextError into one line and its exit code."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger("recsys_text").addHandler(handler)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        app()
+        app(arguments)
     except RecsysTextError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this command needs {error.name}: pip install 'recsys-text[{extra}]'", ConfigError.exit_code)
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(130)

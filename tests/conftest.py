@@ -43,7 +43,7 @@ blend_candidates = 10
 resamples = 50
 [publish]
 top_k = 10
-buckets = 2
+buckets = 1
 """
 
 

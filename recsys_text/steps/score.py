@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -164,9 +165,21 @@ def score_buckets(settings: Settings, plan: Mapping[str, Any]) -> list[dict[str,
     if workers <= 1:
         return [score_bucket(settings, plan, bucket) for bucket in plan["buckets"]]
     # A forked child inherits locks that torch's and polars' threads may hold; a spawned one does not.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         runs = [pool.submit(score_bucket, settings, plan, bucket) for bucket in plan["buckets"]]
         return [run.result() for run in runs]
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed publisher would wait for work for ever; this one notices and ends."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def publish(settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""A small project that is extracted, trained and published once, and copies of it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recsys_text.cli import main
+from recsys_text.config import Settings, load
+from tests.conftest import write_small_project
+
+Run = Callable[..., int]
+
+
+def run_cli(*arguments: str) -> int:
+    """The exit code of a command, run in this process."""
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="session")
+def published_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project with five of six windows extracted, a champion, and its scores published."""
+    folder = tmp_path_factory.mktemp("published")
+    config = str(write_small_project(folder))
+    assert run_cli("run", "-c", config, "--from", "2024-05-01", "--to", "2024-05-06") == 0
+    return folder
+
+
+@pytest.fixture
+def published(published_template: Path, tmp_path: Path) -> Settings:
+    """A copy of the published project, free to be changed; MLflow's artifacts stay with the template."""
+    folder = tmp_path / "project"
+    shutil.copytree(published_template, folder)
+    return load(folder / "recsys.toml")

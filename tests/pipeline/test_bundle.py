@@ -1,0 +1,136 @@
+import hashlib
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys_text.bundle import Bundle
+from recsys_text.config import Settings, load
+from recsys_text.ranking.log import Impressions, build_log, micros
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
+from recsys_text.steps.train import train
+from recsys_text.tables import EVENT_TYPES
+from tests.conftest import DAYS, START
+
+
+class Quiet:
+    def stage(self, name: str) -> None: ...
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
+    def on_epoch(self, result: object) -> None: ...
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_the_same_seed_gives_the_same_bundle(published: Settings) -> None:
+    first = bundle_path(published, "champion")[1]
+    again = train(published, progress=Quiet())
+    assert digests(tracker(published).bundle(again.version)) == digests(first)
+
+
+def test_another_seed_gives_another_bundle(published: Settings) -> None:
+    other = published.model_copy(update={"training": published.training.model_copy(update={"seed": 8})})
+    first = digests(bundle_path(published, "champion")[1])
+    again = digests(tracker(published).bundle(train(other, progress=Quiet()).version))
+    assert again["model.safetensors"] != first["model.safetensors"]
+
+
+def test_mlflow_loads_the_champion_in_a_fresh_process(published: Settings) -> None:
+    code = """
+import os, sys
+import mlflow, pandas as pd
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/small@champion")
+frame = pd.DataFrame([
+    {"history": ["sailing boat"], "candidates": ["harbour boat", "violin opera", "never seen before"]},
+    {"history": [], "candidates": ["harbour boat"]},
+])
+out = model.predict(frame)
+assert [len(row) for row in out["interest"]] == [3, 1], out
+assert all(0 < value < 1 for row in out["score"] for value in row), out
+known = frame.assign(clicks_24h=[[50.0, 0.0, 0.0], [0.0]], clicks_total=[[90.0, 0.0, 0.0], [0.0]])
+assert model.predict(known)["score"][0] != out["score"][0]
+assert model.metadata.signature.inputs.input_names()[:2] == ["history", "candidates"]
+print("scored")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, published.tracking_uri], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip().endswith("scored"), done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def trained(published_template: Path) -> tuple[Bundle, Inputs]:
+    project = load(published_template / "recsys.toml")
+    return Bundle.load(bundle_path(project, "champion")[1]), inputs(project)
+
+
+def scores_at(
+    bundle: Bundle, data: Inputs, events: pl.DataFrame, time: datetime
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Interest and score by user and item, as of `time`, for two users with a history and one without."""
+    log = build_log(data.items, events)
+    users = log.user_codes(pl.Series(["u000", "u007", "nobody"]))
+    items = np.arange(len(log.item_ids), dtype=np.int32)
+    impressions = Impressions(
+        user=users,
+        time=np.full(len(users), micros(time), dtype=np.int64),
+        offsets=np.arange(len(users) + 1, dtype=np.int64) * len(items),
+        item=np.tile(items, len(users)),
+        clicked=np.zeros(len(users) * len(items), dtype=np.bool_),
+    )
+    interest_P, score_P = bundle.score(log, bundle.item_vectors(data.texts), impressions)
+    keys = [(user, item) for user in ("u000", "u007", "nobody") for item in log.item_ids]
+    return dict(zip(keys, zip(interest_P.tolist(), score_P.tolist(), strict=True), strict=True))
+
+
+moments = st.integers(0, DAYS * 86_400_000_000).map(lambda micro: START + timedelta(microseconds=micro))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    time=moments,
+    added=st.lists(
+        st.tuples(
+            st.sampled_from(["u000", "u007", "nobody", "a stranger", "zz"]),
+            st.integers(0, 47).map(lambda number: f"i{number:03d}"),
+            st.sampled_from(EVENT_TYPES),
+            st.integers(0, 10_000_000),
+        ),
+        max_size=30,
+    ),
+    keep=st.floats(0, 1),
+)
+def test_no_event_at_or_after_t_changes_an_interest_or_a_score_at_t(
+    trained: tuple[Bundle, Inputs],
+    published_template: Path,
+    time: datetime,
+    added: list[tuple[str, str, str, int]],
+    keep: float,
+) -> None:
+    bundle, data = trained
+    events = pl.read_parquet(published_template / "events.parquet")
+    before = events.filter(pl.col("occurred_at") < time)
+    after = events.filter(pl.col("occurred_at") >= time).sample(fraction=keep, seed=1)
+    rows = [(user, item, kind, time + timedelta(microseconds=late)) for user, item, kind, late in added]
+    changed = pl.concat([before, after, pl.DataFrame(rows, schema=events.schema, orient="row")])
+    assert scores_at(bundle, data, changed, time) == scores_at(bundle, data, events, time)
+
+
+def test_an_event_just_before_t_does_change_the_scores(
+    trained: tuple[Bundle, Inputs], published_template: Path
+) -> None:
+    bundle, data = trained
+    events = pl.read_parquet(published_template / "events.parquet")
+    time = datetime(2024, 5, 4, tzinfo=UTC)
+    click = pl.DataFrame(
+        [("u000", "i001", "click", time - timedelta(microseconds=1))], schema=events.schema, orient="row"
+    )
+    assert scores_at(bundle, data, pl.concat([events, click]), time) != scores_at(bundle, data, events, time)

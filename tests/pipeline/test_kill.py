@@ -1,0 +1,134 @@
+"""SIGKILL at random points of extract, train and publish: what was served stays, and running again succeeds."""
+
+import multiprocessing
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from feature_store import open_store
+from recsys_text.config import Settings
+from recsys_text.lake.store import Lake
+from recsys_text.lake.windows import parse_time, windows_between
+from recsys_text.steps.inputs import tracker
+from tests.pipeline.conftest import run_cli
+
+KILLS = 12  # of each step
+MODULES = ["recsys_text.cli", "recsys_text.steps.extract", "recsys_text.steps.train", "recsys_text.steps.score"]
+
+# Children are forked from a server that has imported everything, so that a kill hits the step, not its imports.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(MODULES)
+
+
+def _child(arguments: tuple[str, ...]) -> None:
+    raise SystemExit(run_cli(*arguments))
+
+
+def start(*arguments: str) -> BaseProcess:
+    process = _context.Process(target=_child, args=(arguments,))
+    process.start()
+    return process
+
+
+def finish(*arguments: str) -> tuple[int, float]:
+    """Exit code and seconds of a run that nobody kills."""
+    begun = time.monotonic()
+    process = start(*arguments)
+    process.join(120)
+    assert process.exitcode is not None, "the step hangs"
+    return process.exitcode, time.monotonic() - begun
+
+
+def kill_at_random(arguments: tuple[str, ...], seconds: float, rng: random.Random, check: Callable[[], None]) -> int:
+    """Kills KILLS runs somewhere in the time that one takes, and checks after each; returns how many were hit."""
+    hit = 0
+    for _ in range(KILLS):
+        process = start(*arguments)
+        process.join(rng.uniform(0, seconds))
+        process.kill()
+        process.join()
+        hit += process.exitcode != 0
+        check()
+    return hit
+
+
+def lake_bytes(settings: Settings) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(settings.lake.rglob("window=*/*")) if path.is_file()}
+
+
+def champion(settings: Settings) -> str | None:
+    return tracker(settings).version("champion")
+
+
+@pytest.mark.xdist_group("kill")
+def test_a_killed_extract_leaves_the_former_window_or_the_new_one(published: Settings) -> None:
+    config = str(published.project.root.parent / "recsys.toml")
+    span = windows_between(parse_time("2024-05-01"), parse_time("2024-05-06"), published.windows.span)
+    lake = Lake(published.lake)
+    keys = [window.key for window in span]
+    arguments = ("extract", "-c", config, "--from", "2024-05-01", "--to", "2024-05-06")
+    before = lake_bytes(published)
+
+    def whole() -> None:
+        assert lake.keys("events") == keys
+        assert lake.scan("events").collect().height == rows
+
+    rows = lake.scan("events").collect().height
+    code, seconds = finish(*arguments)
+    assert code == 0
+    hit = kill_at_random(arguments, seconds, random.Random(1), whole)
+    assert hit >= KILLS // 3
+    assert finish(*arguments)[0] == 0
+    assert lake_bytes(published) == before
+
+
+@pytest.mark.xdist_group("kill")
+def test_a_killed_training_leaves_the_champion(published: Settings) -> None:
+    config = str(published.project.root.parent / "recsys.toml")
+    arguments = ("train", "-c", config)
+    former = champion(published)
+    code, seconds = finish(*arguments)
+    assert code in (0, 4)
+
+    def served() -> None:
+        assert champion(published) == former
+        with sqlite3.connect(published.project.root / "mlflow.db") as database:
+            assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+    hit = kill_at_random(arguments, seconds, random.Random(2), served)
+    assert hit >= KILLS // 3
+    assert finish(*arguments)[0] in (0, 4)
+    assert champion(published) == former
+
+
+@pytest.mark.xdist_group("kill")
+def test_a_killed_publication_leaves_the_former_version(published: Settings, tmp_path: Path) -> None:
+    config = str(published.project.root.parent / "recsys.toml")
+    text = Path(config).read_text()
+    Path(config).write_text(text.replace("buckets = 1", "buckets = 2"))  # two worker processes
+    store = open_store(f"file:{published.store_path}")
+    former = store.current("user_scores")
+    assert former is not None
+    answer = store.snapshot("user_scores").get("u001")
+    assert run_cli("extract", "-c", config, "--window", "2024-05-06") == 0
+    arguments = ("publish", "-c", config)
+
+    def old_or_new_and_whole() -> None:
+        snapshot = store.snapshot("user_scores")  # verifies every checksum
+        assert snapshot.info.rows == 40
+        if snapshot.info.version == former:
+            assert snapshot.get("u001") == answer
+
+    shutil.copytree(Path(config).parent, tmp_path / "clock")
+    code, seconds = finish("publish", "-c", str(tmp_path / "clock" / "recsys.toml"))
+    assert code == 0
+    hit = kill_at_random(arguments, seconds, random.Random(3), old_or_new_and_whole)
+    assert hit >= KILLS // 3
+    assert finish(*arguments)[0] == 0
+    assert store.current("user_scores") != former
