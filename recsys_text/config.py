@@ -127,7 +127,7 @@ class Training(Section):
     max_clicks: PositiveInt = 100_000
     negatives: PositiveInt = 15
     blend_candidates: PositiveInt = 60
-    pretrain_epochs: int = Field(default=3, ge=0)
+    pretrain_epochs: int = Field(default=10, ge=0)
     distillation: float = Field(default=1.0, ge=0)
     epochs: PositiveInt = 3
     patience: PositiveInt = 1
