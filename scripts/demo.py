@@ -7,6 +7,7 @@ publishing. The last window is extracted as a partition of its own, and monitori
 scores on it. Starts from empty folders under var/, leaves its results there and no process behind.
 """
 
+import os
 import shutil
 import signal
 import sys
@@ -61,6 +62,7 @@ def summary(settings: Settings) -> None:
     written = {table: {key: lake.manifest(table, key) for key in lake.keys(table)} for table in ("items", "events")}
     terminal.extracted(out, {"tables": written})
 
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.set_tracking_uri(settings.tracking_uri)
     model = MlflowClient().get_model_version_by_alias(settings.project.name, "champion")
     measured = mlflow.artifacts.load_dict(f"runs:/{model.run_id}/evaluation.json")
@@ -85,7 +87,7 @@ def one_user(settings: Settings, lake: Lake) -> None:
     assert row is not None  # every user of the lake has a list
     shown = Table(title=f"User {user}", title_justify="left")
     for heading in ("clicked, oldest first", "ranked for this user", "score"):
-        shown.add_column(heading, justify="right" if heading == "score" else "left", max_width=42, no_wrap=True)
+        shown.add_column(heading, justify="right" if heading == "score" else "left", max_width=32, no_wrap=True)
     for place in range(SHOWN):
         clicked = titles[history[place]] if place < len(history) else ""
         known = place < len(row["item_id"])
