@@ -116,8 +116,9 @@ class Model(Section):
 
 
 class Training(Section):
-    """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the text
-    model learns from all but the last `blend_windows`, the blend and its calibration from those. Scheduled
+    """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
+    and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
+    newest for early stopping. Scheduled
     training runs when the newest window is `every` windows past the newest model.
     """
 

@@ -1,7 +1,7 @@
 """From a log and its texts to a bundle: text model, then blend, then calibration. Knows no paths and no MLflow.
 
-Time goes only forward: the text model learns from the older training windows, the blend from the newest
-ones, which the text model has not learned from, and the calibrator from users of those windows that the
+Time goes only forward: the text model learns from the clicks of the older training windows and stops early on
+the newest of them; the blend learns from the windows after those, and the calibrator from users of them that the
 blend has not seen. All of it lies before the cutoff, so that the test windows are untouched.
 """
 
@@ -16,7 +16,7 @@ from recsys_text.bundle import CHUNK, Bundle, features
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.data import TrainSet
+from recsys_text.model.data import TrainSet, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.scorer import Interest, build, item_vectors
 from recsys_text.ranking.blend import Blend, fit_blend
@@ -53,15 +53,16 @@ def fit_bundle(
     """Trains everything on a log that ends strictly before `cutoff`; one text per item of the log.
 
     `starts` are the starts of the training windows, oldest first. Raises ContractError when there are fewer than
-    two, or when none of their clicks is in its candidate pool.
+    three, or when none of their clicks is in its candidate pool.
     """
-    if len(starts) < 2:
+    if len(starts) < 3:
         raise ContractError(
-            f"training needs two windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
+            f"training needs three windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
             "extract older windows or give a later --cutoff"
         )
     training, pool = settings.training, settings.candidates
-    blend_start = starts[-min(training.blend_windows, len(starts) // 2)]
+    first_of_blend = len(starts) - min(training.blend_windows, (len(starts) - 1) // 2)
+    stop_start, blend_start = starts[first_of_blend - 1 : first_of_blend + 1]
 
     progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
     tokenizer = train_tokenizer(texts, settings.model.vocabulary)
@@ -71,11 +72,11 @@ def fit_bundle(
         few, _ = sampled_impressions(
             log, start, end, pool, max_impressions=most, seed=training.seed, negatives=training.negatives
         )
-        return _train_set(log, few, settings.model.history, training.negatives)
+        return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)
 
-    train = clicks(starts[0], blend_start, training.max_clicks)
-    valid = clicks(starts[-1], cutoff, _VALIDATION)
-    progress.stage(f"Text model: learning from {len(train):,} clicks before {blend_start:%Y-%m-%dT%H:%MZ}")
+    train = clicks(starts[0], stop_start, training.max_clicks)
+    valid = clicks(stop_start, blend_start, _VALIDATION)
+    progress.stage(f"Text model: learning from {len(train):,} clicks before {stop_start:%Y-%m-%dT%H:%MZ}")
     interest = build(settings.model, tokenizer.vocabulary, training.seed)
     results = fit(interest, tokens_IT, lengths_I, train, valid, training, checkpoint=checkpoint, progress=progress)
 
@@ -93,18 +94,6 @@ def fit_bundle(
         cutoff=cutoff,
     )
     return bundle, results
-
-
-def _train_set(log: Log, impressions: Impressions, history: int, negatives: int) -> TrainSet:
-    """One row per impression, which has one click: the click first, then its negatives."""
-    rows = len(impressions)
-    candidates_NC = np.full((rows, negatives + 1), -1, dtype=np.int32)
-    candidates_NC[:, 0] = impressions.item[impressions.clicked]
-    other = ~impressions.clicked
-    row_O = impressions.row[other]
-    first_N = np.searchsorted(row_O, np.arange(rows))
-    candidates_NC[row_O, 1 + np.arange(len(row_O)) - first_N[row_O]] = impressions.item[other]
-    return TrainSet(history_NH=histories(log, impressions.user, impressions.time, history), candidates_NC=candidates_NC)
 
 
 def _fit_ranker(

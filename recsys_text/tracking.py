@@ -4,11 +4,12 @@ import errno
 import fcntl
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from sqlalchemy.exc import SQLAlchemyError
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
+_URI = "MLFLOW_TRACKING_URI"
+_OUT_OF_REACH = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 _TEXTS = Array(DataType.string)
 _NUMBERS = Array(DataType.double)
 
@@ -51,9 +54,7 @@ class Tracker:
         # Alembic tells of each of its migrations; a user has no use for that.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with _reachable(uri), _creating(uri):
-            mlflow.set_tracking_uri(uri)
-            mlflow.set_registry_uri(uri)
+        with self._mlflow(), _creating(uri):
             self._client = mlflow.MlflowClient()
             self._client.search_registered_models(max_results=1)  # opens the registry too, while nobody else does
             experiment = self._client.get_experiment_by_name(name)
@@ -66,7 +67,7 @@ class Tracker:
     @contextmanager
     def run(self, *, params: Mapping[str, Any], datasets: Sequence[tuple[str, str]]) -> Iterator[str]:
         """One training run: parameters, environment and a digest per dataset (name, digest). Yields its id."""
-        with _reachable(self._uri):
+        with self._mlflow():
             run_id: str = mlflow.start_run(experiment_id=self._experiment).info.run_id
             mlflow.log_params(_flat(params))
             mlflow.set_tags(_environment())
@@ -81,17 +82,17 @@ class Tracker:
             status = "KILLED"
             raise
         finally:
-            with _reachable(self._uri):
+            with self._mlflow():
                 mlflow.end_run(status)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Logs figures of the present run."""
-        with _reachable(self._uri):
+        with self._mlflow():
             mlflow.log_metrics(dict(values), step=step)
 
     def table(self, frame: pl.DataFrame, name: str) -> None:
         """Keeps a table as a JSON artifact that MLflow's page shows."""
-        with _reachable(self._uri):
+        with self._mlflow():
             mlflow.log_table({column: frame[column].to_list() for column in frame.columns}, f"{name}.json")
 
     def register(self, bundle: Path, example: Mapping[str, Any], optional: Sequence[str]) -> str:
@@ -108,7 +109,7 @@ class Tracker:
             ),
             outputs=Schema([ColSpec(_NUMBERS, name) for name in ("interest", "score")]),
         )
-        with _reachable(self._uri):
+        with self._mlflow():
             info = mlflow.pyfunc.log_model(
                 name="bundle",
                 loader_module="recsys_text.bundle",
@@ -126,7 +127,7 @@ class Tracker:
 
     def version(self, alias: str) -> str | None:
         """The model version that bears an alias; None where there is none."""
-        with _reachable(self._uri):
+        with self._mlflow():
             try:
                 return str(self._client.get_model_version_by_alias(self._name, alias).version)
             except MlflowException as error:
@@ -135,22 +136,22 @@ class Tracker:
                 raise
 
     def set_alias(self, alias: str, version: str) -> None:
-        with _reachable(self._uri):
+        with self._mlflow():
             self._client.set_registered_model_alias(self._name, alias, version)
 
     def drop_alias(self, alias: str) -> None:
-        with _reachable(self._uri):
+        with self._mlflow():
             self._client.delete_registered_model_alias(self._name, alias)
 
     def tag(self, version: str, tags: Mapping[str, Any]) -> None:
         """Puts tags on a registered version."""
-        with _reachable(self._uri):
+        with self._mlflow():
             for key, value in tags.items():
                 self._client.set_model_version_tag(self._name, version, key, str(value))
 
     def tags(self, version: str) -> dict[str, str]:
         """The tags of a registered version."""
-        with _reachable(self._uri):
+        with self._mlflow():
             return dict(self._client.get_model_version(self._name, version).tags)
 
     def bundle(self, version: str) -> Path:
@@ -161,7 +162,7 @@ class Tracker:
         folder = self._root / "bundles" / version
         if folder.exists():
             return folder
-        with _reachable(self._uri), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
+        with self._mlflow(), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
             try:
                 fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
             except MlflowException as error:
@@ -174,6 +175,28 @@ class Tracker:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process may have fetched it meanwhile
                     raise
         return folder
+
+    @contextmanager
+    def _mlflow(self) -> Iterator[None]:
+        """MLflow with this project's server as its default, and its failures as ours.
+
+        MLflow's default is global, and it also writes it to the environment, where the next project of this process
+        would find it.
+        """
+        named = os.environ.get(_URI)
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
+        if named is None:
+            os.environ.pop(_URI, None)
+        else:
+            os.environ[_URI] = named
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            if isinstance(error, MlflowException) and error.error_code not in _OUT_OF_REACH:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise UnavailableError(f"MLflow at {self._uri} is out of reach: {reason}") from error
 
     def _scratch(self) -> Path:
         folder = self._root / "bundles"
@@ -205,15 +228,6 @@ def _creating(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f".{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        with closing(sqlite3.connect(database)) as file:
+            file.execute("pragma schema_version")  # MLflow would try for minutes to open what cannot be opened
         yield
-
-
-@contextmanager
-def _reachable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        if isinstance(error, MlflowException) and error.error_code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise UnavailableError(f"MLflow at {uri} is out of reach: {reason}") from error

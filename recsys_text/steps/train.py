@@ -95,7 +95,7 @@ def due(settings: Settings) -> tuple[bool, str]:
     registry = tracker(settings)
     version = registry.version(CHALLENGER) or registry.version(CHAMPION)
     if version is None:
-        return len(windows_of(settings)) > 2, "there is no model yet; the first needs three windows"
+        return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
     cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
     behind = (newest.start - cutoff) // settings.windows.span
     return (
