@@ -85,12 +85,9 @@ class Windows(Section):
 
 
 class Candidates(Section):
-    """`scored` bounds the candidates of a user that the blend scores when publishing."""
-
     pool: Literal["alive", "all"] = "alive"
     active: Duration = timedelta(hours=24)
     fresh: Duration = timedelta(hours=24)
-    scored: PositiveInt = 500
 
 
 class Model(Section):
@@ -112,14 +109,13 @@ class Model(Section):
     bag: bool = True
     dim: PositiveInt = 64
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    history: PositiveInt = 20
+    history: PositiveInt = 10
 
 
 class Training(Section):
     """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
     and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
-    newest for early stopping. Scheduled
-    training runs when the newest window is `every` windows past the newest model.
+    newest for early stopping. Scheduled training runs when the newest window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90
@@ -132,7 +128,7 @@ class Training(Section):
     distillation: float = Field(default=1.0, ge=0)
     epochs: PositiveInt = 3
     patience: PositiveInt = 1
-    batch_size: PositiveInt = 256
+    batch_size: PositiveInt = 512
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     seed: int = Field(default=7, ge=0)
