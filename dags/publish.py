@@ -25,7 +25,7 @@ def build(project: Project) -> DAG:
         @step
         def begin() -> dict[str, Any]:
             from recsys_text.steps.inputs import tracker
-            from recsys_text.steps.score import publish_begin
+            from recsys_text.steps.publish import publish_begin
 
             if tracker(settings).version("champion") is None:
                 raise AirflowSkipException("there is no champion yet")
@@ -44,7 +44,7 @@ def build(project: Project) -> DAG:
         @task(outlets=[project.scores], execution_timeout=timedelta(hours=1))
         @step
         def commit(plan: dict[str, Any]) -> dict[str, Any]:
-            from recsys_text.steps.score import publish_commit
+            from recsys_text.steps.publish import publish_commit
 
             return publish_commit(settings, plan)
 

@@ -107,7 +107,7 @@ def rank(
 def score(config: Config = CONFIG) -> None:
     """Stage the scores of every user bucket without publishing them; `publish` goes on from there."""
     settings = load(config)
-    from recsys_text.steps.score import publish_begin, score_buckets
+    from recsys_text.steps.publish import publish_begin, score_buckets
 
     plan = publish_begin(settings)
     results = score_buckets(settings, plan)
@@ -199,7 +199,7 @@ def _train(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
 
 
 def _publish(settings: Settings) -> dict[str, Any]:
-    from recsys_text.steps.score import publish as step
+    from recsys_text.steps.publish import publish as step
 
     return step(settings)
 

@@ -123,6 +123,7 @@ class Training(Section):
     blend_windows: PositiveInt = 3
     max_clicks: PositiveInt = 100_000
     negatives: PositiveInt = 15
+    blend_clicks: PositiveInt = 8000
     blend_candidates: PositiveInt = 60
     pretrain_epochs: int = Field(default=10, ge=0)
     distillation: float = Field(default=1.0, ge=0)

@@ -26,10 +26,8 @@ from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log
 from recsys_text.text.tokenizer import train_tokenizer
 
-#: Clicks that early stopping looks at, and impressions that the blend and its calibration learn from. More of
-#: them cost time and memory; the blend's features fill a gigabyte with ten thousand pools of a thousand items.
+#: Clicks that early stopping looks at: more of them cost time and move nothing.
 _VALIDATION = 2000
-_BLEND = 8000
 #: One user in so many calibrates, the others teach the blend.
 _CALIBRATION_SHARE = 5
 
@@ -80,7 +78,9 @@ def fit_bundle(
     interest = build(settings.model, tokenizer.vocabulary, training.seed)
     results = fit(interest, tokens_IT, lengths_I, train, valid, training, checkpoint=checkpoint, progress=progress)
 
-    newest, _ = sampled_impressions(log, blend_start, cutoff, pool, max_impressions=_BLEND, seed=training.seed)
+    newest, _ = sampled_impressions(
+        log, blend_start, cutoff, pool, max_impressions=training.blend_clicks, seed=training.seed
+    )
     progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")
     items_ID = item_vectors(interest, tokens_IT, lengths_I)
     blend, calibrator = _fit_ranker(interest, log, items_ID, newest, settings)

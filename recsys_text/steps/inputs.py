@@ -80,6 +80,11 @@ def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
     return version, registry.bundle(version)
 
 
+def part_name(bucket: int) -> str:
+    """The part of a version that holds the users of a bucket."""
+    return f"bucket-{bucket:05d}"
+
+
 @contextmanager
 def the_store(settings: Settings) -> Iterator[Store]:
     """The feature store; its errors become ours, with exit code 5."""
