@@ -28,14 +28,15 @@ def build(project: Project) -> DAG:
         def train() -> dict[str, Any]:
             from rich.console import Console
 
-            from recsys_text.steps.train import due
-            from recsys_text.steps.train import train as run_step
+            from recsys_text.steps.schedule import due
             from recsys_text.terminal import TrainingProgress
 
             if get_current_context()["dag_run"].run_type != "manual":
                 is_due, reason = due(settings)
                 if not is_due:
                     raise AirflowSkipException(reason)
+            from recsys_text.steps.train import train as run_step
+
             with TrainingProgress(Console()) as progress:
                 trained = run_step(settings, progress=progress)
             return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}

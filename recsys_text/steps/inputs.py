@@ -47,7 +47,9 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     lake = Lake(settings.lake)
     windows = [window for window in windows_of(settings) if before is None or window.end <= before]
     if not windows:
-        raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is in the lake; extract older ones")
+        raise ContractError(
+            f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows"
+        )
     keys = [window.key for window in windows]
     item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     items = lake.items(item_keys).sort("item_id")

@@ -89,21 +89,6 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
     return Trained(version=version, run_id=run_id, cutoff=cutoff, table=table, dropped=dropped)
 
 
-def due(settings: Settings) -> tuple[bool, str]:
-    """Whether scheduled training should run now, and why: no model yet, or `training.every` new windows."""
-    newest = windows_of(settings)[-1]
-    registry = tracker(settings)
-    version = registry.version(CHALLENGER) or registry.version(CHAMPION)
-    if version is None:
-        return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
-    cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
-    behind = (newest.start - cutoff) // settings.windows.span
-    return (
-        behind >= settings.training.every,
-        f"version {version} is {behind} of {settings.training.every} windows behind",
-    )
-
-
 def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
     """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
 

@@ -164,7 +164,7 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
     assert order == ["interest", "score", "weak", "chance"]
 
 
-def test_slices_look_strictly_before_each_impression():
+def test_slices_are_what_nobody_had_done_before_the_cutoff():
     start = datetime(2024, 1, 1, tzinfo=UTC)
     items = pl.DataFrame({"item_id": ["a", "b"], "known_at": [start] * 2}).with_columns(
         published_at="known_at", expires_at=pl.lit(None, pl.Datetime("us", "UTC"))
@@ -189,7 +189,8 @@ def test_slices_look_strictly_before_each_impression():
             item=np.array([0, 1] * 4, np.int32),
             clicked=np.array([1, 0, 0, 1, 1, 0, 0, 1], bool),
         ),
+        cutoff=micro[1],
     )
     assert found["all"].tolist() == [True] * 4
-    assert found["new_item"].tolist() == [True, True, False, False]
-    assert found["new_user"].tolist() == [True, True, True, False]
+    assert found["new_item"].tolist() == [False, True, False, True]
+    assert found["new_user"].tolist() == [False, True, True, True]

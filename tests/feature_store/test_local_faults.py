@@ -89,11 +89,15 @@ def test_a_publisher_killed_at_any_time(forks: Any, store: LocalStore, root: Pat
     assert run_publisher(forks, root, 1) > 30
     whole = time.monotonic() - started
     chance = random.Random(11)
-    outcomes = []
-    for value in range(2, 32):
-        outcomes.append(run_publisher(forks, root, value, kill_after=chance.uniform(0, whole)))
+    killed, value = 0, 1
+    while killed < 30:
+        value += 1
+        assert value < 300, "the kills come too late"
+        if run_publisher(forks, root, value, kill_after=chance.uniform(0, whole)) == -1:
+            killed += 1
+        else:
+            whole *= 0.9  # the first run was slower than those that follow
         assert_whole_and_repeatable(store, root, value)
-    assert outcomes.count(-1) > 10
 
 
 # A disk that fails

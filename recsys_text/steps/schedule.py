@@ -1,0 +1,22 @@
+"""Whether scheduled training should run. Knows the lake's windows and the registered versions, no model."""
+
+from datetime import datetime
+
+from recsys_text.config import Settings
+from recsys_text.steps.inputs import tracker, windows_of
+from recsys_text.tracking import CHALLENGER, CHAMPION
+
+
+def due(settings: Settings) -> tuple[bool, str]:
+    """Whether scheduled training should run now, and why: no model yet, or `training.every` new windows."""
+    newest = windows_of(settings)[-1]
+    registry = tracker(settings)
+    version = registry.version(CHALLENGER) or registry.version(CHAMPION)
+    if version is None:
+        return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
+    cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
+    behind = (newest.start - cutoff) // settings.windows.span
+    return (
+        behind >= settings.training.every,
+        f"version {version} is {behind} of {settings.training.every} windows behind",
+    )
