@@ -4,6 +4,7 @@ The one place where interest and score are computed: training rows, evaluation, 
 the MLflow model all come through here.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from recsys_text import __version__
 from recsys_text.config import Candidates, Model
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.scorer import Interest, item_vectors, user_vectors
 from recsys_text.ranking.blend import Blend
@@ -67,7 +68,7 @@ class Bundle:
         return self.calibrator.predict(self.blend.predict(features_PF)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """Writes safetensors, LightGBM's text and JSON into an empty folder."""
+        """Writes safetensors, LightGBM's text and JSON into an empty folder, the checksums last."""
         folder.mkdir(parents=True, exist_ok=True)
         save_model(folder, self.interest)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
@@ -77,26 +78,38 @@ class Bundle:
             "recsys_text": __version__,
             "cutoff": self.cutoff.isoformat(),
             "candidates": self.candidates.model_dump(mode="json"),
+            "sha256": {path.name: _checksum(path) for path in sorted(folder.iterdir())},
         }
         (folder / "bundle.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Raises ConfigError where the folder holds no bundle."""
+        """Raises ConfigError where the folder holds no bundle, ContractError where it is damaged."""
+        if not (folder / "bundle.json").exists():
+            raise ConfigError(f"{folder} holds no bundle: it has no bundle.json")
         try:
             about = json.loads((folder / "bundle.json").read_text())
-        except FileNotFoundError:
-            raise ConfigError(f"{folder} holds no bundle: it has no bundle.json") from None
-        interest = load_model(folder)
-        return cls(
-            tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
-            interest=interest,
-            blend=Blend.from_text((folder / "blend.txt").read_text()),
-            calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
-            model=interest.settings,
-            candidates=Candidates.model_validate(about["candidates"]),
-            cutoff=datetime.fromisoformat(about["cutoff"]),
-        )
+            for name, checksum in about["sha256"].items():
+                if _checksum(folder / name) != checksum:  # LightGBM, for one, crashes on half a model
+                    raise ValueError(f"checksum of {name}")
+            interest = load_model(folder)
+            return cls(
+                tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
+                interest=interest,
+                blend=Blend.from_text((folder / "blend.txt").read_text()),
+                calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
+                model=interest.settings,
+                candidates=Candidates.model_validate(about["candidates"]),
+                cutoff=datetime.fromisoformat(about["cutoff"]),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ContractError(
+                f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
+            ) from None
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def features(

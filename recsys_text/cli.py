@@ -1,7 +1,6 @@
 """The command line: reads arguments, calls one step, prints what it did. Knows no table and no model."""
 
 import logging
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from recsys_text import __version__, terminal
 from recsys_text.config import Settings, load
-from recsys_text.errors import ConfigError, GateRefusal, RecsysTextError
+from recsys_text.errors import ConfigError, GateRefusal, RecsysTextError, UnavailableError
 from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
 
 # Steps are imported by the command that needs them: `versions` must not wait for torch and MLflow.
@@ -48,8 +47,11 @@ def init(
     target = folder / "recsys.toml"
     if target.exists():
         raise ConfigError(f"{target} exists; remove it or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    target.write_text((Path(__file__).parent / "template.toml").read_text())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_text((Path(__file__).parent / "template.toml").read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot write {target}: {error.strerror}; choose another folder") from None
     out.print(f"Wrote {target}. Name your tables in it, then: recsys-text extract --from DAY --to DAY")
 
 
@@ -84,7 +86,7 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
 
     table, path, dropped = step(settings, model)
     out.print(render(table))
-    out.print(verdict(table))
+    out.print(verdict(table), soft_wrap=True)
     out.print(f"{dropped:,} clicks on items outside their candidate pool were left out. Saved as {path}")
 
 
@@ -170,7 +172,7 @@ def serve(
 def run(
     config: Config = CONFIG, window: WindowKey = None, start: From = None, end: To = None, cutoff: Cutoff = None
 ) -> None:
-    """Extract, train, gate, publish and monitor, one after the other."""
+    """Extract, train, gate, publish and monitor, one after the other; a challenger that loses ends nothing."""
     settings = load(config)
     if (windows := _span(settings, window, start, end)) is not None:
         from recsys_text.steps.extract import extract as extract_step
@@ -185,16 +187,20 @@ def run(
 
 def _train(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
     from recsys_text.evaluation.table import render
+    from recsys_text.evaluation.table import verdict as summed_up
     from recsys_text.steps.train import gate
     from recsys_text.steps.train import train as step
 
     with terminal.TrainingProgress(out) as progress:
         result = step(settings, cutoff=cutoff, progress=progress)
     out.print(render(result.table))
+    out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
     verdict = gate(settings, result.version)
     if verdict["promoted"]:
         out.print(f"Version {result.version} is champion: {verdict['reason']}")
+    else:
+        out.print(f"Version {result.version} stays challenger, and the champion stays: {verdict['reason']}")
     return verdict
 
 
@@ -239,10 +245,8 @@ def main(arguments: list[str] | None = None) -> None:
         if extra is None:
             raise
         _fail(f"this command needs {error.name}: pip install 'recsys-text[{extra}]'", ConfigError.exit_code)
+    except OSError as error:
+        _fail(str(error), UnavailableError.exit_code)
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

@@ -14,7 +14,7 @@ from recsys_text.tables import POSITIVE_TYPES
 
 
 def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
-    """Measures the version that was served when a window began against the window's clicks.
+    """Measures the newest version as of a window's start, or before it, against the window's clicks.
 
     `window` is the newest by default. A user's clicks count where the version has a list for that user. Writes the
     table `quality`: hit rate and nDCG at 10 (every clicked item relevant, intervals over users), coverage (the share

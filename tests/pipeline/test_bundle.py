@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.ranking.log import Impressions, build_log, micros
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
 from recsys_text.steps.train import train
@@ -134,3 +136,16 @@ def test_an_event_just_before_t_does_change_the_scores(
         [("u000", "i001", "click", time - timedelta(microseconds=1))], schema=events.schema, orient="row"
     )
     assert scores_at(bundle, data, pl.concat([events, click]), time) != scores_at(bundle, data, events, time)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "tokenizer.json", "blend.txt", "calibrator.json", "model.safetensors"])
+def test_a_damaged_bundle_says_so(published: Settings, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle_path(published, "champion")[1], folder)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 3])
+    with pytest.raises(ContractError, match="damaged"):
+        Bundle.load(folder)
+    (folder / name).unlink()
+    with pytest.raises((ContractError, ConfigError), match=r"damaged|no bundle"):
+        Bundle.load(folder)

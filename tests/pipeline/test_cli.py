@@ -88,6 +88,8 @@ def test_init_writes_a_config_that_loads_and_never_overwrites(
     assert load(tmp_path / "new" / "recsys.toml").project.name == "shop"
     assert run_cli("init", str(tmp_path / "new")) == 2
     assert "exists" in capsys.readouterr().err
+    assert run_cli("init", str(tmp_path / "new" / "recsys.toml")) == 2
+    assert "choose another folder" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
