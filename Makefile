@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# pip separates its places by spaces, uv by commas.
+COMMA := ,
+SPACE := $(subst ,, )
 ifndef UV_FIND_LINKS
-export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+export UV_FIND_LINKS := $(subst $(SPACE),$(COMMA),$(strip $(PIP_FIND_LINKS)))
 endif
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -25,7 +28,7 @@ check: $(INSTALLED) test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -46,7 +49,8 @@ services-stop: $(INSTALLED)
 constraints: $(INSTALLED)
 	echo 'torch==2.13.0' > .torch.tmp
 	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --all-extras --no-emit-package torch --no-header --no-annotate -c .torch.tmp pyproject.toml -o constraints.txt
-	cat .torch.tmp >> constraints.txt && rm .torch.tmp
+	echo '# Every dependency of every extra, pinned. Made by `make constraints`; do not edit by hand.' > .pins.tmp
+	cat constraints.txt .torch.tmp >> .pins.tmp && mv .pins.tmp constraints.txt && rm .torch.tmp
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
