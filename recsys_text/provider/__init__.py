@@ -1,4 +1,6 @@
-"""What the distribution tells Airflow about itself. Knows no step, and no Airflow either."""
+"""What the distribution tells Airflow about itself, and where its DAGs are. Knows no step, and no Airflow either."""
+
+from pathlib import Path
 
 
 def get_provider_info() -> dict[str, str]:
@@ -8,3 +10,10 @@ def get_provider_info() -> dict[str, str]:
         "name": "recsys-text",
         "description": "DAGs that extract, train, publish and monitor text-aware recommendations.",
     }
+
+
+def dags_folder() -> Path:
+    """Where Airflow finds the DAGs, for `dags_folder` or a DAG bundle: in the installed package, else in the checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "dags"
+    return packaged if packaged.is_dir() else here.parent.parent / "dags"

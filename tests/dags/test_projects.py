@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.provider import get_provider_info
+from recsys_text.provider import dags_folder, get_provider_info
 from recsys_text.provider.projects import CONFIGS, Project, problems, projects, step
 
 CONFIG = """
@@ -135,6 +135,11 @@ def test_a_step_keeps_its_signature_and_result() -> None:
 
 def test_provider_names_the_distribution() -> None:
     assert get_provider_info()["package-name"] == "recsys-text"
+
+
+def test_dags_folder_of_a_checkout_holds_the_dags() -> None:
+    assert dags_folder() == Path(__file__).resolve().parents[2] / "dags"
+    assert {"extract.py", "train.py", "publish.py", "monitor.py"} <= {path.name for path in dags_folder().iterdir()}
 
 
 def _raiser(error: Exception) -> Callable[[], dict[str, Any]]:
