@@ -13,7 +13,7 @@ def get_provider_info() -> dict[str, str]:
 
 
 def dags_folder() -> Path:
-    """Where Airflow finds the DAGs, for `dags_folder` or a DAG bundle: in the installed package, else in the checkout."""
+    """The folder to point Airflow at (`dags_folder`, a DAG bundle): in the installed package, else in the checkout."""
     here = Path(__file__).resolve().parent
     packaged = here / "dags"
     return packaged if packaged.is_dir() else here.parent.parent / "dags"
