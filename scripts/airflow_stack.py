@@ -1,10 +1,11 @@
-"""A real Airflow on this machine: `airflow standalone` with its own home and free ports, driven over REST.
+"""A real Airflow on this machine: `airflow standalone` with its own home and free ports, driven over REST and its CLI.
 
 Knows the project's DAGs by name and nothing of what they compute.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import processes
+from ports import free_ports
 
 NAME = "airflow"
 HOME = processes.ROOT / "var" / "airflow"
@@ -34,7 +36,7 @@ class StackError(Exception):
 
 def environment(configs: str, home: Path = HOME) -> tuple[dict[str, str], str]:
     """The environment of an Airflow that serves the configs, and the address it will listen on."""
-    port, task_logs, trigger_logs = processes.free_ports(3)
+    port, task_logs, trigger_logs = free_ports(3)
     address = f"http://127.0.0.1:{port}"
     settings = {
         "AIRFLOW_HOME": home,
@@ -66,40 +68,55 @@ class Airflow:
     def __init__(self, say: Say) -> None:
         self.say = say
         self.record: dict[str, Any] = {}
+        self.env: dict[str, str] = {}
         self.api = httpx.Client()
         self.seen: set[tuple[str, str, int]] = set()
+        self.ended: Counter[tuple[str, str]] = Counter()  # what had succeeded when the last wait ended
 
     def start(self, configs: str, projects: list[str]) -> None:
         """Starts Airflow and waits until it has parsed every project's DAGs."""
-        env, address = environment(configs)
+        self.env, address = environment(configs)
         HOME.mkdir(parents=True, exist_ok=True)
-        self.record = processes.start(NAME, ["airflow", "standalone"], env, address=address)
+        self.record = processes.start(NAME, ["airflow", "standalone"], self.env, address=address)
         self.say(f"Airflow starts at {address}")
         wanted = {f"{project}_{step}" for project in projects for step in STEPS}
         self._until(START_LIMIT_S, lambda: self._reached(address), "Airflow's API to answer")
         self._until(START_LIMIT_S, lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
         self.say("Airflow is up, its DAGs are parsed")
 
-    def trigger(self, dag_id: str, *, key: str | None = None, conf: dict[str, Any] | None = None) -> None:
-        """Starts a run of a DAG, for one partition where `key` names it."""
-        body = {"logical_date": None, "partition_key": key, "conf": conf or {}}
-        answer = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> None:
+        """Starts one run of a DAG, of no partition."""
+        answer = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         if answer.is_error:
             raise StackError(f"Airflow refused to run {dag_id}: {answer.text}")
+
+    def backfill(self, dag_id: str, first: str, last: str) -> None:
+        """Asks Airflow's command line, as an operator would, for a run of each partition; both ends belong to it."""
+        command = ["airflow", "backfill", "create", "--dag-id", dag_id, "--from-date", first, "--to-date", last]
+        done = subprocess.run(
+            command, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        self.say(f"{' '.join(command)}: exit code {done.returncode}")
+        if done.returncode:
+            raise StackError(f"Airflow refused to backfill {dag_id}:\n{done.stdout}{done.stderr}")
+
+    def runs(self, dag_id: str) -> list[tuple[str, str | None]]:
+        """The runs of a DAG, the oldest first: type and partition key of each."""
+        found = self._get(f"dags/{dag_id}/dagRuns", limit=100, order_by="id")["dag_runs"]
+        return [(run["run_type"], run["partition_key"]) for run in found]
 
     def wait(self, goals: list[tuple[str, str]], limit_s: float) -> None:
         """Waits until nothing runs any more, printing each task's end.
 
-        `goals` are (DAG, task): one more run of each must have succeeded by then. Raises StackError with
-        the log of a task that failed or skipped instead, or at the time limit.
+        `goals` are (DAG, task): by then one more run of each must have succeeded than at the end of the last wait.
+        Raises StackError with the log of a task that failed or skipped instead, or at the time limit.
         """
-        before = _succeeded(self._tasks())
         deadline, quiet_since = time.monotonic() + limit_s, time.monotonic()
         while True:
             tasks = self._tasks()
             self._report(tasks)
             now = _succeeded(tasks)
-            missing = [goal for goal in goals if now[goal] <= before[goal]]
+            missing = [goal for goal in goals if now[goal] <= self.ended[goal]]
             if self._active():
                 quiet_since = time.monotonic()
             elif not missing or time.monotonic() - quiet_since > QUIET_S:
@@ -108,6 +125,7 @@ class Airflow:
                 raise StackError(f"the runs did not end within {limit_s:.0f} s; Airflow's last lines:\n{self.log()}")
             self._check_alive()
             time.sleep(POLL_S)
+        self.ended = now
         if missing:
             raise StackError("\n".join(self._why_not(tasks, *goal) for goal in missing))
 

@@ -3,8 +3,9 @@
     python scripts/demo.py
 
 Extracts the history but for its last window in one run; the assets then start training, the gate and
-publishing. The last window is extracted as a partition of its own, and monitoring measures the published
-scores on it. Starts from empty folders under var/, leaves its results there and no process behind.
+publishing. The last window is backfilled as a partition of its own; training, publishing and monitoring, which
+measures the published scores on it, must follow. Starts from empty folders under var/, leaves its results
+there and no process behind.
 """
 
 import os
@@ -26,7 +27,7 @@ from stack import BOOKS
 from recsys_text import terminal
 from recsys_text.config import Settings, load
 from recsys_text.errors import RecsysTextError
-from recsys_text.evaluation.table import render
+from recsys_text.evaluation.table import render, verdict
 from recsys_text.lake.store import Lake
 from recsys_text.steps.inputs import VIEW, the_store
 from recsys_text.steps.store import versions
@@ -48,12 +49,28 @@ def drive(settings: Settings) -> None:
     airflow = airflow_stack.Airflow(lambda line: print(f"{time.monotonic() - started:5.0f} s  {line}", flush=True))
     try:
         airflow.start(str(BOOKS), [name])
-        airflow.trigger(f"{name}_extract", conf={"from": START, "to": LAST})
+        airflow.trigger(f"{name}_extract", {"from": START, "to": LAST})
         airflow.wait([(f"{name}_train", "gate"), (f"{name}_publish", "commit")], FIRST_LIMIT_S)
-        airflow.trigger(f"{name}_extract", key=LAST)
+        history = Lake(settings.lake).keys("events")
+        airflow.backfill(f"{name}_extract", LAST, LAST)
         airflow.wait([(f"{name}_monitor", "monitor"), (f"{name}_publish", "commit")], SECOND_LIMIT_S)
+        check_backfill(airflow, settings, history)
     finally:
         processes.end(airflow_stack.NAME)
+
+
+def check_backfill(airflow: airflow_stack.Airflow, settings: Settings, history: list[str]) -> None:
+    """Raises StackError unless the backfill brought the last window alone, and each DAG behind it ran once for it."""
+    name = settings.project.name
+    runs = {step: airflow.runs(f"{name}_{step}") for step in airflow_stack.STEPS}
+    backfilled = [key for kind, key in runs["extract"] if kind == "backfill"]
+    followed = {step: [key for _, key in runs[step]].count(LAST) for step in ("train", "publish", "monitor")}
+    new = sorted(set(Lake(settings.lake).keys("events")) - set(history))
+    if backfilled != [LAST] or new != [LAST] or set(followed.values()) != {1}:
+        raise airflow_stack.StackError(
+            f"the backfill of {LAST} ran for {backfilled}, brought the windows {new}, and after it ran {followed}"
+        )
+    airflow.say(f"the backfill brought {LAST} alone; {', '.join(followed)} ran once for it")
 
 
 def summary(settings: Settings) -> None:
@@ -68,6 +85,7 @@ def summary(settings: Settings) -> None:
     measured = mlflow.artifacts.load_dict(f"runs:/{model.run_id}/evaluation.json")
     table = pl.DataFrame(measured["data"], schema=measured["columns"], orient="row", infer_schema_length=None)
     out.print(render(table))
+    out.print(verdict(table))
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 
     terminal.versions(out, *versions(settings))

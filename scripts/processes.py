@@ -7,7 +7,6 @@ one group would leave behind. Knows nothing of what it runs.
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +22,6 @@ GRACE_S = 5
 
 # The processes that this one started, so that it can collect them when they end.
 _children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct ports of 127.0.0.1 that nobody listens on now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def start(name: str, command: Sequence[str | Path], env: Mapping[str, str], **facts: Any) -> dict[str, Any]:

@@ -10,11 +10,12 @@ free port, behind a random password.
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from ports import free_ports
 
 SERVICES = Path(__file__).resolve().parent.parent / "var" / "services"
 URI_FILE = SERVICES / "postgres.uri"
@@ -77,12 +78,6 @@ def scratch_folder() -> Path:
     return folder
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def running() -> bool:
     if not (URI_FILE.exists() and FOLDER_FILE.exists()):
         return False
@@ -106,7 +101,7 @@ def start() -> None:
     data = folder / "data"
     must(programs / "initdb", "-D", data, "-U", USER, "-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8")
     for _ in range(3):  # another process may take the port between the probe and the server's start
-        port = free_port()
+        (port,) = free_ports(1)
         options = f"{SERVER_OPTIONS} -p {port}"
         done = as_server(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
         if done.returncode == 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import airflow_stack
 import processes
+from ports import free_ports
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
@@ -37,7 +38,7 @@ def up(config: Path) -> None:
 
 
 def mlflow(settings: Settings) -> None:
-    (port,) = processes.free_ports(1)
+    (port,) = free_ports(1)
     settings.project.root.mkdir(parents=True, exist_ok=True)
     # Without job execution the server starts faster, and nothing here uses it.
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -47,7 +48,7 @@ def mlflow(settings: Settings) -> None:
 
 
 def service(config: Path) -> None:
-    (port,) = processes.free_ports(1)
+    (port,) = free_ports(1)
     command = [BIN / "recsys-text", "serve", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
     processes.start("service", command, os.environ, address=f"http://127.0.0.1:{port}")
 

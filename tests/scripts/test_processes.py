@@ -61,7 +61,3 @@ def test_a_stranger_with_the_pid_is_left_alone(processes: ModuleType) -> None:
     finally:
         stranger.kill()
         stranger.wait()
-
-
-def test_ports_are_distinct(processes: ModuleType) -> None:
-    assert len(set(processes.free_ports(5))) == 5
