@@ -1,21 +1,30 @@
 """One TOML file to frozen settings, each value open to an environment variable. Touches no data.
 
 An environment variable is named by the section and the key: `RECSYS_TEXT_TRAINING__EPOCHS=2`
-overrides `epochs` in `[training]`. Relative paths are taken from the folder of the TOML file, and
-`${NAME}` in a path, url, uri or query stands for an environment variable.
+overrides `epochs` in `[training]`. `project.root` and the paths of sources start at the folder of the
+TOML file, the folder of `store.url` starts at `project.root`. `${NAME}` in any text of the file stands
+for an environment variable.
 """
 
-import difflib
 import os
-import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from recsys_text.environment import check_overrides, expand, explain, explain_override
 from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import parse_duration
 
@@ -23,10 +32,15 @@ ENV_PREFIX = "RECSYS_TEXT_"
 _SOURCES = "sources"
 
 
-def _duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if not isinstance(value, timedelta):
+        raise ValueError("write a duration as a text with its unit, such as '24h'")
+    return value
 
 
+# A text has whole minutes, so what is read comes back from minutes as it was.
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), PlainSerializer(lambda span: f"{span // timedelta(minutes=1)}m")
 ]
@@ -40,6 +54,13 @@ class Section(BaseModel):
 class Project(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     root: Path = Path("var")
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _local(cls, root: Any) -> Any:
+        if "://" in str(root):
+            raise ValueError("the root is a local folder for now; sources may be at any address")
+        return root
 
 
 class Source(Section):
@@ -63,6 +84,10 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        foreign = {"file": ("uri", "conn_id", "query"), "sql": ("path",)}[self.kind]
+        for key in foreign:
+            if getattr(self, key) is not None:
+                raise ValueError(f"a source of kind '{self.kind}' takes no {key}")
         if self.kind == "file" and self.path is None:
             raise ValueError("a source of kind 'file' needs a path")
         if self.kind == "sql" and (self.query is None or (self.uri is None) == (self.conn_id is None)):
@@ -210,7 +235,9 @@ class Settings(BaseSettings):
         """The folder of a `file:` store. Raises ConfigError for a store of another kind."""
         scheme, _, rest = self.store.url.partition(":")
         if scheme != "file" or not rest:
-            raise ConfigError(f"store.url '{self.store.url}' is not supported; write 'file:FOLDER'")
+            raise ConfigError(
+                f"store.url must be 'file:FOLDER', a folder under project.root; '{scheme}:...' is not read"
+            )
         return self.project.root / rest
 
     @property
@@ -220,7 +247,7 @@ class Settings(BaseSettings):
 
 
 def load(path: Path) -> Settings:
-    """Reads one TOML file. Raises ConfigError naming the file, the key and the way out."""
+    """Reads one TOML file. Raises ConfigError naming the file or the variable, the key and the way out."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -228,10 +255,13 @@ def load(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not readable as TOML: {error}") from None
     folder = path.absolute().parent
+    check_overrides(Settings, ENV_PREFIX)
     try:
-        settings = Settings(**_expand(raw))
+        settings = Settings(**expand(raw))
+    except SettingsError as error:
+        raise ConfigError(explain_override(error, ENV_PREFIX)) from None
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+        raise ConfigError(f"{path}: {explain(error, Settings)}") from None
     project = settings.project.model_copy(update={"root": folder / settings.project.root})
     sources = settings.sources.model_copy(
         update={
@@ -245,44 +275,3 @@ def load(path: Path) -> Settings:
 
 def _from_folder(path: str, folder: Path) -> str:
     return path if "://" in path else str(folder / path)
-
-
-def _expand(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item) for item in value]
-    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
-
-
-def _variable(match: re.Match[str]) -> str:
-    value = os.environ.get(match[1])
-    if value is None:
-        raise ConfigError(f"the config names ${{{match[1]}}}, and no environment variable {match[1]} is set")
-    return value
-
-
-def _explain(error: ValidationError) -> str:
-    """One line for the first fault: the key, what is wrong with it and the nearest known key."""
-    fault = error.errors()[0]
-    names = [str(part) for part in fault["loc"]]
-    key = ".".join(names)
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(names[:-1])
-        near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.0)
-        hint = f"; did you mean '{'.'.join([*names[:-1], near[0]])}'?" if near else ""
-        return f"unknown key '{key}'{hint}"
-    if fault["type"] == "missing":
-        return f"'{key}' is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"'{key}' = {fault['input']!r}: {message}" if names and not isinstance(fault["input"], dict) else message
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for name in path:
-        annotation = model.model_fields[name].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
-    return list(model.model_fields)

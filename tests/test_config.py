@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_text.config import load
+from recsys_text.config import Candidates, load
 from recsys_text.errors import ConfigError
 
 MINIMAL = """
@@ -56,6 +56,8 @@ def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("[training]\nepochs = 0\n", r"'training.epochs' = 0: .*greater than 0"),
         ("[candidates]\nactive = '24 hours'\n", r"'24 hours' is not a duration"),
         ("[model]\nrnn = 'lstn'\n", r"'model.rnn' = 'lstn': .*'lstm'"),
+        ("[candidates]\nactive = 24\n", r"'candidates.active' = 24: .*such as '24h'"),
+        ("[candidates]\nactive = '99999999999d'\n", r"too long a duration; write at most 36500d"),
         ("[store]\nurl = '${NOT_SET_ANYWHERE}'\n", r"no environment variable NOT_SET_ANYWHERE is set"),
         ("[training\n", r"not readable as TOML"),
     ],
@@ -70,6 +72,71 @@ def test_a_source_without_its_query_is_refused(tmp_path: Path) -> None:
     text = MINIMAL.replace('kind = "file"\npath = "s3://bucket/clicks/*.parquet"', 'kind = "sql"\nuri = "sqlite:x.db"')
     with pytest.raises(ConfigError, match="needs a query"):
         load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[project]",
+            '[project]\nroot = "s3://key:secret@bucket/x"',
+            r"'project\.root' = 's3://bucket/x': .*local folder",
+        ),
+        ('path = "items.parquet"', 'path = "items.parquet"\nquery = "select 1"', r"'sources\.items': .*takes no query"),
+        (
+            'kind = "file"\npath = "items.parquet"',
+            'kind = "sql"\nuri = "sqlite:x"\nquery = "select 1"\npath = "x"',
+            r"'sources\.items': .*'sql' takes no path",
+        ),
+    ],
+)
+def test_what_would_be_ignored_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(write(tmp_path, MINIMAL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("RECSYS_TEXT_MODEL__KERNEL_SIZES", "abc", "RECSYS_TEXT_MODEL__KERNEL_SIZES is not JSON"),
+        ("RECSYS_TEXT_MODEL", "{", "RECSYS_TEXT_MODEL is not JSON"),
+        ("RECSYS_TEXT_TRANING__EPOCHS", "3", r"RECSYS_TEXT_TRANING__EPOCHS .*mean RECSYS_TEXT_TRAINING__EPOCHS\?"),
+        ("RECSYS_TEXT_TRAINING__EPOCH", "3", r"RECSYS_TEXT_TRAINING__EPOCH .*mean RECSYS_TEXT_TRAINING__EPOCHS\?"),
+        ("RECSYS_TEXT_SOURCES__EVENTS__PAHT", "x", r"mean RECSYS_TEXT_SOURCES__EVENTS__PATH\?"),
+        ("RECSYS_TEXT_TRAINING__EPOCHS", "many", "'training.epochs' = 'many'"),
+    ],
+)
+def test_a_faulty_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=message):
+        load(write(tmp_path, MINIMAL))
+
+
+def test_lists_maps_and_what_others_read_may_come_from_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATA", "TOKEN", "CONFIGS", "TRAIN_POOL"):
+        monkeypatch.setenv(f"RECSYS_TEXT_{name}", "x")
+    monkeypatch.setenv("RECSYS_TEXT_MODEL__KERNEL_SIZES", "[5]")
+    monkeypatch.setenv("RECSYS_TEXT_SOURCES__EVENTS__COLUMNS__ITEM_ID", "sku")
+    settings = load(write(tmp_path, MINIMAL))
+    assert settings.model.kernel_sizes == (5,)
+    assert settings.sources.events.columns == {"item_id": "sku"}
+
+
+@pytest.mark.parametrize("span", ["1m", "90m", "24h", "7d", "36500d"])
+def test_a_duration_survives_json(span: str) -> None:
+    rules = Candidates.model_validate({"active": span})
+    assert Candidates.model_validate_json(rules.model_dump_json()) == rules
+
+
+def test_a_store_of_another_kind_is_told_without_its_secrets(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, MINIMAL + '[store]\nurl = "s3://key:secret@bucket"\n'))
+    with pytest.raises(ConfigError, match=r"'file:FOLDER'.*'s3:") as caught:
+        settings.store_path  # noqa: B018
+    assert "secret" not in str(caught.value)
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:

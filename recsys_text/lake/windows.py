@@ -8,6 +8,7 @@ from recsys_text.errors import ConfigError
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+_LONGEST = 36_500 * DAY
 _UNITS = {"m": timedelta(minutes=1), "h": HOUR, "d": DAY}
 
 
@@ -27,11 +28,15 @@ class Window:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Reads `30m`, `24h` or `7d`. Raises ConfigError for anything else."""
+    """Reads `30m`, `24h` or `7d`, at most a century. Raises ConfigError for anything else."""
     match = re.fullmatch(r"(\d+)([mhd])", text)
     if match is None or match[1].strip("0") == "":
         raise ConfigError(f"'{text}' is not a duration; write a positive number and m, h or d, such as '24h'")
-    return int(match[1]) * _UNITS[match[2]]
+    unit = _UNITS[match[2]]
+    # Compared as text first: Python refuses to read a number of thousands of digits.
+    if len(match[1].lstrip("0")) > 9 or int(match[1]) > _LONGEST // unit:
+        raise ConfigError(f"'{text[:40]}' is too long a duration; write at most {_LONGEST // unit}{match[2]}")
+    return int(match[1]) * unit
 
 
 def parse_time(text: str) -> datetime:

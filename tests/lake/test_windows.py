@@ -48,6 +48,13 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["99999999999d", "36501d", "9" * 5000 + "m"])
+def test_a_duration_that_no_time_can_bear_is_refused(text: str) -> None:
+    assert parse_duration("0036500d") == 36_500 * DAY
+    with pytest.raises(ConfigError, match="too long"):
+        parse_duration(text)
+
+
 def test_an_empty_span_is_refused() -> None:
     time = datetime(2014, 3, 18, tzinfo=UTC)
     with pytest.raises(ConfigError, match="empty"):
