@@ -32,7 +32,7 @@ def extract_windows(lake: Lake, sources: Sources, windows: Sequence[Window]) -> 
 
 
 def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> dict[str, WriteResult]:
-    description = describe_path(source.path) if source.path is not None else describe_query(source)
+    description = describe_path(source.path or "") if source.kind == "file" else describe_query(source)
     results: dict[str, WriteResult] = {}
     with lake.scratch() as scratch:
         spill = Spill(scratch / "windows")
@@ -59,7 +59,8 @@ def _read(table: str, source: Source, windows: list[Window]) -> Iterator[pl.Data
     time = names.get(_TIME[table])
     span = Span(start=windows[0].start, end=windows[-1].end, zone=zone_of(table, source))
     wanted = set(names.values())
-    if source.path is not None:
+    if source.kind == "file":
+        assert source.path is not None
         batches = read_files(source.path, wanted, time=time, span=span)
     else:
         batches = read_query(source, wanted, span)

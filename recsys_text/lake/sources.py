@@ -6,10 +6,10 @@ CSV and JSON lines come as text, column by column, so that no reader guesses a t
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 import polars as pl
@@ -44,7 +44,8 @@ def read_files(path: str, wanted: Collection[str], *, time: str | None, span: Sp
     """
     filesystem, files = _find(path)
     for file in files:
-        kind = next((kind for suffix, kind in _FORMATS.items() if file.lower().endswith(suffix)), None)
+        shown = describe_path(file)
+        kind = next((kind for suffix, kind in _FORMATS.items() if shown.lower().endswith(suffix)), None)
         try:
             match kind:
                 case "parquet":
@@ -54,19 +55,21 @@ def read_files(path: str, wanted: Collection[str], *, time: str | None, span: Sp
                 case "jsonl":
                     yield from _json_lines(filesystem, file, wanted)
                 case _:
-                    raise ConfigError(f"no reader for {file}; its name must end in one of {', '.join(_FORMATS)}")
+                    raise ConfigError(f"no reader for {shown}; its name must end in one of {', '.join(_FORMATS)}")
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise ContractError(f"{file} is not readable as {kind}: {_line(error)}") from error
+            raise ContractError(f"{shown} is not readable as {kind}: {_line(error)}") from None
         except (OSError, EOFError, zlib.error) as error:
-            raise UnavailableError(f"reading {file} broke off: {_line(error)}") from error
+            raise UnavailableError(f"reading {shown} broke off: {_line(error)}") from None
 
 
 def describe_path(path: str) -> str:
     """The path without what may be secret in an address: a user, a password, a query."""
-    if "://" not in path:
-        return path
-    parts = urlsplit(path)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return without_secrets(path.partition("?")[0]) if "://" in path else path
+
+
+def without_secrets(text: str) -> str:
+    """The text with each address in it stripped of its user, password and query."""
+    return re.sub(r"(://)(?:[^\s/?]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?", r"\1\2", text)
 
 
 def _find(path: str) -> tuple[Any, list[str]]:
@@ -81,7 +84,7 @@ def _find(path: str) -> tuple[Any, list[str]]:
         files = sorted(file for file in filesystem.glob(root) if filesystem.isfile(file))
         folder = filesystem.isdir(root)
     except OSError as error:
-        raise UnavailableError(f"{shown} is out of reach: {_line(error)}") from error
+        raise UnavailableError(f"{shown} is out of reach: {_line(error)}") from None
     if not files:
         raise ConfigError(
             f"{shown} is a folder; write {shown.rstrip('/')}/*.parquet" if folder else f"no file at {shown}"
@@ -123,13 +126,13 @@ def _parquet(
 
 def _csv(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
     with (
-        filesystem.open(file, "rb", compression="infer") as raw,
+        filesystem.open(file, "rb", compression=_compression(file)) as raw,
         io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
     ):
         header = next(csv.reader(text), [])
     columns = [name for name in header if name in wanted]
     yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    with filesystem.open(file, "rb", compression="infer") as raw:
+    with filesystem.open(file, "rb", compression=_compression(file)) as raw:
         reader = pa.csv.open_csv(
             raw,
             read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
@@ -149,7 +152,7 @@ def _csv(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.Dat
 def _json_lines(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
     columns: dict[str, list[str | None]] = {name: [] for name in wanted}
     seen: set[str] = set()
-    with filesystem.open(file, "rb", compression="infer") as raw:
+    with filesystem.open(file, "rb", compression=_compression(file)) as raw:
         rows = 0
         for number, line in enumerate(raw, start=1):
             if not line.strip():
@@ -157,9 +160,9 @@ def _json_lines(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator
             try:
                 record = json.loads(line)
             except ValueError as error:
-                raise ContractError(f"{file} line {number} is not JSON: {error}") from None
+                raise ContractError(f"{describe_path(file)} line {number} is not JSON: {error}") from None
             if not isinstance(record, dict):
-                raise ContractError(f"{file} line {number} is not a JSON object")
+                raise ContractError(f"{describe_path(file)} line {number} is not a JSON object")
             seen.update(record.keys() & wanted)
             for name, values in columns.items():
                 value = record.get(name)
@@ -170,6 +173,10 @@ def _json_lines(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator
                 columns = {name: [] for name in wanted}
     if rows % _BATCH_ROWS:
         yield pl.DataFrame({name: columns[name] for name in sorted(seen)}, schema_overrides=_texts(seen))
+
+
+def _compression(file: str) -> str | None:
+    return "gzip" if describe_path(file).lower().endswith(".gz") else None
 
 
 def _texts(names: Collection[str]) -> dict[str, type[pl.DataType]]:
@@ -194,4 +201,4 @@ def plain_frame(table: pa.Table) -> pl.DataFrame:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return without_secrets(" ".join(str(error).split())) or type(error).__name__

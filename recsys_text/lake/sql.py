@@ -4,6 +4,7 @@
 kind; text is never pasted into the query.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import pyarrow as pa
 from recsys_text.config import Source
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.lake.cast import Span
-from recsys_text.lake.sources import plain_frame
+from recsys_text.lake.sources import describe_path, plain_frame
 
 _FETCH_ROWS = 100_000
 # Everything in which a colon is only text (strings, names, comments, casts), then the placeholders.
@@ -60,9 +61,10 @@ def read_query(source: Source, wanted: Collection[str], span: Span) -> Iterator[
 
 
 def describe_query(source: Source) -> str:
-    """The source in words, without its address: that may hold a password."""
-    where = f" at {source.conn_id}" if source.conn_id else ""
-    return f"sql{where}: {source.query}"
+    """The source in words without what may be secret: a password in its address, a `${NAME}` in its query."""
+    assert source.query is not None
+    where = source.conn_id or describe_path(source.uri or "")
+    return f"sql at {where}, query {hashlib.sha256(source.query.encode()).hexdigest()[:12]}"
 
 
 def bind(query: str, placeholder: str) -> tuple[str, list[str]]:
@@ -152,7 +154,8 @@ def _address_of_uri(uri: str) -> Address:
         return _sqlite_file(unquote(rest[1:]))
     if scheme in ("postgres", "postgresql"):
         return Address(kind="postgresql", target=f"postgresql://{rest}")
-    raise ConfigError(f"a uri that starts with '{scheme}' is not read; write postgresql://... or sqlite:////path/to.db")
+    named = f"that starts with '{scheme}'" if rest else "without '://'"
+    raise ConfigError(f"a uri {named} is not read; write postgresql://... or sqlite:////path/to.db")
 
 
 def _sqlite_file(path: str) -> Address:
@@ -221,5 +224,10 @@ def _quoted(name: str) -> str:
 def _line(error: BaseException, address: Address) -> str:
     """The database's words in one line, without the address."""
     words = " ".join(str(error).split()).replace(address.target, "...")
-    secret = urlsplit(address.target).password if address.kind == "postgresql" else None
-    return words.replace(unquote(secret), "...").replace(secret, "...") if secret else words
+    if address.kind == "sqlite":
+        return words
+    parts = urlsplit(address.target)
+    options = [value for name, value in parse_qsl(parts.query) if "password" in name]
+    for secret in filter(None, [parts.password, *options]):
+        words = words.replace(unquote(secret), "...").replace(secret, "...")
+    return words

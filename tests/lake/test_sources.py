@@ -1,7 +1,11 @@
 """Reading files: formats, globs, addresses, and files that are missing, broken or cut short."""
 
+import functools
 import gzip
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -75,6 +79,51 @@ def test_any_fsspec_address(kind: str) -> None:
 def test_a_file_url(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id\n1\n")
     assert read(f"file://{tmp_path}/a.csv")["id"].to_list() == ["1"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where tmp_path is served by HTTP."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://user:geheim@127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_presigned_address_is_read_and_kept_secret(tmp_path: Path, address: str) -> None:
+    frame = pl.DataFrame({"id": ["1"], "text": ["a"]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    (tmp_path / "a.jsonl").write_text(frame.write_ndjson())
+    for name in ("a.parquet", "a.csv.gz", "a.jsonl"):
+        assert read(f"{address}/{name}?sig=geheim/x.pq&b=1").rows() == [("1", "a")]
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    (tmp_path / "broken.jsonl").write_text("no JSON")
+    (tmp_path / "broken.csv.gz").write_text("no gzip")
+    (tmp_path / "a.txt").touch()
+    for name in ("broken.parquet", "broken.jsonl", "broken.csv.gz", "a.txt", "none.csv"):
+        with pytest.raises((ConfigError, ContractError, UnavailableError), match=name) as caught:
+            read(f"{address}/{name}?sig=geheim")
+        assert "geheim" not in str(caught.value)
+
+
+def test_an_address_in_the_words_of_a_library_loses_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Iterator[pl.DataFrame]:
+        raise OSError("403, message='Forbidden', url='https://u:geheim@host/a.csv?sig=geheim', at https://b?c=geheim")
+
+    monkeypatch.setattr(sources, "_csv", fail)
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(UnavailableError, match=r"url='https://host/a\.csv', at https://b$"):
+        read(tmp_path / "a.csv")
 
 
 def write_hours(path: Path, dtype: pl.DataType) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,6 +125,7 @@ def test_a_wrong_query_is_a_mistake_in_the_config(database: Path, text: str, wor
     [
         ({"uri": "sqlite:////nowhere/a.db"}, "no SQLite database at /nowhere/a.db"),
         ({"uri": "mysql://user:secret@host/db"}, "'mysql' is not read"),
+        ({"uri": "postgresql:user:secret@host/db"}, "a uri without '://' is not read"),
         ({"conn_id": "unheard_of"}, "AIRFLOW_CONN_UNHEARD_OF"),
     ],
 )
@@ -173,9 +175,12 @@ def test_a_sqlite_connection_by_its_id(
     assert read(query("select user_id from clicks", conn_id="files"), "user_id").rows() == [("1",)]
 
 
-def test_the_source_is_told_without_its_address() -> None:
-    assert describe_query(query("select 1", uri="postgresql://u:secret@host/db")) == "sql: select 1"
-    assert describe_query(query("select 1", conn_id="warehouse")) == "sql at warehouse: select 1"
+def test_the_source_is_told_without_its_secrets() -> None:
+    told = describe_query(query("select 'geheim'", uri="postgresql://u:geheim@host:5432/db?sslpassword=geheim"))
+    assert re.fullmatch("sql at postgresql://host:5432/db, query [0-9a-f]{12}", told)
+    by_id = describe_query(query("select 'geheim'", conn_id="warehouse"))
+    assert by_id == told.replace("postgresql://host:5432/db", "warehouse")
+    assert describe_query(query("select 'x'", conn_id="warehouse")) != by_id
 
 
 @pytest.fixture(scope="module")
@@ -261,4 +266,7 @@ def test_postgres_out_of_reach_keeps_the_password_to_itself() -> None:
     assert "geheim" not in str(caught.value)
     with pytest.raises(UnavailableError) as caught:
         read(query("select 1 as id", uri="postgresql://user:geheim@127.0.0.1:notaport/db"), "id")
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(UnavailableError) as caught:
+        read(query("select 1 as id", uri="postgresql://127.0.0.1:1/db?password=geheim&connect_timeout=x"), "id")
     assert "geheim" not in str(caught.value)
