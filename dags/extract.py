@@ -4,7 +4,7 @@ One run for each window, when it closes; the window's key is the run's partition
 also extracts the `windows.late` windows before it again, for the rows that came late.
 
 - History, a run for each window: `airflow backfill create --dag-id books_extract --from-date 2017-07-01
-  --to-date 2017-08-28` (both inclusive).
+  --to-date 2017-08-28` (both inclusive). Airflow then schedules the newest closed window at once as well.
 - History in one run, which reads the sources once: `airflow dags trigger books_extract --conf
   '{"from": "2017-07-01", "to": "2017-08-29"}'` (half-open).
 - A run triggered with neither a partition key nor a span extracts the newest closed window.
