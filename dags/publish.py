@@ -31,7 +31,7 @@ def build(project: Project) -> DAG:
                 raise AirflowSkipException("there is no champion yet")
             plan = publish_begin(settings)
             if not plan["buckets"]:
-                raise AirflowSkipException(f"{plan['version']} is served already")
+                raise AirflowSkipException(f"{plan['version']} was published before")
             return plan
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))

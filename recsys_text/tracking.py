@@ -4,12 +4,14 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,8 @@ _NUMBERS = Array(DataType.double)
 class Tracker:
     """The runs and the registered model of one project.
 
-    Raises UnavailableError from every method when the server or the database is out of reach.
+    Raises UnavailableError from every method when the server or the database is out of reach, ConfigError
+    when MLflow refuses the address, the credentials or what is asked.
     """
 
     def __init__(self, uri: str, name: str, root: Path) -> None:
@@ -60,22 +63,29 @@ class Tracker:
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
                 artifacts = (root / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
-                self._experiment = self._client.create_experiment(name, artifact_location=artifacts)
-            else:
+                try:
+                    self._experiment = self._client.create_experiment(name, artifact_location=artifacts)
+                except MlflowException as error:
+                    experiment = self._client.get_experiment_by_name(name)  # another task may have been first
+                    if experiment is None:
+                        raise error
+            if experiment is not None:
                 self._experiment = experiment.experiment_id
 
     @contextmanager
-    def run(self, *, params: Mapping[str, Any], datasets: Sequence[tuple[str, str]]) -> Iterator[str]:
-        """One training run: parameters, environment and a digest per dataset (name, digest). Yields its id."""
+    def run(self, *, params: Mapping[str, Any], datasets: Sequence[Sequence[str]]) -> Iterator[str]:
+        """One training run: parameters, environment and a (name, digest) per dataset. Yields its id."""
+        environment = _environment()
         with self._mlflow():
             run_id: str = mlflow.start_run(experiment_id=self._experiment).info.run_id
-            mlflow.log_params(_flat(params))
-            mlflow.set_tags(_environment())
-            for name, digest in datasets:
-                source = CodeDatasetSource(tags={"table": name, "digest": digest})
-                mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:36]))
         status = "FAILED"
         try:
+            with self._mlflow():
+                mlflow.log_params(_flat(params))
+                mlflow.set_tags(environment)
+                for name, digest in datasets:
+                    source = CodeDatasetSource(tags={"table": name, "digest": digest})
+                    mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:36]))
             yield run_id
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -159,16 +169,19 @@ class Tracker:
 
         Raises ConfigError for a version that the registry does not know.
         """
-        folder = self._root / "bundles" / version
-        if folder.exists():
-            return folder
-        with self._mlflow(), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
+        with self._mlflow():
             try:
-                fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
+                run_id = self._client.get_model_version(self._name, version).run_id
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     raise ConfigError(f"model '{self._name}' has no version '{version}'") from None
                 raise
+        # The run too: a registry that was made anew counts its versions from 1 again.
+        folder = self._root / "bundles" / f"{version}-{run_id[:12]}"
+        if folder.exists():
+            return folder
+        with self._mlflow(), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
+            fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
             try:
                 next((Path(fetched) / "data").iterdir()).rename(folder)
             except OSError as error:
@@ -193,15 +206,20 @@ class Tracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            if isinstance(error, MlflowException) and error.error_code not in _OUT_OF_REACH:
-                raise
-            reason = str(error).strip().splitlines()[0]
-            raise UnavailableError(f"MLflow at {self._uri} is out of reach: {reason}") from error
+            line = _without_password(str(error).strip().partition("\n")[0])
+            uri = _without_password(self._uri)
+            if not isinstance(error, MlflowException) or error.error_code in _OUT_OF_REACH:
+                raise UnavailableError(f"MLflow at {uri} is out of reach: {line}") from error
+            raise ConfigError(f"MLflow at {uri} refused: {line}") from error
 
     def _scratch(self) -> Path:
         folder = self._root / "bundles"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -212,10 +230,19 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """What a run ran on: the package's version, Python's, and the git commit of the working directory if any."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    commit = {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
-    return commit | {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+    """What a run ran on: versions, and the git commit of the package's own checkout where it has one."""
+    found = {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+    found |= {name: metadata.version(name) for name in ("lightgbm", "mlflow", "polars", "torch")}
+    with suppress(OSError):  # no git on this machine
+        git = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found |= {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
+    return found
 
 
 @contextmanager

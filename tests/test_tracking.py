@@ -38,6 +38,47 @@ def test_a_failed_run_is_marked_failed(tmp_path: Path) -> None:
     assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").get_run(run).info.status == "FAILED"
 
 
+def test_a_run_that_cannot_be_described_is_marked_failed(tmp_path: Path) -> None:
+    tracker = a_tracker(tmp_path / "a")
+    with pytest.raises(ConfigError, match="refused"), tracker.run(params={"": 1}, datasets=[]):
+        raise AssertionError("never reached")
+    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FAILED"]
+
+
+def test_a_machine_without_git_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with a_tracker(tmp_path / "a").run(params={}, datasets=[]) as run:
+        pass
+    tags = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").get_run(run).data.tags
+    assert "torch" in tags
+    assert "mlflow.source.git.commit" not in tags
+
+
+def test_a_new_registry_never_gives_the_model_of_the_old_one(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    found = []
+    for name in ("old", "new"):
+        (bundle / "bundle.json").write_text(name)
+        tracker = Tracker(f"sqlite:///{tmp_path}/{name}.db", "shop", tmp_path)
+        with tracker.run(params={}, datasets=[]):
+            version = tracker.register(bundle, {"history": ["x"], "candidates": ["y"]}, [])
+        found.append((version, (tracker.bundle(version) / "bundle.json").read_text()))
+    assert found == [("1", "old"), ("1", "new")]
+
+
+def test_no_password_in_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="out of reach") as caught:
+        Tracker("http://me:secret@127.0.0.1:9", "shop", tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_mlflow_does_not_know_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="refused"):
+        Tracker("foo://bar", "shop", tmp_path)
+
+
 def test_a_database_that_cannot_be_opened_is_out_of_reach(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").mkdir()
     with pytest.raises(UnavailableError, match=r"mlflow\.db is out of reach"):

@@ -179,6 +179,11 @@ def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
     missing = {"impression_id", "user_id", "shown_at", "candidates"} - set(frame.columns)
     if missing:
         raise ContractError(f"impressions lack the column '{min(missing)}'; they have {', '.join(frame.columns)}")
+    for name in ("impression_id", "user_id", "shown_at"):
+        if frame[name].null_count():
+            raise ContractError(
+                f"{frame[name].null_count()} of {len(frame)} impressions have no {name}; leave them out"
+            )
     shown = frame.schema["shown_at"]
     if not isinstance(shown, pl.Datetime) or shown.time_zone is None:
         raise ContractError(f"shown_at of the impressions is {shown}; make it a datetime with a time zone")

@@ -1,7 +1,8 @@
 """What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from feature_store import Store, StoreError, open_store
+from feature_store import (
+    CorruptVersion,
+    IncompleteVersion,
+    InvalidInput,
+    OlderVersion,
+    Store,
+    StoreError,
+    UnknownVersion,
+    VersionExists,
+    VersionServed,
+    open_store,
+)
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake.store import Lake
@@ -31,7 +43,7 @@ class Inputs:
     texts: list[str]
     items: pl.DataFrame
     windows: list[Window]
-    digests: list[tuple[str, str]]
+    digests: dict[str, str]
 
 
 def windows_of(settings: Settings) -> list[Window]:
@@ -45,17 +57,28 @@ def windows_of(settings: Settings) -> list[Window]:
 def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     """Reads every window that ends at or before `before`, or all. Raises ContractError when there is none."""
     lake = Lake(settings.lake)
-    windows = [window for window in windows_of(settings) if before is None or window.end <= before]
-    if not windows:
-        raise ContractError(
-            f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows"
-        )
+    windows, digests, item_keys = _state(settings, before)
     keys = [window.key for window in windows]
-    item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     items = lake.items(item_keys).sort("item_id")
     log = build_log(items, lake.scan("events", keys).collect())
-    digests = [(table, lake.digest(table, names)) for table, names in (("items", item_keys), ("events", keys))]
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
+
+
+def lake_state(settings: Settings, *, before: datetime | None = None) -> tuple[list[Window], dict[str, str]]:
+    """The windows that `inputs` would read, and for each table a digest of what they hold."""
+    windows, digests, _ = _state(settings, before)
+    return windows, digests
+
+
+def _state(settings: Settings, before: datetime | None) -> tuple[list[Window], dict[str, str], list[str]]:
+    lake = Lake(settings.lake)
+    windows = [window for window in windows_of(settings) if before is None or window.end <= before]
+    if not windows:
+        raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows")
+    keys = [window.key for window in windows]
+    item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
+    digests = {"items": lake.digest("items", item_keys), "events": lake.digest("events", keys)}
+    return windows, digests, item_keys
 
 
 def tracker(settings: Settings) -> "Tracker":
@@ -82,6 +105,20 @@ def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
     return version, registry.bundle(version)
 
 
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Writes beside the name and renames. Raises UnavailableError where the folder is read-only or the disk full."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise UnavailableError(f"cannot write {path}: {error}; give another place or make room") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
 def part_name(bucket: int) -> str:
     """The part of a version that holds the users of a bucket."""
     return f"bucket-{bucket:05d}"
@@ -89,8 +126,12 @@ def part_name(bucket: int) -> str:
 
 @contextmanager
 def the_store(settings: Settings) -> Iterator[Store]:
-    """The feature store; its errors become ours, with exit code 5."""
+    """The feature store; its errors become ours: a wrong name or version, data that breaks a promise, out of reach."""
     try:
         yield open_store(f"file:{settings.store_path}")
+    except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
+        raise ConfigError(str(error)) from error
+    except (CorruptVersion, IncompleteVersion, OlderVersion) as error:
+        raise ContractError(str(error)) from error
     except StoreError as error:
         raise UnavailableError(str(error)) from error

@@ -1,9 +1,11 @@
 """Publish: name a version, have its buckets scored, verify and swap it in. Knows no model and no training.
 
-A version is named by what it is made of (as-of time, model, lake), so that publishing the same thing again
-is no work and a killed publication goes on where it stopped.
+A version is named by what it is made of (as-of time, model, lake, length of the lists), so that publishing the
+same thing again is no work and a killed publication goes on where it stopped.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -12,8 +14,7 @@ from threading import Thread
 from typing import Any
 
 from recsys_text.config import Settings
-from recsys_text.lake.store import Lake
-from recsys_text.steps.inputs import VIEW, bundle_path, part_name, the_store, windows_of
+from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, part_name, the_store
 
 
 def publish_begin(settings: Settings) -> dict[str, Any]:
@@ -23,12 +24,10 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     folder), as_of, buckets (none where the version was published before). Raises ConfigError without a champion.
     """
     model_version, folder = bundle_path(settings, "champion")
-    windows = windows_of(settings)
-    lake = Lake(settings.lake)
-    keys = [window.key for window in windows]
-    digest = lake.digest("events", keys)[:6] + lake.digest("items", lake.keys("items"))[:6]
+    windows, digests = lake_state(settings)
     as_of = windows[-1].end
-    version = f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{digest}"
+    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets])
+    version = f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
     with the_store(settings) as store:
         known = any(info.version == version for info in store.versions(VIEW))
         if not known:
@@ -39,7 +38,9 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
         "model_version": model_version,
         "bundle": str(folder),
         "as_of": as_of.isoformat(),
-        "last_window": keys[-1],
+        "last_window": windows[-1].key,
+        "digests": digests,
+        "all_buckets": settings.publish.buckets,
         "buckets": [] if known else list(range(settings.publish.buckets)),
     }
 
@@ -49,7 +50,7 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
 
     A version that was published before stays as it is, also where it was rolled back since: new clicks or a new
     champion make a new version. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
-    Raises UnavailableError where a part is missing or damaged; the former version stays.
+    Raises ContractError where a part is missing or damaged; the former version stays.
     """
     with the_store(settings) as store:
         if plan["buckets"]:

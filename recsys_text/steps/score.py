@@ -1,6 +1,5 @@
 """Score: lake and bundle to interest and score, of any impressions or of every user. Knows no training."""
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +12,11 @@ import pyarrow as pa
 from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.ranking.candidates import pool_chunks
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
 from recsys_text.ranking.topk import topk
-from recsys_text.steps.inputs import bundle_path, inputs, part_name, the_store
+from recsys_text.steps.inputs import bundle_path, inputs, part_name, the_store, write_parquet
 
 SCHEMA = pa.schema(
     [
@@ -53,10 +52,7 @@ def rank(settings: Settings, impressions: Path, out: Path, model: str = "champio
             "score": score_P,
         }
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    scored.write_parquet(partial)
-    partial.replace(out)
+    write_parquet(scored, out)
     return {"impressions": len(coded), "pairs": len(scored)}
 
 
@@ -65,8 +61,10 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     bundle = Bundle.load(Path(plan["bundle"]))
     as_of = datetime.fromisoformat(plan["as_of"])
     data = inputs(settings, before=as_of)
+    if data.digests != plan["digests"]:
+        raise ContractError(f"the lake changed while {plan['version']} was scored; publish again")
     log = data.log
-    mine = [bucket_of(user, settings.publish.buckets) == bucket for user in log.user_ids]
+    mine = [bucket_of(user, plan["all_buckets"]) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
     items_ID = bundle.item_vectors(data.texts)
     item_ids = np.array(log.item_ids, dtype=object)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import Settings
+from recsys_text.config import Candidates, Settings
 from recsys_text.errors import ContractError
 from recsys_text.evaluation import metrics
 from recsys_text.evaluation.baselines import baseline_scores
@@ -25,7 +25,7 @@ from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.features import COUNTS, counts
 from recsys_text.ranking.log import Impressions, micros
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker, windows_of
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker, windows_of, write_parquet
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 
@@ -77,7 +77,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
         progress.stage("Measuring on the windows that it has not seen")
         table, dropped = _measure(settings, bundle)
         registry.table(table, "evaluation")
-        registry.metrics(_figures(table))
+        left_out = {"clicks_outside_pool": dropped, "events_without_item": before.log.dropped}
+        registry.metrics(_figures(table) | left_out)
         with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
             folder = Path(scratch) / "bundle"
             bundle.save(folder)
@@ -98,8 +99,7 @@ def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, P
     table, dropped = _measure(settings, Bundle.load(folder))
     name = version if version.isdecimal() else Path(version).name
     path = settings.project.root / "reports" / f"evaluation-{windows_of(settings)[-1].key}-{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.write_parquet(path)
+    write_parquet(table, path)
     return table, path, dropped
 
 
@@ -118,7 +118,7 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
     bundles = [Bundle.load(registry.bundle(name)) for name in (version, champion)]
     windows = newest_windows(settings, max(bundle.cutoff for bundle in bundles))
     data = inputs(settings)
-    impressions, _ = _test_impressions(settings, data, windows)
+    impressions, _ = _test_impressions(settings, data, windows, bundles[0].candidates)
     challenger_N, champion_N = (
         metrics.evaluate(
             bundle.score(data.log, bundle.item_vectors(data.texts), impressions)[1],
@@ -145,13 +145,15 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
 def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[str, Any]:
     registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
     registry.set_alias(CHAMPION, version)
+    if registry.version(CHALLENGER) == version:
+        registry.drop_alias(CHALLENGER)
     return {"promoted": True, "version": version} | figures
 
 
 def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
-    impressions, dropped = _test_impressions(settings, data, windows)
+    impressions, dropped = _test_impressions(settings, data, windows, bundle.candidates)
     interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), impressions)
     known = counts(data.log, impressions)
     baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=micros(bundle.cutoff))
@@ -165,12 +167,14 @@ def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     return table, dropped
 
 
-def _test_impressions(settings: Settings, data: Inputs, windows: list[Window]) -> tuple[Impressions, int]:
+def _test_impressions(
+    settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
+) -> tuple[Impressions, int]:
     impressions, dropped = sampled_impressions(
         data.log,
         windows[0].start,
         windows[-1].end,
-        settings.candidates,
+        pool,
         max_impressions=settings.evaluation.max_impressions,
         seed=settings.evaluation.seed,
     )

@@ -160,7 +160,7 @@ def test_nothing_extracted_no_champion_no_version(small_config: Path, capsys: py
     capsys.readouterr()
     assert run_cli("publish", "-c", str(small_config)) == 2
     assert "recsys-text train" in one_line(capsys)
-    assert run_cli("rollback", "-c", str(small_config)) == 5
+    assert run_cli("rollback", "-c", str(small_config)) == 2
     one_line(capsys)
     assert run_cli("train", "-c", str(small_config)) == 3
     assert "extract older windows" in one_line(capsys)
@@ -193,6 +193,7 @@ def test_rank_refuses_what_it_cannot_score(published: Settings, capsys: pytest.C
     ).with_columns(pl.col("shown_at").str.to_datetime(time_zone="UTC", time_unit="us"))
     for frame, named in (
         (good.drop("shown_at"), "shown_at"),
+        (good.with_columns(user_id=pl.lit(None, pl.String)), "user_id"),
         (good.with_columns(candidates=pl.lit(["what"])), "'what'"),
         (good.with_columns(pl.col("shown_at").dt.replace_time_zone(None)), "time zone"),
     ):
