@@ -12,9 +12,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from logging import getLogger
@@ -25,14 +26,17 @@ import polars as pl
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake.cast import RULE
+from recsys_text.lake.disk import locked, sync
 from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
+from recsys_text.lake.newest import newest_items
 from recsys_text.lake.spill import in_order, write_bytes
-from recsys_text.lake.windows import Window, parse_time
+from recsys_text.lake.windows import Window
 from recsys_text.tables import SCHEMA_VERSION, TABLES
 
 logger = getLogger("recsys_text")
 
 _MANIFEST = "_manifest.json"
+_LOCK = ".lock"
 _REJECTED = "rejected"
 _ROW_GROUP = 131_072
 
@@ -118,6 +122,7 @@ class Lake:
     def scan(self, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
         """The contract's columns of some windows (None: all) and, as text, the `window` of each row.
 
+        A writer takes away the parts that it replaces, so collect at once, or `read` where one may run.
         Raises as `manifest` does, and ContractError for a part that is gone or not as long as it was.
         """
         types = pl.Schema(TABLES[table])
@@ -129,21 +134,19 @@ class Lake:
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
         return frame.with_columns(pl.col("window").str.extract(r"window=([^/]+)/[^/]+$"))
 
-    def items(self, keys: Sequence[str]) -> pl.DataFrame:
-        """The newest version of each item in these windows, sorted by item_id, and `known_at`: when it was
-        published or, if nobody says, the start of the first of these windows that brought it.
+    def read(self, table: str, keys: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows of `scan`, all of one moment: no writer replaces a window meanwhile.
+
+        Raises as `scan` does, and ContractError for a part that is not what was written.
         """
-        newest = pl.DataFrame(schema={**pl.Schema(TABLES["items"]), "known_at": pl.Datetime("us", "UTC")})
-        for key in sorted(keys):
-            first = pl.lit(parse_time(key), dtype=pl.Datetime("us", "UTC")).alias("known_at")
-            brought = self.scan("items", [key]).drop("window").with_columns(first).collect()
-            newest = (
-                pl.concat([newest, brought])
-                .with_columns(pl.col("known_at").min().over("item_id"))
-                .sort("item_id", "updated_at", maintain_order=True)
-                .unique("item_id", keep="last", maintain_order=True)
-            )
-        return newest.with_columns(pl.coalesce("published_at", "known_at").alias("known_at"))
+        return self._unchanging(table, keys, lambda chosen: self.scan(table, chosen).collect())
+
+    def items(self, keys: Sequence[str]) -> pl.DataFrame:
+        """The newest version of each item in these windows (of equally new ones that of the last window),
+        sorted by item_id, and `known_at`: when it was published or, if nobody says, the start of the first
+        of these windows that brought it. Raises as `read` does.
+        """
+        return self._unchanging("items", keys, lambda chosen: newest_items(partial(self.scan, "items"), chosen))
 
     def digest(self, table: str, keys: Sequence[str]) -> str:
         """A SHA-256 over the checksums of the windows' parts: what a model was trained on."""
@@ -161,7 +164,8 @@ class Lake:
                 everyone = self.root / ".scratch"
                 everyone.mkdir(exist_ok=True)
                 for left in everyone.iterdir():
-                    with _lock(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned:
+                    # Its owner may be removing it at this moment.
+                    with suppress(FileNotFoundError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned:
                         if abandoned:
                             shutil.rmtree(left)
                 own = everyone / secrets.token_hex(8)
@@ -187,6 +191,29 @@ class Lake:
             if not path.is_file() or path.stat().st_size != part["bytes"]:
                 raise ContractError(f"{path} is missing or damaged; extract window {key} of {table} again")
             yield path
+
+    def _unchanging(
+        self, table: str, keys: Sequence[str] | None, read: Callable[[Sequence[str]], pl.DataFrame]
+    ) -> pl.DataFrame:
+        lock = self.root / _LOCK
+        # A lake without a lock was never written here, and may be one that cannot be.
+        with locked(lock, fcntl.LOCK_SH) if lock.exists() else nullcontext():
+            chosen = self.keys(table) if keys is None else keys
+            try:
+                return read(chosen)
+            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                for key in chosen:
+                    self._check_parts(table, key)
+                raise
+
+    def _check_parts(self, table: str, key: str) -> None:
+        for part, path in zip(self.manifest(table, key)["parts"], self._parts(table, key), strict=True):
+            try:
+                intact = hashlib.sha256(path.read_bytes()).hexdigest() == part["sha256"]
+            except OSError:
+                intact = False
+            if not intact:
+                raise ContractError(f"{path} is damaged; extract window {key} of {table} again") from None
 
     def _pieces(
         self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path, numbers: Iterator[int]
@@ -233,10 +260,10 @@ class Lake:
             for place, parts in places:
                 for part in parts:
                     os.replace(scratch / part["name"], place / part["name"])
-                _sync(place)
+                sync(place)
             os.replace(scratch / _MANIFEST, folder / _MANIFEST)
             for above in (folder, folder.parent, self.root):
-                _sync(above)
+                sync(above)
             # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
             for place, parts in places:
                 for path in set(place.glob("*.parquet")) - {place / part["name"] for part in parts}:
@@ -247,32 +274,9 @@ class Lake:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / ".lock").touch()
-        with _lock(self.root / ".lock", fcntl.LOCK_EX):
+        (self.root / _LOCK).touch()
+        with locked(self.root / _LOCK, fcntl.LOCK_EX):
             yield
-
-
-@contextmanager
-def _lock(path: Path, how: int) -> Iterator[bool]:
-    """Whether the lock was got; it is held until the block ends or the process does."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, how)
-        got = True
-    except BlockingIOError:
-        got = False
-    try:
-        yield got
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:

@@ -146,6 +146,12 @@ def test_scratch_of_killed_writers_is_cleared_and_that_of_living_ones_kept(tmp_p
     assert list((tmp_path / ".scratch").iterdir()) == []
 
 
+def test_scratch_that_its_owner_removes_meanwhile_is_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / "gone"]))
+    with Lake(tmp_path).scratch() as own:
+        assert own.is_dir()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_fault_of_the_disk_keeps_the_former_window(

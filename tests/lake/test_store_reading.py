@@ -1,5 +1,7 @@
 """Reading windows back: items, digests, manifests, damage."""
 
+import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,48 @@ def test_damage_is_found_before_it_is_read(tmp_path: Path) -> None:
     (part.parent / "_manifest.json").write_text("{")
     with pytest.raises(ContractError, match="is damaged; extract window"):
         lake.manifest("events", "2024-03-01")
+
+
+def test_a_part_that_is_as_long_but_not_as_it_was_is_named(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for number, key in enumerate(("2024-03-01", "2024-03-02")):
+        write(lake, typed(make_events(50, days=1, start=DAY_1 + timedelta(days=number))), at=window(key))
+        write(lake, items({"item_id": "a"}), table="items", at=window(key))
+    for table in ("events", "items"):
+        (part,) = (tmp_path / table / "window=2024-03-02").glob("part-*.parquet")
+        part.write_bytes(bytes(part.stat().st_size))
+    with pytest.raises(ContractError, match="is damaged; extract window 2024-03-02 of events again"):
+        lake.read("events")
+    with pytest.raises(ContractError, match="is damaged; extract window 2024-03-02 of items again"):
+        lake.items(lake.keys("items"))
+    assert lake.read("events", ["2024-03-01"]).height == 50
+
+
+def test_no_window_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(tmp_path)
+    write(lake, day_of_events(30))
+    writer = threading.Thread(target=write, args=(Lake(tmp_path), day_of_events(40)))
+    scan = Lake.scan
+
+    def slow(self: Lake, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
+        rows = scan(self, table, keys)
+        writer.start()
+        writer.join(0.5)  # without the lock the parts of `rows` are gone by then
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "scan", slow)
+        assert lake.read("events").height == 30
+    writer.join()
+    assert lake.read("events").height == 40
+
+
+def test_a_lake_that_was_copied_without_its_lock_is_read(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write(lake, day_of_events(30))
+    (tmp_path / ".lock").unlink()
+    assert lake.read("events").height == 30
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_window_that_is_not_there_is_named(tmp_path: Path) -> None:
