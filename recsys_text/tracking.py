@@ -65,16 +65,16 @@ class Tracker:
                 artifacts = (root / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
                 try:
                     self._experiment = self._client.create_experiment(name, artifact_location=artifacts)
-                except MlflowException as error:
+                except MlflowException:
                     experiment = self._client.get_experiment_by_name(name)  # another task may have been first
                     if experiment is None:
-                        raise error
+                        raise
             if experiment is not None:
                 self._experiment = experiment.experiment_id
 
     @contextmanager
-    def run(self, *, params: Mapping[str, Any], datasets: Sequence[Sequence[str]]) -> Iterator[str]:
-        """One training run: parameters, environment and a (name, digest) per dataset. Yields its id."""
+    def run(self, *, params: Mapping[str, Any], datasets: Mapping[str, str]) -> Iterator[str]:
+        """One training run: parameters, environment and a digest per dataset. Yields its id."""
         environment = _environment()
         with self._mlflow():
             run_id: str = mlflow.start_run(experiment_id=self._experiment).info.run_id
@@ -83,7 +83,7 @@ class Tracker:
             with self._mlflow():
                 mlflow.log_params(_flat(params))
                 mlflow.set_tags(environment)
-                for name, digest in datasets:
+                for name, digest in datasets.items():
                     source = CodeDatasetSource(tags={"table": name, "digest": digest})
                     mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:36]))
             yield run_id
@@ -206,20 +206,23 @@ class Tracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            line = _without_password(str(error).strip().partition("\n")[0])
-            uri = _without_password(self._uri)
+            line = self._shown(str(error).strip().partition("\n")[0])
+            uri = self._shown(self._uri)
             if not isinstance(error, MlflowException) or error.error_code in _OUT_OF_REACH:
                 raise UnavailableError(f"MLflow at {uri} is out of reach: {line}") from error
             raise ConfigError(f"MLflow at {uri} refused: {line}") from error
+        except ImportError as error:  # the driver of a database
+            raise ConfigError(f"MLflow at {self._shown(self._uri)} needs a package: {error}") from error
+
+    def _shown(self, text: str) -> str:
+        """The text without the user and password of an address."""
+        own = re.search(r"//(.*@)", self._uri)  # a password may hold any letter, also / and @
+        return re.sub(r"//[^/\s]*@", "//", text.replace(own[1], "") if own else text)
 
     def _scratch(self) -> Path:
         folder = self._root / "bundles"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,7 @@
 import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow
@@ -19,7 +22,7 @@ def test_two_projects_of_one_process_do_not_meet(tmp_path: Path, monkeypatch: py
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "bundle.json").write_text("{}")
-    with first.run(params={"a": {"b": 1}}, datasets=[("items", "ab" * 32)]):
+    with first.run(params={"a": {"b": 1}}, datasets={"items": "ab" * 32}):
         version = first.register(bundle, {"history": ["x"], "candidates": ["y"]}, ["clicks_2h"])
     first.set_alias("champion", version)
     first.tag(version, {"cutoff": "2024-05-01"})
@@ -33,14 +36,14 @@ def test_two_projects_of_one_process_do_not_meet(tmp_path: Path, monkeypatch: py
 
 def test_a_failed_run_is_marked_failed(tmp_path: Path) -> None:
     tracker = a_tracker(tmp_path / "a")
-    with pytest.raises(OSError, match="not MLflow's"), tracker.run(params={}, datasets=[]) as run:
+    with pytest.raises(OSError, match="not MLflow's"), tracker.run(params={}, datasets={}) as run:
         raise OSError("not MLflow's")
     assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").get_run(run).info.status == "FAILED"
 
 
 def test_a_run_that_cannot_be_described_is_marked_failed(tmp_path: Path) -> None:
     tracker = a_tracker(tmp_path / "a")
-    with pytest.raises(ConfigError, match="refused"), tracker.run(params={"": 1}, datasets=[]):
+    with pytest.raises(ConfigError, match="refused"), tracker.run(params={"": 1}, datasets={}):
         raise AssertionError("never reached")
     runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").search_runs(["1"])
     assert [run.info.status for run in runs] == ["FAILED"]
@@ -48,7 +51,7 @@ def test_a_run_that_cannot_be_described_is_marked_failed(tmp_path: Path) -> None
 
 def test_a_machine_without_git_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with a_tracker(tmp_path / "a").run(params={}, datasets=[]) as run:
+    with a_tracker(tmp_path / "a").run(params={}, datasets={}) as run:
         pass
     tags = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").get_run(run).data.tags
     assert "torch" in tags
@@ -62,16 +65,58 @@ def test_a_new_registry_never_gives_the_model_of_the_old_one(tmp_path: Path) -> 
     for name in ("old", "new"):
         (bundle / "bundle.json").write_text(name)
         tracker = Tracker(f"sqlite:///{tmp_path}/{name}.db", "shop", tmp_path)
-        with tracker.run(params={}, datasets=[]):
+        with tracker.run(params={}, datasets={}):
             version = tracker.register(bundle, {"history": ["x"], "candidates": ["y"]}, [])
         found.append((version, (tracker.bundle(version) / "bundle.json").read_text()))
     assert found == [("1", "old"), ("1", "new")]
 
 
-def test_no_password_in_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("password", ["secret", "secret@home", "sec/ret secret"])
+def test_no_password_in_an_error(tmp_path: Path, password: str) -> None:
     with pytest.raises(UnavailableError, match="out of reach") as caught:
-        Tracker("http://me:secret@127.0.0.1:9", "shop", tmp_path)
+        Tracker(f"http://me:{password}@127.0.0.1:9", "shop", tmp_path)
     assert "secret" not in str(caught.value)
+
+
+def test_a_database_without_its_driver_is_a_mistake_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(ConfigError, match=r"//127\.0\.0\.1:9/db needs a package"):
+        Tracker("mysql+pymysql://me:secret@127.0.0.1:9/db", "shop", tmp_path)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_a_server_refuses(tmp_path: Path, status: int) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ConfigError, match=f"refused: .*{status}"):
+            Tracker(f"http://127.0.0.1:{server.server_port}", "shop", tmp_path)
+        server.shutdown()
+
+
+def test_two_tasks_that_meet_an_empty_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = a_tracker(tmp_path / "a")
+    ask = mlflow.MlflowClient.get_experiment_by_name
+    early_questions = iter([None])  # the second asks before the first creates
+
+    def asked(client: mlflow.MlflowClient, name: str) -> object:
+        return next(early_questions, ask(client, name))
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", asked)
+    with a_tracker(tmp_path / "a").run(params={}, datasets={}) as late:
+        pass
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db")
+    with first.run(params={}, datasets={}) as early:
+        pass
+    assert client.get_run(late).info.experiment_id == client.get_run(early).info.experiment_id
 
 
 def test_an_address_that_mlflow_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -60,7 +60,7 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     windows, digests, item_keys = _state(settings, before)
     keys = [window.key for window in windows]
     items = lake.items(item_keys).sort("item_id")
-    log = build_log(items, lake.scan("events", keys).collect())
+    log = build_log(items, lake.read("events", keys))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
 
 
@@ -79,6 +79,12 @@ def _state(settings: Settings, before: datetime | None) -> tuple[list[Window], d
     item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     digests = {"items": lake.digest("items", item_keys), "events": lake.digest("events", keys)}
     return windows, digests, item_keys
+
+
+def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:
+    """Raises ContractError where the lake is no longer what a publication's plan was made of."""
+    if lake_state(settings, before=datetime.fromisoformat(plan["as_of"]))[1] != plan["digests"]:
+        raise ContractError("the lake changed while it was scored; publish again")
 
 
 def tracker(settings: Settings) -> "Tracker":

@@ -1,7 +1,7 @@
 """Publish: name a version, have its buckets scored, verify and swap it in. Knows no model and no training.
 
-A version is named by what it is made of (as-of time, model, lake, length of the lists), so that publishing the
-same thing again is no work and a killed publication goes on where it stopped.
+A version is named by what it is made of (as-of time, model, lake, length of the lists, buckets), so that
+publishing the same thing again is no work and a killed publication goes on where it stopped.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from recsys_text.config import Settings
-from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, part_name, the_store
+from recsys_text.steps.inputs import VIEW, bundle_path, check_unchanged, lake_state, part_name, the_store
 
 
 def publish_begin(settings: Settings) -> dict[str, Any]:
@@ -40,7 +40,6 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
         "as_of": as_of.isoformat(),
         "last_window": windows[-1].key,
         "digests": digests,
-        "all_buckets": settings.publish.buckets,
         "buckets": [] if known else list(range(settings.publish.buckets)),
     }
 
@@ -50,10 +49,11 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
 
     A version that was published before stays as it is, also where it was rolled back since: new clicks or a new
     champion make a new version. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
-    Raises ContractError where a part is missing or damaged; the former version stays.
+    Raises ContractError where a part is missing or damaged, or the lake has changed since; the former version stays.
     """
     with the_store(settings) as store:
         if plan["buckets"]:
+            check_unchanged(settings, plan)
             info = store.commit(
                 VIEW,
                 plan["version"],

@@ -11,9 +11,10 @@ def due(settings: Settings) -> tuple[bool, str]:
     """Whether scheduled training should run now, and why: no model yet, or `training.every` new windows."""
     newest = windows_of(settings)[-1]
     registry = tracker(settings)
-    version = registry.version(CHALLENGER) or registry.version(CHAMPION)
-    if version is None:
+    versions = [version for alias in (CHALLENGER, CHAMPION) if (version := registry.version(alias)) is not None]
+    if not versions:
         return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
+    version = max(versions, key=int)
     cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
     behind = (newest.start - cutoff) // settings.windows.span
     return (

@@ -12,11 +12,11 @@ import pyarrow as pa
 from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError
 from recsys_text.ranking.candidates import pool_chunks
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
 from recsys_text.ranking.topk import topk
-from recsys_text.steps.inputs import bundle_path, inputs, part_name, the_store, write_parquet
+from recsys_text.steps.inputs import bundle_path, check_unchanged, inputs, part_name, the_store, write_parquet
 
 SCHEMA = pa.schema(
     [
@@ -57,14 +57,16 @@ def rank(settings: Settings, impressions: Path, out: Path, model: str = "champio
 
 
 def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> dict[str, int]:
-    """Scores the users of one bucket as of the plan's time and writes their part; a pure function of its inputs."""
+    """Scores the users of one bucket as of the plan's time and writes their part; a pure function of its inputs.
+
+    Raises ContractError where the lake has changed since the plan was made.
+    """
     bundle = Bundle.load(Path(plan["bundle"]))
     as_of = datetime.fromisoformat(plan["as_of"])
+    check_unchanged(settings, plan)
     data = inputs(settings, before=as_of)
-    if data.digests != plan["digests"]:
-        raise ContractError(f"the lake changed while {plan['version']} was scored; publish again")
     log = data.log
-    mine = [bucket_of(user, plan["all_buckets"]) == bucket for user in log.user_ids]
+    mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
     items_ID = bundle.item_vectors(data.texts)
     item_ids = np.array(log.item_ids, dtype=object)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
     cutoff = cutoff or newest_windows(settings)[0].start
     newest_windows(settings, cutoff)
     before = inputs(settings, before=cutoff)
+    if before.log.dropped:
+        logging.getLogger("recsys_text").warning(
+            "%d events are on items that no window of items has, and teach nothing; extract those items too",
+            before.log.dropped,
+        )
     starts = [window.start for window in before.windows][-settings.training.history :]
     chosen = settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}

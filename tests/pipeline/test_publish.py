@@ -1,15 +1,24 @@
+from datetime import timedelta
 from pathlib import Path
 
+import mlflow
 import polars as pl
 import pytest
 
 from recsys_text.config import Settings, load
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.steps.inputs import lake_state, the_store, tracker
 from recsys_text.steps.publish import publish, publish_begin, publish_commit
+from recsys_text.steps.schedule import due
 from recsys_text.steps.score import score_bucket
-from recsys_text.steps.train import gate
+from recsys_text.steps.train import evaluate, gate, train
 from tests.pipeline.conftest import run_cli
+
+
+class Quiet:
+    def stage(self, name: str) -> None: ...
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
+    def on_epoch(self, result: object) -> None: ...
 
 
 def own(published: Settings) -> Path:
@@ -21,11 +30,15 @@ def test_one_version_never_mixes_two_states_of_the_lake(published: Settings) -> 
     config = own(published)
     assert run_cli("extract", "-c", str(config), "--window", "2024-05-06") == 0
     plan = publish_begin(published)
+    scored = score_bucket(published, plan, 0)
+    assert scored["users"] == 40
     events = pl.read_parquet(config.parent / "events.parquet")
     events.filter(pl.col("user_id") != "u003").write_parquet(config.parent / "events.parquet")
     assert run_cli("extract", "-c", str(config), "--window", "2024-05-05") == 0
     with pytest.raises(ContractError, match="publish again"):
         score_bucket(published, plan, 0)
+    with pytest.raises(ContractError, match="publish again"):
+        publish_commit(published, plan)
     assert publish(published)["swapped"]
 
 
@@ -47,6 +60,13 @@ def test_other_list_lengths_are_another_version(published: Settings, monkeypatch
     assert row["score"] == sorted(row["score"], reverse=True)
 
 
+def test_users_are_spread_over_the_buckets_of_the_plan(published: Settings) -> None:
+    two = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 2})})
+    plan = publish_begin(two)
+    assert plan["version"] != publish_begin(published)["version"]
+    assert sum(score_bucket(published, plan, bucket)["users"] for bucket in plan["buckets"]) == 40
+
+
 def test_an_incomplete_version_is_not_served(published: Settings) -> None:
     assert run_cli("extract", "-c", str(own(published)), "--window", "2024-05-06") == 0
     with the_store(published) as store:
@@ -60,7 +80,7 @@ def test_an_incomplete_version_is_not_served(published: Settings) -> None:
 def test_a_store_of_another_kind_is_a_mistake_of_the_config(published: Settings, tmp_path: Path) -> None:
     path = tmp_path / "recsys.toml"
     path.write_text(own(published).read_text() + '[store]\nurl = "ftp://somewhere"\n')
-    with pytest.raises(ConfigError, match="store.url"), the_store(load(path)):
+    with pytest.raises(ConfigError, match=r"store\.url"), the_store(load(path)):
         raise AssertionError("never reached")
 
 
@@ -68,3 +88,37 @@ def test_a_champion_is_no_challenger(published: Settings) -> None:
     assert tracker(published).version("champion") == "1"
     assert tracker(published).version("challenger") is None
     assert gate(published, "1")["promoted"]
+
+
+def test_the_newest_model_decides_whether_training_is_due(published: Settings) -> None:
+    registry = tracker(published)
+    again = train(published, progress=Quiet()).version
+    registry.set_alias("champion", again)
+    registry.set_alias("challenger", "1")
+    assert due(published)[1].startswith(f"version {again} is")
+
+
+def test_events_without_an_item_are_told_and_counted(published: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    items = own(published).parent / "items.parquet"
+    pl.read_parquet(items).filter(pl.col("item_id") != "i000").write_parquet(items)
+    assert run_cli("extract", "-c", str(own(published)), "--from", "2024-05-01", "--to", "2024-05-06") == 0
+    trained = train(published, progress=Quiet())
+    figures = mlflow.MlflowClient(published.tracking_uri).get_run(trained.run_id).data.metrics
+    assert figures["events_without_item"] > 0
+    assert figures["clicks_outside_pool"] == trained.dropped
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line for line in told if line.startswith(f"{figures['events_without_item']:.0f} events are on items")]
+
+
+def test_a_bundle_is_measured_on_its_own_candidates(published: Settings) -> None:
+    narrow = published.candidates.model_copy(
+        update={"pool": "alive", "active": timedelta(hours=1), "fresh": timedelta(hours=1)}
+    )
+    other = published.model_copy(update={"candidates": narrow})
+    assert evaluate(other)[2] == evaluate(published)[2]
+
+
+def test_a_report_that_cannot_be_written(published: Settings) -> None:
+    (published.project.root / "reports").write_text("in the way")
+    with pytest.raises(UnavailableError, match="cannot write"):
+        evaluate(published)
