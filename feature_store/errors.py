@@ -1,8 +1,6 @@
 """What can go wrong in a feature store, one class per way out. Knows no backend."""
 
 
-
-
 class StoreError(Exception):
     """Any failure of a feature store; its message names the place and the way out."""
 

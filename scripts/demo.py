@@ -91,7 +91,7 @@ def summary(settings: Settings) -> None:
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 
     terminal.versions(out, *versions(settings))
-    quality = lake.scan("quality", [LAST]).collect().to_dicts()
+    quality = lake.read("quality", [LAST]).to_dicts()
     terminal.monitored(out, {"rows": quality, "window": LAST, "version": quality[0]["version"]})
     one_user(settings, lake)
 
@@ -99,7 +99,7 @@ def summary(settings: Settings) -> None:
 def one_user(settings: Settings, lake: Lake) -> None:
     """The history of the user who clicked last, beside the best of what was published for them."""
     titles: dict[str, str] = dict(lake.items(lake.keys("items")).select("item_id", "title").iter_rows())
-    clicks = lake.scan("events").filter(pl.col("event_type").cast(pl.String) == "click").sort("occurred_at").collect()
+    clicks = lake.read("events").filter(pl.col("event_type").cast(pl.String) == "click").sort("occurred_at")
     user = clicks["user_id"][-1]
     history = clicks.filter(pl.col("user_id") == user)["item_id"].to_list()[-SHOWN:]
     with the_store(settings) as store:

@@ -36,11 +36,10 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
         version = max(before, key=lambda info: (info.as_of, info.sequence)).version
         lake = Lake(settings.lake)
         clicks = (
-            lake.scan("events", [key])
+            lake.read("events", [key])
             .filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
             .select("user_id", "item_id")
             .unique()
-            .collect()
             .group_by("user_id", maintain_order=False)
             .agg(pl.col("item_id").sort().alias("clicked"))
             .sort("user_id")
