@@ -193,7 +193,10 @@ def test_rank_refuses_what_it_cannot_score(published: Settings, capsys: pytest.C
     ).with_columns(pl.col("shown_at").str.to_datetime(time_zone="UTC", time_unit="us"))
     for frame, named in (
         (good.drop("shown_at"), "shown_at"),
-        (good.with_columns(user_id=pl.lit(None, pl.String)), "user_id"),
+        *(
+            (good.with_columns(pl.lit(None, good.schema[name]).alias(name)), f"have no {name}")
+            for name in good.columns[:3]
+        ),
         (good.with_columns(candidates=pl.lit(["what"])), "'what'"),
         (good.with_columns(pl.col("shown_at").dt.replace_time_zone(None)), "time zone"),
     ):
@@ -201,3 +204,6 @@ def test_rank_refuses_what_it_cannot_score(published: Settings, capsys: pytest.C
         assert run_cli("rank", str(path), "--out", str(out), "-c", config) == 3
         assert named in one_line(capsys)
     assert not out.exists()
+    good.write_parquet(path)
+    assert run_cli("rank", str(path), "--out", str(config) + "/scores.parquet", "-c", config) == 5
+    assert "cannot write" in one_line(capsys)

@@ -64,7 +64,9 @@ def test_users_are_spread_over_the_buckets_of_the_plan(published: Settings) -> N
     two = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 2})})
     plan = publish_begin(two)
     assert plan["version"] != publish_begin(published)["version"]
-    assert sum(score_bucket(published, plan, bucket)["users"] for bucket in plan["buckets"]) == 40
+    users = [score_bucket(published, plan, bucket)["users"] for bucket in plan["buckets"]]
+    assert sum(users) == 40
+    assert min(users) > 0
 
 
 def test_an_incomplete_version_is_not_served(published: Settings) -> None:
