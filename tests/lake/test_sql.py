@@ -21,6 +21,9 @@ from recsys_text.lake.cast import Span
 from recsys_text.lake.sql import bind, describe_query, read_query, resolve
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
+# One worker owns the schema that these tests make.
+pytestmark = pytest.mark.xdist_group("postgres")
+
 URI_FILE = Path(__file__).parents[2] / "var/services/postgres.uri"
 
 
