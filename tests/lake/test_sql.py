@@ -21,8 +21,8 @@ from recsys_text.lake.cast import Span
 from recsys_text.lake.sql import bind, describe_query, read_query, resolve
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
-# One worker owns the schema that these tests make.
-pytestmark = pytest.mark.xdist_group("postgres")
+# Each worker of a parallel run has a schema of its own.
+SCHEMA = f"lake_test_{os.getpid()}"
 
 URI_FILE = Path(__file__).parents[2] / "var/services/postgres.uri"
 
@@ -192,28 +192,28 @@ def postgres() -> Iterator[str]:
     if uri is None:
         pytest.skip("no PostgreSQL runs; `make services` starts one")
     with adbc_driver_postgresql.dbapi.connect(uri) as connection, connection.cursor() as cursor:
-        cursor.execute("drop schema if exists lake_test cascade")
-        cursor.execute("create schema lake_test")
-        cursor.execute("create type lake_test.kind as enum ('click', 'view')")
+        cursor.execute(f"drop schema if exists {SCHEMA} cascade")
+        cursor.execute(f"create schema {SCHEMA}")
+        cursor.execute(f"create type {SCHEMA}.kind as enum ('click', 'view')")
         cursor.execute(
-            "create table lake_test.clicks (id bigint, who uuid, kind lake_test.kind, tags text[], note text,"
+            f"create table {SCHEMA}.clicks (id bigint, who uuid, kind {SCHEMA}.kind, tags text[], note text,"
             " price numeric, at timestamptz, local_at timestamp)"
         )
         cursor.execute(
-            "insert into lake_test.clicks select n, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'click', array['x', 'y'],"
+            f"insert into {SCHEMA}.clicks select n, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'click', array['x', 'y'],"
             " case when n > 60 then 'late' end, 1.25, timestamptz '2024-02-29 00:00Z' + n * interval '1 hour',"
             " timestamp '2024-02-29 00:00' + n * interval '1 hour' from generate_series(0, 71) n"
         )
         connection.commit()
         yield uri
-        cursor.execute("drop schema lake_test cascade")
+        cursor.execute(f"drop schema {SCHEMA} cascade")
         connection.commit()
 
 
 def test_postgres_binds_the_window_and_streams(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "_FETCH_ROWS", 7)
     text = (
-        "select id, at from lake_test.clicks"
+        f"select id, at from {SCHEMA}.clicks"
         " where at >= :start and at < :end::timestamptz and ':start' <> '' order by id;"
     )
     batches = list(read_query(query(text, uri=postgres), {"id", "at"}, SPAN))
@@ -224,7 +224,7 @@ def test_postgres_binds_the_window_and_streams(postgres: str, monkeypatch: pytes
 
 
 def test_postgres_compares_naive_times_in_their_zone(postgres: str) -> None:
-    text = "select id from lake_test.clicks where local_at >= :start and local_at < :end order by id"
+    text = f"select id from {SCHEMA}.clicks where local_at >= :start and local_at < :end order by id"
     span = Span(start=SPAN.start, end=SPAN.end, zone=ZoneInfo("Asia/Shanghai"))
     assert read(query(text, uri=postgres), "id", span=span)["id"].to_list() == list(range(32, 56))
     assert read(query(text, uri=postgres), "id")["id"].to_list() == list(range(24, 48))
@@ -232,7 +232,7 @@ def test_postgres_compares_naive_times_in_their_zone(postgres: str) -> None:
 
 def test_postgres_types_that_arrow_does_not_know(postgres: str) -> None:
     found = read(
-        query("select * from lake_test.clicks where id = 1", uri=postgres), "who", "kind", "tags", "price", "note"
+        query(f"select * from {SCHEMA}.clicks where id = 1", uri=postgres), "who", "kind", "tags", "price", "note"
     )
     assert found.row(0, named=True) == {
         "who": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
@@ -245,14 +245,14 @@ def test_postgres_types_that_arrow_does_not_know(postgres: str) -> None:
 
 def test_postgres_refuses_a_wrong_query(postgres: str) -> None:
     with pytest.raises(ConfigError, match="nope"):
-        read(query("select nope from lake_test.clicks", uri=postgres), "id")
+        read(query(f"select nope from {SCHEMA}.clicks", uri=postgres), "id")
 
 
 def test_postgres_that_dies_midway_is_unavailable(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "_FETCH_ROWS", 10)
     batches = read_query(
         query(
-            "select id, case when id = 40 then pg_terminate_backend(pg_backend_pid()) end from lake_test.clicks",
+            f"select id, case when id = 40 then pg_terminate_backend(pg_backend_pid()) end from {SCHEMA}.clicks",
             uri=postgres,
         ),
         {"id"},
