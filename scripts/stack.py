@@ -8,9 +8,11 @@ logs in var/run/*.log; everything listens on 127.0.0.1 alone.
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import airflow_stack
+import httpx
 import processes
 from ports import free_ports
 
@@ -18,6 +20,7 @@ from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 
 BOOKS = processes.ROOT / "examples" / "books" / "recsys.toml"
+START_LIMIT_S = 120.0
 BIN = Path(sys.executable).parent
 
 
@@ -30,6 +33,8 @@ def up(config: Path) -> None:
         airflow_stack.Airflow(print).start(str(config.absolute()), [settings.project.name])
         mlflow(settings)
         service(config)
+        answering("mlflow", "/health")
+        answering("service", "/health")
     except BaseException:
         down()
         raise
@@ -51,6 +56,20 @@ def service(config: Path) -> None:
     (port,) = free_ports(1)
     command = [BIN / "recsys-text", "serve", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
     processes.start("service", command, os.environ, address=f"http://127.0.0.1:{port}")
+
+
+def answering(name: str, path: str) -> None:
+    """Waits until a process answers; raises StackError with the end of its log when it ends or takes too long."""
+    record = processes.recorded(name)
+    assert record is not None
+    deadline = time.monotonic() + START_LIMIT_S
+    while processes.alive(record) and time.monotonic() < deadline:
+        try:
+            httpx.get(record["address"] + path).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise airflow_stack.StackError(f"{name} does not answer:\n{processes.tail(Path(record['log']))}")
 
 
 def addresses() -> None:
