@@ -42,10 +42,6 @@ class Timeline:
         """The first event of each group; 0 for the group -1."""
         return np.where(group < 0, 0, self.start[group])
 
-    def count(self, group: Ints, rank: Int64) -> Int64:
-        """How many events of each group lie before each rank; 0 for the group -1."""
-        return self.stop(group, rank) - self.begin(group)
-
 
 def timeline(group: Ints, time: Int64, value: Ints, groups: int) -> Timeline:
     """Groups events that come in any order; events of one group and time keep theirs."""

@@ -59,7 +59,7 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     lake = Lake(settings.lake)
     windows, digests, item_keys = _state(settings, before)
     keys = [window.key for window in windows]
-    items = lake.items(item_keys).sort("item_id")
+    items = lake.items(item_keys)
     log = build_log(items, lake.read("events", keys))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
 
