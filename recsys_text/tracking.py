@@ -73,11 +73,22 @@ class Tracker:
                 self._experiment = experiment.experiment_id
 
     @contextmanager
-    def run(self, *, params: Mapping[str, Any], datasets: Mapping[str, str]) -> Iterator[str]:
-        """One training run: parameters, environment and a digest per dataset. Yields its id."""
+    def run(
+        self,
+        *,
+        params: Mapping[str, Any],
+        datasets: Mapping[str, str],
+        nested: bool = False,
+        resume: str | None = None,
+    ) -> Iterator[str]:
+        """One run: parameters, environment and a digest per dataset. Yields its id.
+
+        nested: below the run that is open. resume: the id of a former run with these parameters, to go on with; a
+        new one begins where MLflow no longer has it.
+        """
         environment = _environment()
         with self._mlflow():
-            run_id: str = mlflow.start_run(experiment_id=self._experiment).info.run_id
+            run_id = self._start(nested, resume)
         status = "FAILED"
         try:
             with self._mlflow():
@@ -95,10 +106,25 @@ class Tracker:
             with self._mlflow():
                 mlflow.end_run(status)
 
+    def _start(self, nested: bool, resume: str | None) -> str:
+        if resume is not None:
+            try:
+                if self._client.get_run(resume).info.lifecycle_stage == "active":
+                    return str(mlflow.start_run(run_id=resume).info.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        return str(mlflow.start_run(experiment_id=self._experiment, nested=nested).info.run_id)
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Logs figures of the present run."""
         with self._mlflow():
             mlflow.log_metrics(dict(values), step=step)
+
+    def mark(self, tags: Mapping[str, Any]) -> None:
+        """Puts tags on the present run."""
+        with self._mlflow():
+            mlflow.set_tags(dict(tags))
 
     def table(self, frame: pl.DataFrame, name: str) -> None:
         """Keeps a table as a JSON artifact that MLflow's page shows."""

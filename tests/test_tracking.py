@@ -49,6 +49,35 @@ def test_a_run_that_cannot_be_described_is_marked_failed(tmp_path: Path) -> None
     assert [run.info.status for run in runs] == ["FAILED"]
 
 
+def test_a_run_within_a_run_that_is_taken_up_again(tmp_path: Path) -> None:
+    tracker = a_tracker(tmp_path / "a")
+    with tracker.run(params={"a": 1}, datasets={}) as parent, tracker.run(params={}, datasets={}, nested=True) as first:
+        tracker.mark({"outcome": "pruned"})
+    with tracker.run(params={"a": 1}, datasets={}, resume=parent) as again:
+        with pytest.raises(KeyboardInterrupt), tracker.run(params={}, datasets={}, nested=True) as second:
+            raise KeyboardInterrupt
+        with tracker.run(params={}, datasets={}, nested=True) as third:
+            pass
+    assert again == parent
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db")
+    below = {run: client.get_run(run).data.tags["mlflow.parentRunId"] for run in (first, second, third)}
+    assert set(below.values()) == {parent}
+    status = [client.get_run(run).info.status for run in (parent, first, second, third)]
+    assert status == ["FINISHED", "FINISHED", "KILLED", "FINISHED"]
+    assert client.get_run(first).data.tags["outcome"] == "pruned"
+
+
+def test_a_run_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+    tracker = a_tracker(tmp_path / "a")
+    with tracker.run(params={}, datasets={}) as deleted:
+        pass
+    mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").delete_run(deleted)
+    for gone in (deleted, "0" * 32):
+        with tracker.run(params={}, datasets={}, resume=gone) as run:
+            pass
+        assert run != gone
+
+
 def test_a_machine_without_git_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with a_tracker(tmp_path / "a").run(params={}, datasets={}) as run:
