@@ -76,7 +76,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
     checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
     with registry.run(params=params, datasets=before.digests) as run_id:
-        show = _Logged(progress, registry)
+        show = Logged(progress, registry)
         bundle, _ = fit_bundle(
             before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=show
         )
@@ -124,7 +124,7 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
     bundles = [Bundle.load(registry.bundle(name)) for name in (version, champion)]
     windows = newest_windows(settings, max(bundle.cutoff for bundle in bundles))
     data = inputs(settings)
-    impressions, _ = _test_impressions(settings, data, windows, bundles[0].candidates)
+    impressions, _ = impressions_of(settings, data, windows, bundles[0].candidates)
     challenger_N, champion_N = (
         metrics.evaluate(
             bundle.score(data.log, bundle.item_vectors(data.texts), impressions)[1],
@@ -159,7 +159,7 @@ def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[s
 def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
-    impressions, dropped = _test_impressions(settings, data, windows, bundle.candidates)
+    impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
     interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), impressions)
     known = counts(data.log, impressions)
     baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=micros(bundle.cutoff))
@@ -173,7 +173,7 @@ def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     return table, dropped
 
 
-def _test_impressions(
+def impressions_of(
     settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
 ) -> tuple[Impressions, int]:
     impressions, dropped = sampled_impressions(
@@ -206,7 +206,7 @@ def _fingerprint(params: dict[str, Any], data: Inputs) -> str:
     return hashlib.sha256(json.dumps([params, data.digests], sort_keys=True).encode()).hexdigest()[:16]
 
 
-class _Logged:
+class Logged:
     """Shows progress as its inner one does, and logs each epoch to the present run."""
 
     def __init__(self, inner: Stages, registry: Tracker) -> None:
