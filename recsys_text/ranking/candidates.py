@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from recsys_text.config import Candidates
-from recsys_text.ranking.log import Bool, Impressions, Int32, Int64, Log, micros
+from recsys_text.ranking.log import Bool, Impressions, Int32, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import expand, timeline
 
 #: Pairs that are expanded at a time; an eighth of a gigabyte with what it takes to make them.
@@ -86,7 +86,7 @@ def sampled_impressions(
     generator = np.random.default_rng(seed)
     if len(at_E) > max_impressions:
         at_E = np.sort(generator.choice(at_E, max_impressions, replace=False))
-    parts = [_empty()]
+    parts = [no_impressions()]
     for part, offsets, item in pool_chunks(log, log.time[at_E], log.user[at_E], settings):
         clicks = at_E[part]
         clicked = item == np.repeat(log.item[clicks], np.diff(offsets))
@@ -218,12 +218,6 @@ def _joined(parts: list[Impressions]) -> Impressions:
         item=np.concatenate([part.item for part in parts]),
         clicked=np.concatenate([part.clicked for part in parts]),
     )
-
-
-def _empty() -> Impressions:
-    none = np.zeros(0, np.int64)
-    codes = none.astype(np.int32)
-    return Impressions(user=codes, time=none, offsets=_offsets(none), item=codes, clicked=none.astype(np.bool_))
 
 
 def _offsets(sizes: Int64) -> Int64:

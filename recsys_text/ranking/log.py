@@ -7,7 +7,7 @@ Times are microseconds since the epoch, UTC.
 import hashlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -32,70 +32,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Log:
-    """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by (time, user, item).
-
-    `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, and
-    `dropped` counts the events on items that are not in the catalogue.
-    """
-
-    item_ids: list[str]
-    user_ids: list[str]
-    known_at: Int64
-    published_at: Int64
-    expires_at: Int64
-    user: Int32
-    item: Int32
-    time: Int64
-    positive: Bool
-    dropped: int
-
-    @cached_property
-    def clicks_of_item(self) -> Timeline:
-        """The positive events by item; the value is the user."""
-        on = self.positive
-        return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
-
-    @cached_property
-    def clicks_of_user(self) -> Timeline:
-        """The positive events by user; the value is the item."""
-        on = self.positive
-        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
-
-    @cached_property
-    def consumed(self) -> Timeline:
-        """The first event of each user with each item, of any type, by user; the value is the item."""
-        pair = self.user.astype(np.int64) * len(self.item_ids) + self.item
-        first = np.unique(pair, return_index=True)[1]
-        return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
-
-    @cached_property
-    def pairs(self) -> PairIndex:
-        """Which click followed which."""
-        return pair_index(self.clicks_of_user, len(self.item_ids))
-
-    @cached_property
-    def neutral(self) -> Int64:
-        """int64[I]: the order of the items by a hash of their ids. Ids may follow popularity, so that their own order
-        must never decide between equal scores.
-        """
-        digests = [hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in self.item_ids]
-        return np.argsort(np.argsort(np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64), kind="stable"))
-
-    def item_codes(self, ids: pl.Series) -> Int32:
-        """int32 codes of item ids, -1 where an id is not in the catalogue."""
-        return _codes(ids, self.item_ids)
-
-    def user_codes(self, ids: pl.Series) -> Int32:
-        """int32 codes of user ids, -1 where a user has no event."""
-        return _codes(ids, self.user_ids)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Impressions:
     """N lists of candidates: those of impression n are `item[offsets[n]:offsets[n + 1]]`.
 
-    user: int32[N], -1 for a user without events; time: int64[N]; offsets: int64[N + 1]; item: int32[P];
+    user: int32[N], -1 for a user that the log does not know; time: int64[N]; offsets: int64[N + 1]; item: int32[P];
     clicked: bool[P].
     """
 
@@ -126,6 +66,84 @@ class Impressions:
                     item=self.item[first:last],
                     clicked=self.clicked[first:last],
                 )
+
+
+def no_impressions() -> Impressions:
+    none = np.zeros(0, np.int64)
+    codes = none.astype(np.int32)
+    return Impressions(user=codes, time=none, offsets=np.zeros(1, np.int64), item=codes, clicked=none.astype(np.bool_))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Log:
+    """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by (time, user, item).
+
+    `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, and
+    `dropped` counts the events on items that are not in the catalogue. `logged` are the impressions that were logged,
+    in the order of time (see `ranking.logged`), and `unknown` counts their candidates that are not in the catalogue.
+    """
+
+    item_ids: list[str]
+    user_ids: list[str]
+    known_at: Int64
+    published_at: Int64
+    expires_at: Int64
+    user: Int32
+    item: Int32
+    time: Int64
+    positive: Bool
+    dropped: int
+    logged: Impressions = field(default_factory=no_impressions)
+    unknown: int = 0
+
+    @cached_property
+    def clicks_of_item(self) -> Timeline:
+        """The positive events by item; the value is the user."""
+        on = self.positive
+        return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
+
+    @cached_property
+    def clicks_of_user(self) -> Timeline:
+        """The positive events by user; the value is the item."""
+        on = self.positive
+        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+
+    @cached_property
+    def consumed(self) -> Timeline:
+        """The first event of each user with each item, of any type, by user; the value is the item."""
+        pair = self.user.astype(np.int64) * len(self.item_ids) + self.item
+        first = np.unique(pair, return_index=True)[1]
+        return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
+
+    @cached_property
+    def shown_of_item(self) -> Timeline:
+        """The logged candidates by item, at the time they were shown; the value is 1 where it was clicked, else 0.
+
+        Empty where nothing is logged.
+        """
+        shown = self.logged
+        return timeline(shown.item, shown.time[shown.row], shown.clicked.astype(np.int8), len(self.item_ids))
+
+    @cached_property
+    def pairs(self) -> PairIndex:
+        """Which click followed which."""
+        return pair_index(self.clicks_of_user, len(self.item_ids))
+
+    @cached_property
+    def neutral(self) -> Int64:
+        """int64[I]: the order of the items by a hash of their ids. Ids may follow popularity, so that their own order
+        must never decide between equal scores.
+        """
+        digests = [hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in self.item_ids]
+        return np.argsort(np.argsort(np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64), kind="stable"))
+
+    def item_codes(self, ids: pl.Series) -> Int32:
+        """int32 codes of item ids, -1 where an id is not in the catalogue."""
+        return _codes(ids, self.item_ids)
+
+    def user_codes(self, ids: pl.Series) -> Int32:
+        """int32 codes of user ids, -1 where a user has no event and no logged impression."""
+        return _codes(ids, self.user_ids)
 
 
 def micros(time: datetime) -> int:
