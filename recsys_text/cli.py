@@ -57,7 +57,7 @@ def init(
 
 @app.command()
 def extract(config: Config = CONFIG, window: WindowKey = None, start: From = None, end: To = None) -> None:
-    """Extract items and events of the named windows into the lake."""
+    """Extract items, events and, where they are logged, impressions of the named windows into the lake."""
     settings = load(config)
     if (windows := _span(settings, window, start, end)) is None:
         raise ConfigError("say which windows: --window KEY, or --from A --to B")

@@ -96,8 +96,11 @@ class Source(Section):
 
 
 class Sources(Section):
+    """`impressions` are optional: where they are logged, they are learnt from and measured on instead of pools."""
+
     items: Source
     events: Source
+    impressions: Source | None = None
 
 
 class Windows(Section):
@@ -266,8 +269,8 @@ def load(path: Path) -> Settings:
     sources = settings.sources.model_copy(
         update={
             name: source.model_copy(update={"path": _from_folder(source.path, folder)})
-            for name, source in (("items", settings.sources.items), ("events", settings.sources.events))
-            if source.path is not None
+            for name, source in settings.sources
+            if source is not None and source.path is not None
         }
     )
     return settings.model_copy(update={"project": project, _SOURCES: sources})

@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 import re
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
@@ -36,10 +36,10 @@ def check_overrides(settings: type[BaseModel], prefix: str) -> None:
                 near = difflib.get_close_matches(name, list(model.model_fields), n=1, cutoff=0.0)[0]
                 meant = prefix + "__".join([*path[:depth], near, *path[depth + 1 :]]).upper()
                 raise ConfigError(f"environment variable {variable} overrides no known key; did you mean {meant}?")
-            annotation = model.model_fields[name].annotation
-            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            section = _section(model, name)
+            if section is None:
                 break
-            model = annotation
+            model = section
 
 
 def explain_override(error: SettingsError, prefix: str) -> str:
@@ -79,8 +79,14 @@ def _variable(match: re.Match[str]) -> str:
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
-        annotation = model.model_fields[name].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
+        section = _section(model, name)
+        assert section is not None
+        model = section
     return list(model.model_fields)
+
+
+def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model of a section, which may be optional; None where the key is no section."""
+    annotation = model.model_fields[name].annotation
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)

@@ -21,9 +21,10 @@ from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.scorer import Interest, build, item_vectors
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
-from recsys_text.ranking.candidates import histories, sampled_impressions, with_negatives
+from recsys_text.ranking.candidates import histories, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log
+from recsys_text.ranking.logged import impressions_between
 from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at: more of them cost time and move nothing.
@@ -67,7 +68,7 @@ def fit_bundle(
     tokens_IT, lengths_I = tokenizer.encode(texts, settings.model.max_tokens)
 
     def clicks(start: datetime, end: datetime, most: int) -> TrainSet:
-        few, _ = sampled_impressions(
+        few, _ = impressions_between(
             log, start, end, pool, max_impressions=most, seed=training.seed, negatives=training.negatives
         )
         return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)
@@ -78,7 +79,7 @@ def fit_bundle(
     interest = build(settings.model, tokenizer.vocabulary, training.seed)
     results = fit(interest, tokens_IT, lengths_I, train, valid, training, checkpoint=checkpoint, progress=progress)
 
-    newest, _ = sampled_impressions(
+    newest, _ = impressions_between(
         log, blend_start, cutoff, pool, max_impressions=training.blend_clicks, seed=training.seed
     )
     progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")

@@ -148,3 +148,17 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     settings = load(write(tmp_path, MINIMAL))
     with pytest.raises(ValueError, match="frozen"):
         settings.training.epochs = 3  # type: ignore[misc]
+
+
+def test_impressions_are_an_optional_source_like_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(write(tmp_path, MINIMAL)).sources.impressions is None
+    with_shown = MINIMAL + '[sources.impressions]\nkind = "file"\npath = "shown.parquet"\n'
+    monkeypatch.setenv("RECSYS_TEXT_SOURCES__IMPRESSIONS__MIN_ROWS", "3")
+    found = load(write(tmp_path, with_shown)).sources.impressions
+    assert found is not None
+    assert (found.path, found.min_rows) == (str(tmp_path / "shown.parquet"), 3)
+    with pytest.raises(ConfigError, match=r"unknown key .*did you mean 'sources.impressions.path'"):
+        load(write(tmp_path, with_shown + 'pathh = "x"\n'))
+    monkeypatch.setenv("RECSYS_TEXT_SOURCES__IMPRESSIONS__MIN_ROW", "3")
+    with pytest.raises(ConfigError, match=r"did you mean RECSYS_TEXT_SOURCES__IMPRESSIONS__MIN_ROWS"):
+        load(write(tmp_path, with_shown))

@@ -23,6 +23,7 @@ _ISO_TIME = (
     r" ?(?P<zone>[Zz]|[+-]\d{2}(?::?\d{2})?)?$"
 )
 _EPOCH = r"^-?\d{9,}(\.\d+)?$"
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TAG_SEPARATORS = r"\s*[|;,]\s*"
 
 
@@ -142,23 +143,36 @@ def _number(given: pl.Series, dtype: pl.DataType, column: str, zone: ZoneInfo | 
     return given.cast(dtype, strict=False)
 
 
-def _tags(given: pl.Series, dtype: pl.DataType, column: str, zone: ZoneInfo | None) -> pl.Series:
-    """A list, or a text: a JSON array, or tags between commas, semicolons or bars."""
+def _list(given: pl.Series, dtype: pl.DataType, column: str, zone: ZoneInfo | None) -> pl.Series:
+    """A list, or a text: a JSON array, or values between commas, semicolons or bars."""
+    texts = _texts(given, column)
+    if column.startswith("items."):
+        named = texts.list.drop_nulls().list.eval(pl.element().filter(pl.element() != ""))
+        return named.fill_null(pl.Series([[]], dtype=dtype))
+    if dtype != pl.List(pl.Boolean):
+        return texts
+    # A label that says neither becomes a null in its list, which the contract refuses.
+    return texts.list.eval(
+        pl.element().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
+    )
+
+
+def _texts(given: pl.Series, column: str) -> pl.Series:
+    dtype = pl.List(pl.String)
     if given.dtype == pl.String:
         frame = given.str.strip_chars().alias("text").to_frame()
         array = pl.col("text").str.starts_with("[")
         split = pl.col("text").str.replace_all(_TAG_SEPARATORS, "|").str.split("|")
         try:
             listed = pl.when(array).then(pl.col("text")).str.json_decode(dtype)
-            given = frame.select(pl.when(array).then(listed).otherwise(split)).to_series()
+            return frame.select(pl.when(array).then(listed).otherwise(split)).to_series()
         except pl.exceptions.ComputeError as error:
             raise ContractError(f"{column}: a text that starts with '[' is not a JSON array: {error}") from None
-    elif given.dtype == pl.Null:
-        given = given.cast(dtype)
-    elif not isinstance(given.dtype, pl.List):
+    if given.dtype == pl.Null:
+        return given.cast(dtype)
+    if not isinstance(given.dtype, pl.List):
         raise _wrong(given, column, "lists or text")
-    listed_text = given.cast(dtype).list.drop_nulls()
-    return listed_text.list.eval(pl.element().filter(pl.element() != "")).fill_null(pl.Series([[]], dtype=dtype))
+    return given.cast(dtype)
 
 
 def _time(given: pl.Series, dtype: pl.DataType, column: str, zone: ZoneInfo | None) -> pl.Series:
@@ -240,6 +254,6 @@ _CASTS: dict[type[pl.DataType], Callable[[pl.Series, pl.DataType, str, ZoneInfo 
     pl.String: _text,
     pl.Enum: _enum,
     pl.Float64: _number,
-    pl.List: _tags,
+    pl.List: _list,
     pl.Datetime: _time,
 }

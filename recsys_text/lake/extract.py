@@ -13,13 +13,15 @@ from recsys_text.lake.sql import describe_query, read_query
 from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import Window
 
-_TIME = {"items": "updated_at", "events": "occurred_at"}
+_TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
+#: What a source of impressions holds was shown to somebody; samples are made, never extracted.
+_CONSTANTS = {"impressions": {"origin": "logged"}}
 _TIMELESS = "timeless"
 _SNAPSHOT = "snapshot"
 
 
 def extract_windows(lake: Lake, sources: Sources, windows: Sequence[Window]) -> dict[str, dict[str, WriteResult]]:
-    """Writes items and events of every window; each source is read once. Table -> window key -> what became of it.
+    """Writes each window of every table with a source, which is read once. Table -> window key -> what became of it.
 
     A window takes the rows whose time lies in it; the others are left out. Items without a column
     `updated_at` are a snapshot: a window takes those published before its end or at no known time, as
@@ -28,7 +30,15 @@ def extract_windows(lake: Lake, sources: Sources, windows: Sequence[Window]) -> 
     Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was.
     """
     ordered = sorted(set(windows))
-    return {table: _extract(lake, table, source, ordered) for table, source in sources}
+    return {
+        table: _extract(lake, table, _with_constants(table, source), ordered)
+        for table, source in sources
+        if source is not None
+    }
+
+
+def _with_constants(table: str, source: Source) -> Source:
+    return source.model_copy(update={"values": source.values | _CONSTANTS.get(table, {})})
 
 
 def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> dict[str, WriteResult]:
@@ -64,7 +74,7 @@ def _read(table: str, source: Source, windows: list[Window]) -> Iterator[pl.Data
         batches = read_files(source.path, wanted, time=time, span=span)
     else:
         batches = read_query(source, wanted, span)
-    dated = table == "events" or "updated_at" in source.columns or "updated_at" in source.values
+    dated = table != "items" or "updated_at" in source.columns or "updated_at" in source.values
     for raw in batches:
         dated = dated or time in raw.columns
         frame = to_contract(raw, table, source)

@@ -12,7 +12,7 @@ from recsys_text.lake.windows import Window
 
 
 def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
-    """Writes each window of items and events, replacing it as a whole.
+    """Writes each window of every table that has a source, replacing it as a whole.
 
     Returns {"tables": {table: {window: {"rows", "rejected", "duplicates"}}}}. Raises ConfigError for a window
     that has not ended, ContractError for data that breaks its contract, UnavailableError for a source or a

@@ -27,6 +27,7 @@ from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import Log, build_log
+from recsys_text.ranking.logged import with_logged
 from recsys_text.text.normalise import item_text
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     windows, digests, item_keys = _state(settings, before)
     keys = [window.key for window in windows]
     items = lake.items(item_keys)
-    log = build_log(items, lake.read("events", keys))
+    log = with_logged(build_log(items, lake.read("events", keys)), lake.read("impressions", _shown_keys(lake, keys)))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
 
 
@@ -78,7 +79,13 @@ def _state(settings: Settings, before: datetime | None) -> tuple[list[Window], d
     keys = [window.key for window in windows]
     item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     digests = {"items": lake.digest("items", item_keys), "events": lake.digest("events", keys)}
+    if shown_keys := _shown_keys(lake, keys):
+        digests["impressions"] = lake.digest("impressions", shown_keys)
     return windows, digests, item_keys
+
+
+def _shown_keys(lake: Lake, keys: list[str]) -> list[str]:
+    return sorted(set(lake.keys("impressions")) & set(keys))
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:

@@ -23,9 +23,9 @@ from recsys_text.fitting import Stages, fit_bundle
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
-from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.features import COUNTS, counts
 from recsys_text.ranking.log import Impressions, micros
+from recsys_text.ranking.logged import impressions_between
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker, windows_of, write_parquet
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
@@ -176,7 +176,7 @@ def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
 def impressions_of(
     settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
 ) -> tuple[Impressions, int]:
-    impressions, dropped = sampled_impressions(
+    impressions, dropped = impressions_between(
         data.log,
         windows[0].start,
         windows[-1].end,
