@@ -1,10 +1,9 @@
-"""Ranking metrics per impression and calibration error, from plain arrays. Knows no method, user or item.
+"""Ranking metrics per impression, from plain arrays. Knows no method, user or item.
 
 Shapes: N impressions, P pairs of an impression and a candidate, Q clicked pairs, M impressions with a
 click. The pairs of impression n are the slice offsets_N1[n]:offsets_N1[n + 1].
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
+from recsys_text.evaluation.parts import in_threads, parts
+from recsys_text.ranking.timeline import expand
 
 Float = NDArray[np.floating[Any]]
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.integer[Any]]
 
-# Pairs compared at a time: bounds the working set to some tens of MB whatever P is.
+# Pairs compared at a time: bounds the working set to some tens of MB whatever P is, and stays near the processor.
 _CHUNK = 1 << 20
+#: The metrics of `evaluate`, in its order.
+METRICS = ("auc", "mrr", "ndcg@5", "ndcg@10", "recall@10", "recall@50")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,51 +40,72 @@ class Ranks:
     positives: Int
 
 
-def evaluate(scores_P: Float, clicked_P: Bool, offsets_N1: Int, *, k: int = 10) -> dict[str, Double]:
-    """AUC, MRR, nDCG@5, nDCG@10 and recall@k of every impression: metric name -> float64[N].
+def evaluate(scores_P: Float, clicked_P: Bool, offsets_N1: Int, *, threads: int = 0) -> dict[str, Double]:
+    """The METRICS of every impression: metric name -> float64[N].
 
     Higher scores rank first. Equal scores count as if their order were drawn at random: each metric is
     its expected value over all such orders, so no order of the items is favoured. An impression for
     which a metric has no meaning (nothing clicked; for AUC also everything clicked) gets NaN.
 
-    Sorts nothing: costs one comparison per clicked pair and candidate of its impression.
+    Sorts nothing: costs one comparison per clicked pair and candidate of its impression. threads: 0 takes all
+    cores; their number changes no value.
 
     Raises ContractError for a score that is not a number, and for arrays that do not fit together.
     """
-    ranks = rank_clicked(scores_P, clicked_P, offsets_N1)
-    return {
-        "auc": auc(ranks),
-        "mrr": mrr(ranks),
-        "ndcg@5": ndcg(ranks, 5),
-        "ndcg@10": ndcg(ranks, 10),
-        f"recall@{k}": recall(ranks, k),
-    }
+    ranks = rank_clicked(scores_P, clicked_P, offsets_N1, threads=threads)
+    found = (auc(ranks), mrr(ranks), ndcg(ranks, 5), ndcg(ranks, 10), recall(ranks, 10), recall(ranks, 50))
+    return dict(zip(METRICS, found, strict=True))
 
 
-def rank_clicked(scores_P: Float, clicked_P: Bool, offsets_N1: Int) -> Ranks:
+def rank_clicked(scores_P: Float, clicked_P: Bool, offsets_N1: Int, *, threads: int = 0) -> Ranks:
     """Counts, for every clicked pair, the candidates above it and level with it. Raises as `evaluate` does."""
     if not len(scores_P) == len(clicked_P) == offsets_N1[-1]:
         raise ContractError(
             f"{len(scores_P)} scores, {len(clicked_P)} labels and offsets of {offsets_N1[-1]} pairs; make them one each"
         )
-    if unknown := int(np.isnan(scores_P).sum()):
+
+    def count(part: slice) -> tuple[Int, Int, Int, int]:
+        pairs = slice(offsets_N1[part.start], offsets_N1[part.stop])
+        offsets = offsets_N1[part.start : part.stop + 1] - offsets_N1[part.start]
+        return _count(scores_P[pairs], clicked_P[pairs], offsets)
+
+    counted = list(in_threads(count, parts(offsets_N1, _CHUNK), threads))
+    if unknown := sum(nan for _, _, _, nan in counted):
         raise ContractError(f"{unknown} of {len(scores_P)} scores are not a number; score every pair")
+    none = np.zeros(0, np.int64)
+    positives_N = np.concatenate([none, *(positives for _, _, positives, _ in counted)])
+    return Ranks(
+        impression=np.repeat(np.arange(len(positives_N)), positives_N),
+        greater=np.concatenate([none, *(greater for greater, _, _, _ in counted)]),
+        tied=np.concatenate([none, *(tied for _, tied, _, _ in counted)]),
+        length=np.diff(offsets_N1),
+        positives=positives_N,
+    )
+
+
+def _count(scores_P: Float, clicked_P: Bool, offsets_N1: Int) -> tuple[Int, Int, Int, int]:
+    """Of each clicked pair: the candidates above and those level; of each impression: the clicks; scores that are NaN.
+
+    Takes the first clicks of all impressions, then the second ones, ...: candidates are compared where they lie.
+    """
     length_N = np.diff(offsets_N1)
     pair_Q = np.flatnonzero(clicked_P)
     impression_Q = np.searchsorted(offsets_N1, pair_Q, side="right") - 1
+    positives_N = np.bincount(impression_Q, minlength=len(length_N))
+    place_Q = np.arange(len(pair_Q)) - np.repeat(np.cumsum(positives_N) - positives_N, positives_N)
     greater_Q, tied_Q = np.zeros((2, len(pair_Q)), np.int64)
-    for part, first, within in _chunks(length_N[impression_Q]):
-        own = np.repeat(scores_P[pair_Q[part]], length_N[impression_Q[part]])
-        rival = scores_P[within + np.repeat(offsets_N1[impression_Q[part]], length_N[impression_Q[part]])]
-        greater_Q[part] = np.add.reduceat(rival > own, first, dtype=np.int64)
-        tied_Q[part] = np.add.reduceat(rival == own, first, dtype=np.int64)
-    return Ranks(
-        impression=impression_Q,
-        greater=greater_Q,
-        tied=tied_Q,
-        length=length_N,
-        positives=np.bincount(impression_Q, minlength=len(length_N)),
-    )
+    for place in range(int(positives_N.max(initial=0))):
+        here = np.flatnonzero(place_Q == place)
+        shown = impression_Q[here]
+        length = length_N[shown]
+        whole = len(shown) == len(length_N)
+        rival = scores_P if whole else scores_P[expand(offsets_N1[shown].astype(np.int64), length.astype(np.int64))]
+        own = np.repeat(scores_P[pair_Q[here]], length)
+        first = np.cumsum(length) - length
+        # Sums of 32 bits are four times as fast as those of 64, and no impression has 2 ** 31 candidates.
+        greater_Q[here] = np.add.reduceat(rival > own, first, dtype=np.int32)
+        tied_Q[here] = np.add.reduceat(rival == own, first, dtype=np.int32)
+    return greater_Q, tied_Q, positives_N, int(np.isnan(scores_P).sum())
 
 
 def auc(ranks: Ranks) -> Double:
@@ -107,10 +131,14 @@ def mrr(ranks: Ranks) -> Double:
     factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, tied_M.max(initial=0) + 1)))])  # its logarithm
     value_N = np.full(len(best_N), np.nan)
     places_M = tied_M - clicked_M + 1
-    for part, first, j in _chunks(places_M):
-        a, m, q = (np.repeat(x[part], places_M[part]) for x in (above_M, tied_M, clicked_M))
+    offsets_M1 = np.concatenate(([0], np.cumsum(places_M)))
+    for part in parts(offsets_M1, _CHUNK):
+        places = places_M[part]
+        j = expand(np.zeros(len(places), np.int64), places)
+        a, m, q = (np.repeat(x[part], places) for x in (above_M, tied_M, clicked_M))
         ways = factorial[m - j - 1] - factorial[q - 1] - factorial[m - j - q]
         probability = np.exp(ways - factorial[m] + factorial[q] + factorial[m - q])
+        first = np.cumsum(places) - places
         value_N[impression_M[part]] = np.add.reduceat(probability / (a + 1 + j), first)
     return value_N
 
@@ -128,45 +156,6 @@ def ndcg(ranks: Ranks, k: int) -> Double:
 def recall(ranks: Ranks, k: int) -> Double:
     """Share of the clicked candidates among the first k."""
     return _ratio(_sum(ranks, _mean_of_ranks(ranks, np.arange(k + 1.0), k)), ranks.positives)
-
-
-def calibration_error(probability_P: Float, clicked_P: Bool, *, bins: int = 15, top: float = 1.0) -> float:
-    """Expected calibration error over bins of equal mass, on the share `top` of highest predictions.
-
-    sum over bins of (bin's share of pairs) * |mean prediction - click rate| (Naeini et al. 2015, with the
-    equal-mass bins of Nguyen and O'Connor 2015). With one click in hundreds of candidates the error over
-    all pairs flatters anything, hence `top` = 0.01. Equal predictions share their mean label, so that the
-    cut between bins favours no order. NaN without pairs.
-
-    Raises ContractError for a prediction outside [0, 1].
-    """
-    if not len(probability_P):
-        return float("nan")
-    low, high = probability_P.min(), probability_P.max()
-    if not (low >= 0 and high <= 1):
-        raise ContractError(f"predictions from {low} to {high} are no probabilities; calibrate them first")
-    value, group_P, size = np.unique(probability_P, return_inverse=True, return_counts=True)
-    rate = np.bincount(group_P, weights=clicked_P) / size
-    group_P = np.repeat(np.arange(len(value)), size)[-max(1, round(top * len(group_P))) :]
-    gap = (value - rate)[group_P]
-    return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
-
-
-def _chunks(length: Int) -> Iterator[tuple[slice, Int, Int]]:
-    """Cuts rows of the given lengths (all > 0) into parts of about _CHUNK elements.
-
-    Yields the part's rows, the position of each row's first element in the part, and each element's
-    place within its row.
-    """
-    ends = np.cumsum(length)
-    start = 0
-    while start < len(length):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK, side="right")))
-        part = slice(start, stop)
-        first = ends[part] - length[part] - done
-        yield part, first, np.arange(ends[stop - 1] - done) - np.repeat(first, length[part])
-        start = stop
 
 
 def _mean_of_ranks(ranks: Ranks, total: Double, k: int) -> Double:

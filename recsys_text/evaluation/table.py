@@ -12,7 +12,8 @@ from rich.table import Table
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.bootstrap import Interval, intervals
-from recsys_text.evaluation.metrics import Bool, Float, calibration_error, evaluate
+from recsys_text.evaluation.calibration import calibration_error
+from recsys_text.evaluation.metrics import Bool, Float, evaluate
 from recsys_text.ranking.log import NEVER, Impressions, Log
 
 SCORE = "score"

@@ -22,8 +22,8 @@ def arrays(lists):
     return np.array([s for s, _ in pairs], float), np.array([c for _, c in pairs], bool), offsets
 
 
-def one(scores, clicked, k=10):
-    found = metrics.evaluate(np.array(scores, float), np.array(clicked, bool), np.array([0, len(scores)]), k=k)
+def one(scores, clicked):
+    found = metrics.evaluate(np.array(scores, float), np.array(clicked, bool), np.array([0, len(scores)]))
     return {name: value[0] for name, value in found.items()}
 
 
@@ -53,7 +53,8 @@ def test_a_case_worked_by_hand():
     assert found["mrr"] == pytest.approx(1 / 2)
     gain = 1 / np.log2(3) + 1 / np.log2(5)
     assert found["ndcg@10"] == found["ndcg@5"] == pytest.approx(gain / (1 + 1 / np.log2(3)))
-    assert one([3, 4, 1, 2], [1, 0, 1, 0], k=2)["recall@2"] == pytest.approx(1 / 2)
+    ranks = metrics.rank_clicked(np.array([3, 4, 1, 2]), np.array([1, 0, 1, 0], bool), np.array([0, 4]))
+    assert metrics.recall(ranks, 2) == pytest.approx(1 / 2)
 
 
 def test_equal_scores_favour_no_order():
@@ -61,7 +62,8 @@ def test_equal_scores_favour_no_order():
     assert clicked_first == clicked_last
     assert clicked_first["auc"] == 0.5
     assert clicked_first["mrr"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
-    assert one([0, 0, 0, 0], [1, 0, 0, 0], k=1)["recall@1"] == 0.25
+    ranks = metrics.rank_clicked(np.zeros(4), np.array([1, 0, 0, 0], bool), np.array([0, 4]))
+    assert metrics.recall(ranks, 1) == 0.25
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6), st.integers(1, 4))
@@ -124,14 +126,14 @@ def test_a_perfect_ranking_is_one_everywhere(lists):
         assert found[name][~np.isnan(found[name])] == pytest.approx(1)
 
 
-def test_the_size_of_a_chunk_changes_nothing(monkeypatch):
+def test_neither_chunks_nor_threads_change_anything(monkeypatch):
     random = np.random.default_rng(3)
     offsets = np.cumsum([0, *random.integers(0, 9, 40)])
     scores, clicked = random.integers(0, 4, offsets[-1]).astype(float), random.random(offsets[-1]) < 0.4
     whole = metrics.evaluate(scores, clicked, offsets)
-    for chunk in (1, 5, 40):
+    for chunk, threads in ((1, 1), (5, 3), (40, 2)):
         monkeypatch.setattr(metrics, "_CHUNK", chunk)
-        for name, value in metrics.evaluate(scores, clicked, offsets).items():
+        for name, value in metrics.evaluate(scores, clicked, offsets, threads=threads).items():
             np.testing.assert_array_equal(value, whole[name])
 
 
@@ -145,33 +147,3 @@ def test_refuses_scores_that_are_not_numbers_and_arrays_that_do_not_fit():
 def test_no_impressions():
     found = metrics.evaluate(np.zeros(0), np.zeros(0, bool), np.zeros(1, np.int64))
     assert all(len(value) == 0 for value in found.values())
-
-
-def test_calibration_error_by_hand():
-    # Two bins: .1 against a click rate of 0, and .7 against 1/2, each half of the pairs.
-    probability, clicked = np.array([0.1, 0.1, 0.6, 0.8]), np.array([False, False, True, False])
-    assert metrics.calibration_error(probability, clicked, bins=2) == pytest.approx((0.1 + 0.2) / 2)
-    assert metrics.calibration_error(probability, clicked, bins=2, top=0.25) == pytest.approx(0.8)
-
-
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.booleans()), min_size=1, max_size=30))
-def test_calibration_error_favours_no_order(pairs):
-    probability, clicked = (np.array(x) for x in zip(*pairs, strict=True))
-    for top in (1.0, 0.3):
-        forward = metrics.calibration_error(probability, clicked, bins=4, top=top)
-        assert forward == pytest.approx(metrics.calibration_error(probability[::-1], clicked[::-1], bins=4, top=top))
-        assert 0 <= forward <= 1
-
-
-def test_calibration_error_of_the_true_probabilities_is_small():
-    random = np.random.default_rng(0)
-    probability = random.random(200_000)
-    clicked = random.random(200_000) < probability
-    assert metrics.calibration_error(probability, clicked) < 0.01
-    assert metrics.calibration_error(probability**2, clicked) > 0.1
-
-
-def test_calibration_error_refuses_raw_scores_and_knows_nothing_of_nothing():
-    with pytest.raises(ContractError, match="are no probabilities"):
-        metrics.calibration_error(np.array([0.2, 1.5]), np.array([True, False]))
-    assert np.isnan(metrics.calibration_error(np.zeros(0), np.zeros(0, bool)))

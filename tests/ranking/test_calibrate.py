@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError
-from recsys_text.evaluation.metrics import calibration_error
+from recsys_text.evaluation.calibration import calibration_error
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 
 # Thousandths: far enough apart that float64 can keep them apart.
