@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -56,6 +56,21 @@ def init(
 
 
 @app.command()
+def mind(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of news.tsv and behaviors.tsv, as downloaded.")],
+    to: Annotated[Path, typer.Option("--out", help="The folder to write the Parquet files to.")],
+) -> None:
+    """Turn the MIND dataset (msnews.github.io) into items, events and impressions that the sources take."""
+    from recsys_text.lake.mind import convert
+
+    result = convert(folders, to)
+    rows = ", ".join(f"{count:,} {name}" for name, count in result.rows.items() if count)
+    out.print(f"Wrote {rows} to {to}")
+    end = (result.last + timedelta(days=1)).date()
+    out.print(f"Name them in recsys.toml, then: recsys-text extract --from {result.first.date()} --to {end}")
+
+
+@app.command()
 def extract(config: Config = CONFIG, window: WindowKey = None, start: From = None, end: To = None) -> None:
     """Extract items, events and, where they are logged, impressions of the named windows into the lake."""
     settings = load(config)
@@ -96,12 +111,15 @@ def rank(
     to: Annotated[Path, typer.Option("--out", help="Where to write the scores (Parquet).")],
     config: Config = CONFIG,
     model: Model = "champion",
+    prediction: Annotated[
+        Path | None, typer.Option("--prediction", help="Write the ranks here too, as MIND's leaderboard takes them.")
+    ] = None,
 ) -> None:
     """Score any impressions, each candidate as of its impression's own time."""
     settings = load(config)
     from recsys_text.steps.score import rank as step
 
-    result = step(settings, impressions, to, model)
+    result = step(settings, impressions, to, model, prediction)
     out.print(f"Scored {result['pairs']:,} candidates of {result['impressions']:,} impressions into {to}")
 
 

@@ -1,7 +1,7 @@
 """What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,11 +119,16 @@ def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Raises as `write_whole` does."""
+    write_whole(path, frame.write_parquet)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside the name and renames. Raises UnavailableError where the folder is read-only or the disk full."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(partial)
+        write(partial)
         partial.replace(path)
     except OSError as error:
         raise UnavailableError(f"cannot write {path}: {error}; give another place or make room") from error

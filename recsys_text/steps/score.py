@@ -13,10 +13,19 @@ from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
+from recsys_text.lake.mind import prediction_lines
 from recsys_text.ranking.candidates import pool_chunks
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
 from recsys_text.ranking.topk import topk
-from recsys_text.steps.inputs import bundle_path, check_unchanged, inputs, part_name, the_store, write_parquet
+from recsys_text.steps.inputs import (
+    bundle_path,
+    check_unchanged,
+    inputs,
+    part_name,
+    the_store,
+    write_parquet,
+    write_whole,
+)
 
 SCHEMA = pa.schema(
     [
@@ -28,12 +37,15 @@ SCHEMA = pa.schema(
 )
 
 
-def rank(settings: Settings, impressions: Path, out: Path, model: str = "champion") -> dict[str, int]:
+def rank(
+    settings: Settings, impressions: Path, out: Path, model: str = "champion", prediction: Path | None = None
+) -> dict[str, int]:
     """Scores a Parquet file of impressions, each candidate as of its impression's own time.
 
     Reads impression_id, user_id, shown_at, candidates; writes impression_id, item_id, interest, score, a row per
-    candidate in the order given. Raises ConfigError for a missing file, ContractError for a missing column or a
-    candidate that the catalogue lacks.
+    candidate in the order given; to `prediction`, where it is given, the same as ranks in the format of MIND's
+    leaderboard. Raises ConfigError for a missing file, ContractError for a missing column or a candidate that the
+    catalogue lacks.
     """
     try:
         frame = pl.read_parquet(impressions)
@@ -53,6 +65,10 @@ def rank(settings: Settings, impressions: Path, out: Path, model: str = "champio
         }
     )
     write_parquet(scored, out)
+    if prediction is not None:
+        names = frame["impression_id"].cast(pl.String).to_list()
+        lines = prediction_lines(names, coded.offsets, score_P, data.log.neutral[coded.item])
+        write_whole(prediction, lambda partial: partial.write_text("".join(lines)))
     return {"impressions": len(coded), "pairs": len(scored)}
 
 
