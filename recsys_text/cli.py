@@ -97,7 +97,7 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
     """Measure a bundle beside the baselines on the newest windows, which it has not seen."""
     settings = load(config)
     from recsys_text.evaluation.table import render, verdict
-    from recsys_text.steps.train import evaluate as step
+    from recsys_text.steps.evaluate import evaluate as step
 
     table, path, dropped = step(settings, model)
     out.print(render(table))

@@ -1,4 +1,4 @@
-"""Train, evaluate and gate: lake to a registered bundle, and whether it may serve. Knows no store."""
+"""Train and gate: lake to a registered bundle, and whether it may serve. Knows no store."""
 
 import hashlib
 import json
@@ -13,20 +13,15 @@ import numpy as np
 import polars as pl
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import Candidates, Settings
-from recsys_text.errors import ContractError
+from recsys_text.config import Settings
 from recsys_text.evaluation import metrics
-from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.gate import decide
-from recsys_text.evaluation.table import evaluation_table, slices
 from recsys_text.fitting import Stages, fit_bundle
-from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
-from recsys_text.ranking.features import COUNTS, counts
-from recsys_text.ranking.log import Impressions, micros
-from recsys_text.ranking.logged import impressions_between
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker, windows_of, write_parquet
+from recsys_text.ranking.features import COUNTS
+from recsys_text.steps.evaluate import figures, impressions_of, measure, newest_windows
+from recsys_text.steps.inputs import Inputs, inputs, tracker
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 
@@ -39,21 +34,6 @@ class Trained:
     cutoff: datetime
     table: pl.DataFrame
     dropped: int
-
-
-def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
-    """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
-
-    Raises ContractError when there is none.
-    """
-    newest = windows_of(settings)[-settings.evaluation.windows :]
-    unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
-    if not unseen:
-        raise ContractError(
-            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be "
-            "measured; extract a newer window or train with an earlier --cutoff"
-        )
-    return unseen
 
 
 def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stages) -> Trained:
@@ -81,10 +61,10 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
             before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=show
         )
         progress.stage("Measuring on the windows that it has not seen")
-        table, dropped = _measure(settings, bundle)
+        table, dropped = measure(settings, bundle)
         registry.table(table, "evaluation")
         left_out = {"clicks_outside_pool": dropped, "events_without_item": before.log.dropped}
-        registry.metrics(_figures(table) | left_out)
+        registry.metrics(figures(table) | left_out)
         with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
             folder = Path(scratch) / "bundle"
             bundle.save(folder)
@@ -94,19 +74,6 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
         registry.set_alias(CHALLENGER, version)
     checkpoint.clear()
     return Trained(version=version, run_id=run_id, cutoff=cutoff, table=table, dropped=dropped)
-
-
-def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
-    """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
-
-    Raises ConfigError for an unknown model, ContractError where it has seen the newest windows.
-    """
-    version, folder = bundle_path(settings, model)
-    table, dropped = _measure(settings, Bundle.load(folder))
-    name = version if version.isdecimal() else Path(version).name
-    path = settings.project.root / "reports" / f"evaluation-{windows_of(settings)[-1].key}-{name}.parquet"
-    write_parquet(table, path)
-    return table, path, dropped
 
 
 def gate(settings: Settings, version: str) -> dict[str, Any]:
@@ -154,52 +121,6 @@ def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[s
     if registry.version(CHALLENGER) == version:
         registry.drop_alias(CHALLENGER)
     return {"promoted": True, "version": version} | figures
-
-
-def _measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
-    windows = newest_windows(settings, bundle.cutoff)
-    data = inputs(settings)
-    impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
-    interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), impressions)
-    known = counts(data.log, impressions)
-    baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=micros(bundle.cutoff))
-    table = evaluation_table(
-        {"score": score_P, "interest": interest_P} | baselines,
-        impressions,
-        slices(data.log, impressions, cutoff=micros(bundle.cutoff)),
-        resamples=settings.evaluation.resamples,
-        seed=settings.evaluation.seed,
-    )
-    return table, dropped
-
-
-def impressions_of(
-    settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
-) -> tuple[Impressions, int]:
-    impressions, dropped = impressions_between(
-        data.log,
-        windows[0].start,
-        windows[-1].end,
-        pool,
-        max_impressions=settings.evaluation.max_impressions,
-        seed=settings.evaluation.seed,
-    )
-    if not len(impressions):
-        raise ContractError(
-            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks), "
-            "so there is no measure; extract a window with clicks, or widen [candidates]"
-        )
-    return impressions, dropped
-
-
-def _figures(table: pl.DataFrame) -> dict[str, float]:
-    """The figures of the whole test by name, in the letters that MLflow allows."""
-    whole = table.filter(pl.col("slice") == "all").select("method", "metric", "value")
-    return {
-        f"{method}/{metric}".replace("@", "_at_").replace("%", "_percent"): value
-        for method, metric, value in whole.iter_rows()
-        if value is not None and np.isfinite(value)
-    }
 
 
 def _fingerprint(params: dict[str, Any], data: Inputs) -> str:

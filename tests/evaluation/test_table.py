@@ -1,15 +1,14 @@
 import io
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
-from recsys_text.errors import ContractError
-from recsys_text.evaluation.metrics import evaluate
-from recsys_text.evaluation.table import SCHEMA, evaluation_table, render, slices, verdict
-from recsys_text.ranking.log import Impressions, build_log
+from recsys_text.evaluation.lists import Catalogue, surprise
+from recsys_text.evaluation.measure import evaluation_table
+from recsys_text.evaluation.table import render, verdict
+from recsys_text.ranking.log import Impressions
 
 NUMBER, LENGTH = 300, 6
 
@@ -27,9 +26,15 @@ def impressions_of(number=NUMBER):
     )
 
 
+def catalogue():
+    return Catalogue(
+        neutral=np.arange(LENGTH), vectors=np.eye(LENGTH, dtype=np.float32), surprise=surprise(np.zeros(LENGTH, int))
+    )
+
+
 def table_of(scores, impressions, parts=None):
     everything = {"all": np.ones(len(impressions.user), bool)}
-    return evaluation_table(scores, impressions, parts or everything, resamples=200, seed=1)
+    return evaluation_table(scores, impressions, parts or everything, catalogue(), resamples=200, seed=1)
 
 
 def noisy(impressions, noise, seed):
@@ -57,49 +62,6 @@ def one(table, method, metric, part="all"):
     return table.row(
         by_predicate=(pl.col("method") == method) & (pl.col("metric") == metric) & (pl.col("slice") == part), named=True
     )
-
-
-def test_values_gains_and_intervals(shown, scores):
-    table = table_of(scores, shown)
-    assert table.schema == pl.Schema(SCHEMA)
-    expected = {name: evaluate(value, shown.clicked, shown.offsets) for name, value in scores.items()}
-    for method in scores:
-        for metric in ("auc", "mrr", "ndcg@5", "ndcg@10", "recall@10"):
-            row = one(table, method, metric)
-            assert row["value"] == pytest.approx(expected[method][metric].mean())
-            assert row["low"] <= row["value"] + 1e-12
-            assert row["value"] <= row["high"] + 1e-12
-            assert (row["impressions"], row["users"]) == (300, 100)
-            if method == "score":
-                assert row["gain"] is row["gain_low"] is row["gain_high"] is None
-            else:
-                assert row["gain"] == pytest.approx((expected["score"][metric] - expected[method][metric]).mean())
-                assert row["gain_low"] <= row["gain"] + 1e-12
-                assert row["gain"] <= row["gain_high"] + 1e-12
-
-
-def test_gains_are_paired(shown, scores):
-    row = one(table_of(scores | {"twin": scores["score"]}, shown), "twin", "ndcg@10")
-    assert row["low"] < row["high"]
-    assert row["gain"] == row["gain_low"] == row["gain_high"] == 0
-
-
-def test_the_score_alone_has_calibration_errors(shown, scores):
-    table = table_of(scores, shown)
-    assert table.filter(pl.col("metric").str.starts_with("calibration"))["method"].unique().to_list() == ["score"]
-    truthful = table_of({"score": np.full(len(shown.item), 1 / LENGTH)}, shown)
-    assert one(truthful, "score", "calibration_error")["value"] == pytest.approx(0)
-    assert one(table, "score", "calibration_error_top1%")["value"] > 0.02
-
-
-def test_a_slice_measures_its_impressions_only(shown, scores):
-    first = np.arange(NUMBER) < 30
-    table = table_of(scores, shown, {"first": first, "none": np.zeros(NUMBER, bool)})
-    row = one(table, "weak", "auc", "first")
-    assert row["value"] == pytest.approx(evaluate(scores["weak"], shown.clicked, shown.offsets)["auc"][:30].mean())
-    assert (row["impressions"], row["users"]) == (30, 10)
-    empty = one(table, "weak", "auc", "none")
-    assert (empty["value"], empty["low"], empty["gain"], empty["impressions"]) == (None, None, None, 0)
 
 
 def test_the_verdict_is_for_baselines_whose_interval_is_cleared(shown, scores):
@@ -140,57 +102,48 @@ def test_one_user_is_no_evidence_of_a_win(shown, scores):
     assert "does NOT beat: chance" in verdict(table_of({"score": scores["score"], "chance": scores["chance"]}, alone))
 
 
-def test_needs_the_score(shown, scores):
-    with pytest.raises(ContractError, match="methods weak lack 'score'"):
-        table_of({"weak": scores["weak"]}, shown)
+def printed(table):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(table))
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+def number(value, sign=""):
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
 def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
-    parts = {"all": np.ones(NUMBER, bool), "new_user": np.zeros(NUMBER, bool)}
-    table = table_of(scores | {"popularity all time": scores["weak"]}, shown, parts)
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(render(table))
-    text = console.export_text()
+    parts = {
+        "all": np.ones(NUMBER, bool),
+        "history_over_20": np.arange(NUMBER) < 30,
+        "category: " + 30 * "x": shown.user < 2,
+    }
+    served = {"score, published at window start": scores["weak"], "score, 24 h old": scores["chance"]}
+    table = table_of(scores | served | {"category popularity": scores["weak"]}, shown, parts)
+    text = printed(table)
+    assert "…" not in text.split("by slice")[0]
+    whole, aged, sliced = text.split("\n\n")
+    assert whole.splitlines()[0] == "300 impressions of 100 users, with 95% intervals over users"
+    named = [line.split("  ")[0].split(" .")[0].strip() for line in whole.splitlines()[3:]]
+    assert named[:2] == ["interest", "score"]
+    assert sorted(named[2:4]) == ["category popularity", "weak"]
+    assert named[4] == "chance"
     row = one(table, "weak", "ndcg@10")
-    value, gain = f"{row['value']:.3f}"[1:], f"{row['gain']:+.3f}".replace("0.", ".")
-    line = next(line for line in text.splitlines() if line.startswith("weak"))
-    assert value in line
-    assert gain in line
-    assert line.rstrip().endswith("]")
-    assert "300 impressions" in text
-    assert "0 impressions" in text.split("new_user")[1]
-    named = [line.split()[0] for line in text.splitlines() if line.strip()]
-    order = [name for name in named if name in scores]
-    assert order == ["interest", "score", "weak", "chance"]
+    line = next(line for line in whole.splitlines() if line.startswith("weak"))
+    assert f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" in line
+    assert f"{number(row['gain'], '+')} [{number(row['gain_low'], '+')}, {number(row['gain_high'], '+')}]" in line
+    assert [line.split("  ")[0].split(" .")[0].strip() for line in aged.splitlines()[3:]] == [
+        "fresh at every impression",
+        "published at window start",
+        "24 h old",
+    ]
+    line = next(line for line in sliced.splitlines() if line.startswith("history_over_20"))
+    best = max(("weak", "chance"), key=lambda name: one(table, name, "ndcg@10", "history_over_20")["value"])
+    row = one(table, best, "ndcg@10", "history_over_20")
+    assert " 30 " in line
+    assert number(row["value"]) in line
+    assert line.rstrip().endswith(f"{number(row['gain_high'], '+')}]")
 
 
-def test_slices_are_what_nobody_had_done_before_the_cutoff():
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    items = pl.DataFrame({"item_id": ["a", "b"], "known_at": [start] * 2}).with_columns(
-        published_at="known_at", expires_at=pl.lit(None, pl.Datetime("us", "UTC"))
-    )
-    events = pl.DataFrame(
-        [
-            ("u", "a", "click", start + timedelta(hours=1)),
-            ("v", "b", "view", start + timedelta(hours=1)),
-            ("v", "b", "click", start + timedelta(hours=2)),
-        ],
-        schema=["user_id", "item_id", "event_type", "occurred_at"],
-        orient="row",
-    )
-    log = build_log(items, events)
-    micro = [int((start + timedelta(hours=h)).timestamp() * 1e6) for h in (1, 2, 2, 3)]
-    found = slices(
-        log,
-        Impressions(
-            user=np.array([0, 1, -1, 1], np.int32),
-            time=np.array(micro),
-            offsets=np.array([0, 2, 4, 6, 8]),
-            item=np.array([0, 1] * 4, np.int32),
-            clicked=np.array([1, 0, 0, 1, 1, 0, 0, 1], bool),
-        ),
-        cutoff=micro[1],
-    )
-    assert found["all"].tolist() == [True] * 4
-    assert found["new_item"].tolist() == [False, True, False, True]
-    assert found["new_user"].tolist() == [False, True, True, True]
+def test_one_slice_and_no_age_make_one_table(shown, scores):
+    assert len(printed(table_of(scores, shown)).strip().split("\n\n")) == 1

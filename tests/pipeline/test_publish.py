@@ -7,11 +7,12 @@ import pytest
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.steps.evaluate import evaluate
 from recsys_text.steps.inputs import lake_state, the_store, tracker
 from recsys_text.steps.publish import publish, publish_begin, publish_commit
 from recsys_text.steps.schedule import due
 from recsys_text.steps.score import score_bucket
-from recsys_text.steps.train import evaluate, gate, train
+from recsys_text.steps.train import gate, train
 from tests.pipeline.conftest import run_cli
 
 

@@ -1,0 +1,108 @@
+"""Evaluate: lake and bundle to a table of methods and slices on windows that it has not seen. Knows no store."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys_text.bundle import Bundle
+from recsys_text.config import Candidates, Settings
+from recsys_text.errors import ContractError
+from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.lists import Catalogue, surprise
+from recsys_text.evaluation.measure import evaluation_table
+from recsys_text.evaluation.slices import slices
+from recsys_text.lake.windows import Window
+from recsys_text.ranking.features import counts
+from recsys_text.ranking.log import Impressions, Int64, Log, micros
+from recsys_text.ranking.logged import impressions_between
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
+from recsys_text.tracking import CHAMPION
+
+
+def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
+    """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
+
+    Raises ContractError when there is none.
+    """
+    newest = windows_of(settings)[-settings.evaluation.windows :]
+    unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
+    if not unseen:
+        raise ContractError(
+            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be "
+            "measured; extract a newer window or train with an earlier --cutoff"
+        )
+    return unseen
+
+
+def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
+    """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
+
+    Raises ConfigError for an unknown model, ContractError where it has seen the newest windows.
+    """
+    version, folder = bundle_path(settings, model)
+    table, dropped = measure(settings, Bundle.load(folder))
+    name = version if version.isdecimal() else Path(version).name
+    path = settings.project.root / "reports" / f"evaluation-{windows_of(settings)[-1].key}-{name}.parquet"
+    write_parquet(table, path)
+    return table, path, dropped
+
+
+def measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
+    """The evaluation table of a bundle on the newest windows, and how many of their clicks were left out.
+
+    Raises ContractError where it has seen them, or none of their clicks is in its candidate pool.
+    """
+    windows = newest_windows(settings, bundle.cutoff)
+    data = inputs(settings)
+    impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
+    items_ID = bundle.item_vectors(data.texts)
+    interest_P, score_P = bundle.score(data.log, items_ID, impressions)
+    known = counts(data.log, impressions)
+    cutoff = micros(bundle.cutoff)
+    baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=cutoff)
+    table = evaluation_table(
+        {"score": score_P, "interest": interest_P} | baselines,
+        impressions,
+        slices(data.log, impressions, data.items["category"].to_list(), cutoff=cutoff),
+        Catalogue(neutral=data.log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(data.log, cutoff))),
+        resamples=settings.evaluation.resamples,
+        seed=settings.evaluation.seed,
+    )
+    return table, dropped
+
+
+def impressions_of(
+    settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
+) -> tuple[Impressions, int]:
+    """What a bundle with such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
+    impressions, dropped = impressions_between(
+        data.log,
+        windows[0].start,
+        windows[-1].end,
+        pool,
+        max_impressions=settings.evaluation.max_impressions,
+        seed=settings.evaluation.seed,
+    )
+    if not len(impressions):
+        raise ContractError(
+            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks), "
+            "so there is no measure; extract a window with clicks, or widen [candidates]"
+        )
+    return impressions, dropped
+
+
+def figures(table: pl.DataFrame) -> dict[str, float]:
+    """The figures of the whole test by name, in the letters that MLflow allows."""
+    whole = table.filter(pl.col("slice") == "all").select("method", "metric", "value")
+    return {
+        f"{method}/{metric}".replace("@", "_at_").replace("%", "_percent"): value
+        for method, metric, value in whole.iter_rows()
+        if value is not None and np.isfinite(value)
+    }
+
+
+def _clicks_before(log: Log, cutoff: int) -> Int64:
+    """int64[I]: the positive events on each item before the cutoff."""
+    return np.bincount(log.item[log.positive & (log.time < cutoff)], minlength=len(log.item_ids))
