@@ -27,6 +27,7 @@ CONFIG = Path("recsys.toml")
 _EXTRAS = {
     **dict.fromkeys(("lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"),
     **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
+    "optuna": "tune",
 }
 WindowKey = Annotated[str | None, typer.Option("--window", help="One window by its key, such as 2014-03-18.")]
 From = Annotated[str | None, typer.Option("--from", help="The start of a span of windows (UTC).")]
@@ -90,6 +91,30 @@ def train(config: Config = CONFIG, cutoff: Cutoff = None) -> None:
     verdict = _train(settings, parse_time(cutoff) if cutoff else None)
     if not verdict["promoted"]:
         raise GateRefusal(verdict["reason"])
+
+
+@app.command()
+def tune(
+    config: Config = CONFIG,
+    minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes.")] = 60,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Stop when the search has so many trials, former runs included.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The file to write, beside the config; recsys.tuned.toml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Search hyperparameters on the windows before the test windows; goes on where the last search ended."""
+    settings = load(config)
+    from recsys_text.steps.tune import tune as step
+
+    target = to or config.with_name(f"{config.stem}.tuned.toml")
+    with terminal.TuningProgress(out) as progress:
+        result = step(settings, config, target, minutes=minutes, trials=trials, force=force, progress=progress)
+    terminal.tuned(out, result)
+    if result.interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command()

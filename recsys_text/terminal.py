@@ -11,6 +11,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from feature_store import VersionInfo
     from recsys_text.model.fit import EpochResult
+    from recsys_text.steps.trial import Outcome
+    from recsys_text.steps.tune import Tuned
 
 _SHOWN_WINDOWS = 10
 
@@ -81,6 +83,34 @@ def monitored(out: Console, result: Mapping[str, Any]) -> None:
     out.print(table)
 
 
+def tuned(out: Console, result: "Tuned") -> None:
+    """What the search changed, what that gained where trials were compared, and what is not known yet."""
+    best, present = result.best, result.present
+    table = Table(title=f"Best of {result.trials} trials: trial {best.number}", title_justify="left")
+    for name in ("key", "present", "best"):
+        table.add_column(name)
+    for key, value in best.values.items():
+        if value != present.values[key]:
+            table.add_row(key, _value(present.values[key]), _value(value))
+    if table.row_count:
+        out.print(table)
+        out.print(
+            f"nDCG@10 of the score {present.ndcg:.4f} -> {best.ndcg:.4f}, gain {best.gain:+.4f} "
+            f"[{best.low:+.4f}, {best.high:+.4f}], on {result.impressions:,} impressions of {result.windows}",
+            soft_wrap=True,
+        )
+        out.print(
+            "The best of many is flattered by the windows that chose it; the test windows have not been looked at."
+        )
+    else:
+        out.print(f"No trial of {result.trials} was better than the present configuration, nDCG@10 {present.ndcg:.4f}")
+    out.print(f"Wrote {result.path}; `recsys-text train --config {result.path}` tries it", soft_wrap=True)
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 class TrainingProgress:
     """A live bar on a terminal, a plain line per epoch elsewhere."""
 
@@ -123,3 +153,23 @@ class TrainingProgress:
             f"  epoch {result.epoch}: loss {result.loss:.4f}, validation loss {result.valid_loss:.4f}, "
             f"{result.samples_per_second:,.0f} samples/s{mark}"
         )
+
+
+class TuningProgress(TrainingProgress):
+    """A live bar of the present trial on a terminal, and a line for each trial that ended."""
+
+    def say(self, line: str) -> None:
+        self._out.print(line, soft_wrap=True)
+
+    def stage(self, name: str) -> None: ...
+
+    def on_epoch(self, result: "EpochResult") -> None: ...
+
+    def on_trial(self, outcome: "Outcome") -> None:
+        for task in self._tasks.values():
+            self._bar.remove_task(task)
+        self._tasks.clear()
+        figures = outcome.reason
+        if outcome.state == "complete":
+            figures = f"nDCG@10 {outcome.ndcg:.4f}, gain {outcome.gain:+.4f} [{outcome.low:+.4f}, {outcome.high:+.4f}]"
+        self._out.print(f"trial {outcome.number}: {outcome.state} {figures}".rstrip(), soft_wrap=True, markup=False)
