@@ -13,6 +13,7 @@ from sklearn.preprocessing import normalize
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Log
+from recsys_text.ranking.timeline import timeline
 
 #: Clicks of a user's history that make the TF-IDF profile.
 HISTORY = 30
@@ -23,24 +24,61 @@ _CHUNK = 1 << 25
 
 
 def baseline_scores(
-    log: Log, impressions: Impressions, texts: Sequence[str], counts: Mapping[str, Float32], *, cutoff: int
+    log: Log,
+    impressions: Impressions,
+    texts: Sequence[str],
+    categories: Sequence[str | None],
+    counts: Mapping[str, Float32],
+    *,
+    cutoff: int,
 ) -> dict[str, Float32]:
     """Scores of every baseline, float32[P] each, higher is better; all as of the impression's own time.
 
     popularity 2h, 24h, all time: clicks on the item; recency: minus its age; pop/age:
-    (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; TF-IDF profile: see `tfidf_profile`.
+    (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; item-item co-click: see `coclick`, of all time; category
+    popularity: see there, where items have categories; TF-IDF profile: see `tfidf_profile`.
 
-    texts: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
+    texts, categories: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
     TF-IDF weights are fitted on the items known before it.
     """
-    return {
+    known = any(categories)
+    by_category = {"category popularity": category_popularity(log, impressions, categories)} if known else {}
+    return by_category | {
         "popularity 2h": counts["clicks_2h"],
         "popularity 24h": counts["clicks_24h"],
         "popularity all time": counts["clicks_total"],
         "recency": -counts["age_hours"],
         "pop/age": (counts["clicks_24h"] + np.float32(0.5)) / (counts["age_hours"] + 1) ** np.float32(0.8),
+        "item-item co-click": counts["coclick_total"],
         "TF-IDF profile": tfidf_profile(log, impressions, texts, cutoff=cutoff),
     }
+
+
+def category_popularity(log: Log, impressions: Impressions, categories: Sequence[str | None]) -> Float32:
+    """The item's share of its category's clicks times the category's share of the user's, float32[P].
+
+    All strictly before the impression. The user's share has one click more, spread as everybody's clicks are, so that
+    a user without clicks sees the items by their popularity. Items without a category share one.
+    """
+    names, code_I = np.unique([name or "" for name in categories], return_inverse=True)
+    clicks, own = log.clicks_of_item, log.clicks_of_user
+    of_category = timeline(np.repeat(code_I, np.diff(clicks.start)), clicks.time, clicks.value, len(names))
+    user = np.repeat(np.arange(len(log.user_ids)), np.diff(own.start))
+    pair, place = np.unique(user * len(names) + code_I[own.value], return_inverse=True)
+    of_pair = timeline(place, own.time, own.value, len(pair))
+    row_P, item_P = impressions.row, impressions.item
+    time_N, category_P = impressions.time, code_I[item_P]
+    item_clicks_P = clicks.stop(item_P, clicks.rank(time_N)[row_P]) - clicks.begin(item_P)
+    all_N = clicks.rank(time_N)
+    category_clicks_P = of_category.stop(category_P, all_N[row_P]) - of_category.begin(category_P)
+    user_clicks_N = own.stop(impressions.user, own.rank(time_N)) - own.begin(impressions.user)
+    wanted_P = impressions.user[row_P].astype(np.int64) * len(names) + category_P
+    at_P = np.minimum(np.searchsorted(pair, wanted_P), max(0, len(pair) - 1))
+    none_P = np.full(len(at_P), -1) if not len(pair) else np.where(pair[at_P] == wanted_P, at_P, -1)
+    both_P = of_pair.stop(none_P, of_pair.rank(time_N)[row_P]) - of_pair.begin(none_P)
+    everyone_P = category_clicks_P / np.maximum(all_N, 1)[row_P]
+    share_P = (both_P + everyone_P) / (user_clicks_N + 1)[row_P]
+    return np.asarray(item_clicks_P / np.maximum(category_clicks_P, 1) * share_P, np.float32)
 
 
 def tfidf_profile(log: Log, impressions: Impressions, texts: Sequence[str], *, cutoff: int) -> Float32:

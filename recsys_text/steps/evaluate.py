@@ -10,6 +10,8 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Candidates, Settings
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.collaborative import collaborative_scores
+from recsys_text.evaluation.freshness import served
 from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import evaluation_table
 from recsys_text.evaluation.slices import slices
@@ -57,16 +59,22 @@ def measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
+    log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items_ID = bundle.item_vectors(data.texts)
-    interest_P, score_P = bundle.score(data.log, items_ID, impressions)
-    known = counts(data.log, impressions)
-    cutoff = micros(bundle.cutoff)
-    baselines = baseline_scores(data.log, impressions, data.texts, known, cutoff=cutoff)
+    interest_P, score_P = bundle.score(log, items_ID, impressions)
+    known = counts(log, impressions)
+    starts_W = np.array([micros(window.start) for window in windows])
+    methods = (
+        {"score": score_P, "interest": interest_P}
+        | served(lambda aged: bundle.score(log, items_ID, aged)[1], log, impressions, starts_W)
+        | baseline_scores(log, impressions, data.texts, categories, known, cutoff=cutoff)
+        | collaborative_scores(log, impressions, cutoff=cutoff)
+    )
     table = evaluation_table(
-        {"score": score_P, "interest": interest_P} | baselines,
+        methods,
         impressions,
-        slices(data.log, impressions, data.items["category"].to_list(), cutoff=cutoff),
-        Catalogue(neutral=data.log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(data.log, cutoff))),
+        slices(log, impressions, categories, cutoff=cutoff),
+        Catalogue(neutral=log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(log, cutoff))),
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )

@@ -4,12 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_text.evaluation.baselines import baseline_scores, tfidf_profile
+from recsys_text.evaluation.baselines import baseline_scores, category_popularity, tfidf_profile
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import NEVER, Impressions, build_log
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+CATEGORIES = ["sport", "sport", "money", "money", None]
 TEXTS = ["football cup", "football match", "stock market", "股市大跌", ""]
 
 
@@ -47,7 +48,7 @@ EVENTS = [("u", "a", "click", 5), ("v", "a", "click", 29), ("v", "b", "click", 2
 
 def scores(events, impressions, cutoff=30):
     log = log_of(events)
-    return baseline_scores(log, impressions, TEXTS, counts(log, impressions), cutoff=micros(cutoff))
+    return baseline_scores(log, impressions, TEXTS, CATEGORIES, counts(log, impressions), cutoff=micros(cutoff))
 
 
 def test_counts_and_ages_worked_by_hand():
@@ -57,6 +58,38 @@ def test_counts_and_ages_worked_by_hand():
     assert found["popularity all time"].tolist() == [2, 1, 0]
     assert found["recency"].tolist() == [-30, -29, -28]
     assert found["pop/age"] == pytest.approx([1.5 / 31**0.8, 1.5 / 30**0.8, 0.5 / 29**0.8])
+
+
+def test_co_clicks_are_those_of_all_time():
+    # v clicked b after a; u, who clicked a, is shown b.
+    found = scores(EVENTS, shown(0, 30, [1, 2]))
+    assert found["item-item co-click"].tolist() == [1, 0]
+
+
+def test_category_popularity_worked_by_hand():
+    # Before hour 30: sport has three clicks, a two of them; money none. u clicked once, v twice, all in sport.
+    sport, none = (1 + 1) / 2, 0.0
+    found = category_popularity(log_of(EVENTS), shown(0, 30, [0, 1, 2]), CATEGORIES)
+    assert found == pytest.approx([2 / 3 * sport, 1 / 3 * sport, none])
+    events = [*EVENTS, ("v", "d", "click", 29.8), ("v", "c", "click", 29.9)]  # two in money; v clicked two in each
+    found = category_popularity(log_of(events), shown(1, 30, [0, 2]), CATEGORIES)
+    assert found == pytest.approx([2 / 3 * (2 + 3 / 5) / 5, 1 / 2 * (2 + 2 / 5) / 5])
+
+
+def test_category_popularity_of_a_stranger_is_popularity():
+    for user in (-1, 0):
+        log = log_of([*EVENTS, ("w", "d", "click", 29)])
+        impressions = shown(user, 4, [0, 1, 3])
+        assert category_popularity(log, impressions, CATEGORIES).tolist() == [0, 0, 0]
+    found = category_popularity(log, shown(-1, 30, [0, 1, 3]), CATEGORIES)
+    assert found == pytest.approx([2 / 4, 1 / 4, 1 / 4])
+
+
+def test_without_categories_there_is_no_popularity_by_them():
+    log, impressions = log_of(EVENTS), shown(0, 30, [0, 1])
+    found = baseline_scores(log, impressions, TEXTS, [None] * 5, counts(log, impressions), cutoff=micros(30))
+    assert "category popularity" not in found
+    assert "category popularity" in scores(EVENTS, impressions)
 
 
 def test_the_profile_prefers_texts_like_those_clicked():

@@ -1,0 +1,36 @@
+"""The score as it would have been served: made some time before the impression. Knows no model.
+
+Shapes: N impressions, P pairs of an impression and a candidate.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from recsys_text.evaluation.measure import SERVED
+from recsys_text.ranking.features import Float32
+from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
+
+#: Ages of the features, in hours.
+AGES = (1, 6, 24)
+
+
+def served(
+    score: Callable[[Impressions], Float32], log: Log, impressions: Impressions, starts_W: Int64
+) -> dict[str, Float32]:
+    """Scores of the same candidates, float32[P] each, published at the start of the window or AGES hours earlier.
+
+    Histories, counts and features are as of that time; candidates, labels and their time stay. A candidate that was
+    not known then is ranked last, level with its like. starts_W: the starts of the windows, ascending, in microseconds;
+    an impression belongs to the last one at or before it. score: gives probabilities of impressions, in [0, 1].
+    """
+    window_N = starts_W[np.searchsorted(starts_W, impressions.time, side="right") - 1]
+    times = {f"{SERVED}published at window start": window_N}
+    times |= {f"{SERVED}{age} h old": impressions.time - age * HOUR for age in AGES}
+    found = {}
+    for name, time_N in times.items():
+        score_P = score(replace(impressions, time=time_N))
+        unknown_P = log.known_at[impressions.item] > time_N[impressions.row]
+        found[name] = np.where(unknown_P, np.float32(-1), score_P)
+    return found

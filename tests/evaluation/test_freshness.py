@@ -1,0 +1,81 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from recsys_text.evaluation.freshness import served
+from recsys_text.ranking.features import counts
+from recsys_text.ranking.log import Impressions, build_log
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+TIME = pl.Datetime("us", "UTC")
+
+
+def at(hours):
+    return int((START + timedelta(hours=hours)).timestamp() * 1e6)
+
+
+def log_of(events):
+    """Item a is known from hour 0, b from hour 27, c from hour 29.5."""
+    known = [START + timedelta(hours=hours) for hours in (0, 27, 29.5)]
+    items = pl.DataFrame({"item_id": ["a", "b", "c"], "known_at": known}, schema_overrides={"known_at": TIME})
+    items = items.with_columns(published_at="known_at", expires_at=pl.lit(None, TIME))
+    rows = [(user, item, "click", START + timedelta(hours=hours)) for user, item, hours in events]
+    schema = {"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME}
+    return build_log(items, pl.DataFrame(rows, schema=schema, orient="row"))
+
+
+def shown(*hours):
+    return Impressions(
+        user=np.zeros(len(hours), np.int32),
+        time=np.array([at(hour) for hour in hours]),
+        offsets=np.arange(len(hours) + 1) * 3,
+        item=np.tile(np.arange(3, dtype=np.int32), len(hours)),
+        clicked=np.zeros(3 * len(hours), np.bool_),
+    )
+
+
+def clicks(log):
+    """A score of clicks alone: the share of an item's clicks so far."""
+    return lambda impressions: counts(log, impressions)["clicks_total"] / 10
+
+
+STARTS = np.array([at(0), at(24), at(48)])
+
+
+def test_clicks_are_counted_as_of_the_time_of_the_scores():
+    log = log_of([("u", "a", hours) for hours in (1, 5.5, 10, 23.5, 25, 28.5, 29.8)])
+    found = served(clicks(log), log, shown(30), STARTS)
+    assert {name: round(10 * float(score[0])) for name, score in found.items()} == {
+        "score, published at window start": 4,
+        "score, 1 h old": 6,
+        "score, 6 h old": 4,
+        "score, 24 h old": 2,
+    }
+
+
+def test_what_was_not_known_then_is_ranked_last():
+    log = log_of([("u", "a", 1)])
+    found = served(clicks(log), log, shown(30), STARTS)
+    assert [score.tolist()[1:] for score in found.values()] == [[-1, -1], [0, -1], [-1, -1], [-1, -1]]
+
+
+def test_each_impression_has_the_start_of_its_own_window():
+    log = log_of([("u", "a", hours) for hours in (1, 23.9, 24, 47.9, 48)])
+    found = served(clicks(log), log, shown(23.95, 24, 24.1, 47.99, 48.1), STARTS)
+    score_NC = found["score, published at window start"].reshape(5, 3)
+    assert np.round(10 * score_NC[:, 0]).tolist() == [0, 2, 2, 2, 4]
+
+
+def test_nothing_at_or_after_the_time_of_the_scores_changes_them():
+    events = [("u", "a", hours) for hours in (1, 5.9, 6, 10, 23.9)]
+    later = {"published at window start": 24, "1 h old": 29, "6 h old": 24, "24 h old": 6}
+    for name, hour in later.items():
+        one, other = (
+            served(clicks(log), log, shown(30), STARTS)[f"score, {name}"]
+            for log in (
+                log_of(events),
+                log_of([*(e for e in events if e[2] < hour), ("v", "a", hour), ("v", "b", hour)]),
+            )
+        )
+        np.testing.assert_array_equal(one, other)
