@@ -24,7 +24,7 @@ from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 from recsys_text.ranking.candidates import histories, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log
-from recsys_text.ranking.logged import impressions_between
+from recsys_text.ranking.logged import impressions_between, teaching_impressions
 from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at: more of them cost time and move nothing.
@@ -68,7 +68,7 @@ def fit_bundle(
     tokens_IT, lengths_I = tokenizer.encode(texts, settings.model.max_tokens)
 
     def clicks(start: datetime, end: datetime, most: int) -> TrainSet:
-        few, _ = impressions_between(
+        few = teaching_impressions(
             log, start, end, pool, max_impressions=most, seed=training.seed, negatives=training.negatives
         )
         return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)

@@ -80,7 +80,7 @@ def sampled_impressions(
     at_E = np.flatnonzero(log.positive & (log.time >= micros(start)) & (log.time < micros(end)))
     again = (np.diff(log.time[at_E]) == 0) & (np.diff(log.user[at_E]) == 0) & (np.diff(log.item[at_E]) == 0)
     at_E = np.delete(at_E, np.flatnonzero(again) + 1)
-    inside = _in_pool(log, log.time[at_E], log.user[at_E], log.item[at_E], settings)
+    inside = in_pool(log, log.time[at_E], log.user[at_E], log.item[at_E], settings)
     dropped = int((~inside).sum())
     at_E = at_E[inside]
     generator = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def sampled_impressions(
         clicked = item == np.repeat(log.item[clicks], np.diff(offsets))
         chunk = Impressions(user=log.user[clicks], time=log.time[clicks], offsets=offsets, item=item, clicked=clicked)
         parts.append(chunk if negatives is None else _thinned(chunk, negatives, generator))
-    return _joined(parts), dropped
+    return joined(parts), dropped
 
 
 def with_negatives(impressions: Impressions, n: int, seed: int) -> Impressions:
@@ -158,8 +158,11 @@ def _alive(log: Log, settings: Candidates) -> _Alive:
     return _Alive(item=item[some], start=begin[some], end=end[some])
 
 
-def _in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candidates) -> Bool:
-    """Whether each item is in the pool of its user at its time, without making the pool."""
+def in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candidates) -> Bool:
+    """Whether each item is in the pool of its user at its time, without making the pool.
+
+    Each user must have an event with its item, at whatever time.
+    """
     alive = _alive(log, settings)
     spans = timeline(alive.item, alive.start, np.arange(len(alive.item)), len(log.item_ids))
     last = spans.stop(items, spans.rank(times + 1)) - 1
@@ -210,7 +213,8 @@ def _thinned(impressions: Impressions, n: int, generator: np.random.Generator) -
     )
 
 
-def _joined(parts: list[Impressions]) -> Impressions:
+def joined(parts: list[Impressions]) -> Impressions:
+    """The impressions of all parts, at least one of them, one part after the other."""
     return Impressions(
         user=np.concatenate([part.user for part in parts]),
         time=np.concatenate([part.time for part in parts]),

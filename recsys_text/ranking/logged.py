@@ -6,13 +6,13 @@ about an order and is left out of ranking; it still counts in `Log.shown_of_item
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from recsys_text.config import Candidates
-from recsys_text.ranking.candidates import sampled_impressions, with_negatives
+from recsys_text.ranking.candidates import joined, sampled_impressions, with_negatives
 from recsys_text.ranking.log import Impressions, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import expand
 
@@ -89,6 +89,35 @@ def impressions_between(
     found = take(shown, chosen)
     left_out = int(clicks_N[~useful_N].sum())
     return (found if negatives is None else with_negatives(found, negatives, seed)), left_out
+
+
+def teaching_impressions(
+    log: Log,
+    start: datetime,
+    end: datetime,
+    settings: Candidates,
+    *,
+    max_impressions: int,
+    seed: int,
+    negatives: int,
+) -> Impressions:
+    """What the text model learns from: `impressions_between`, and the clicks from before anything was logged.
+
+    Those are ranked against their pools, as many as `max_impressions` leaves room for, and come first: time goes
+    forward. What is shown is chosen by somebody, a pool is not, so nothing is measured or calibrated on such a mixture.
+    """
+    first = int(log.logged.time[0]) if len(log.logged) else micros(end)
+    since = min(max(start, start + timedelta(microseconds=first - micros(start))), end)
+    shown = no_impressions()
+    if since < end:
+        shown, _ = impressions_between(
+            log, since, end, settings, max_impressions=max_impressions, seed=seed, negatives=negatives
+        )
+    room = max_impressions - len(shown)
+    if since == start or not room:
+        return shown
+    earlier, _ = sampled_impressions(log, start, since, settings, max_impressions=room, seed=seed, negatives=negatives)
+    return joined([earlier, shown])
 
 
 def take(impressions: Impressions, rows: Int64) -> Impressions:

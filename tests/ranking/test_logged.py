@@ -11,7 +11,7 @@ from recsys_text.config import Candidates
 from recsys_text.ranking import logged
 from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.log import Log, build_log, micros
-from recsys_text.ranking.logged import impressions_between, take, with_logged
+from recsys_text.ranking.logged import impressions_between, take, teaching_impressions, with_logged
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")
@@ -129,6 +129,29 @@ def test_a_span_without_logged_impressions_is_sampled() -> None:
         assert len(found) == 3
         assert found.item.tolist() == expected.item.tolist()
         assert dropped == expected_dropped
+
+
+def test_the_text_model_also_learns_from_clicks_of_before_anything_was_logged() -> None:
+    clicks = (("v", "a", 1.0), ("u", "b", 2.0), ("v", "c", 4.0), ("v", "d", 5.5))
+    log = with_logged(log_of(*clicks), frame_of(*SHOWN[:1], ("7", "u", 5.2, "ab", "a"), ("8", "u", 5.3, "ab", "")))
+
+    def hours(start: float, end: float, most: int = 10) -> tuple[list[float], list[int]]:
+        found = teaching_impressions(log, at(start), at(end), SETTINGS, max_impressions=most, seed=1, negatives=9)
+        return ((found.time - micros(START)) / 3.6e9).tolist(), np.diff(found.offsets).tolist()
+
+    assert hours(0, 24) == ([1, 2, 4, 5, 5.2], [5, 5, 4, 3, 2]), "d at 5.5 was clicked while impressions were logged"
+    assert hours(0, 4.5) == ([1, 2, 4], [5, 5, 4])
+    assert hours(5.1, 24) == ([5.2], [2])
+    assert hours(5.4, 24) == ([5.5], [3]), "a span of its own in which nothing is logged is sampled"
+    assert hours(0, 24, most=2) == ([5, 5.2], [3, 2]), "what was shown comes first"
+    assert len(hours(0, 24, most=4)[0]) == 4
+
+
+def test_without_logged_impressions_the_text_model_learns_from_samples() -> None:
+    log = log_of(*CLICKS)
+    found = teaching_impressions(log, at(0), at(24), SETTINGS, max_impressions=9, seed=1, negatives=2)
+    expected, _ = sampled_impressions(log, at(0), at(24), SETTINGS, max_impressions=9, seed=1, negatives=2)
+    assert found.item.tolist() == expected.item.tolist()
 
 
 def test_the_span_is_half_open() -> None:
