@@ -165,9 +165,12 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """`windows` newest closed windows are the test, of which at most `max_impressions` are ranked."""
+    """`windows` newest closed windows are the test, of which at most `max_impressions` are ranked: `at` each "click",
+    or once for each user at the start of the "window", which needs an order alone, no clock.
+    """
 
     windows: PositiveInt = 1
+    at: Literal["click", "window"] = "click"
     max_impressions: PositiveInt = 4000
     resamples: PositiveInt = 1000
     seed: int = Field(default=7, ge=0)

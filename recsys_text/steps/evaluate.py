@@ -19,6 +19,7 @@ from recsys_text.lake.windows import Window
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import impressions_between
+from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
 from recsys_text.tracking import CHAMPION
 
@@ -85,18 +86,25 @@ def impressions_of(
     settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
 ) -> tuple[Impressions, int]:
     """What a bundle with such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
-    impressions, dropped = impressions_between(
-        data.log,
-        windows[0].start,
-        windows[-1].end,
-        pool,
-        max_impressions=settings.evaluation.max_impressions,
-        seed=settings.evaluation.seed,
-    )
+    chosen = settings.evaluation
+    if chosen.at == "window":
+        spans = [(window.start, window.end) for window in windows]
+        impressions, dropped = window_impressions(
+            data.log, spans, pool, max_impressions=chosen.max_impressions, seed=chosen.seed
+        )
+    else:
+        impressions, dropped = impressions_between(
+            data.log,
+            windows[0].start,
+            windows[-1].end,
+            pool,
+            max_impressions=chosen.max_impressions,
+            seed=chosen.seed,
+        )
     if not len(impressions):
         raise ContractError(
-            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool ({dropped} clicks), "
-            "so there is no measure; extract a window with clicks, or widen [candidates]"
+            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool or was shown beside another "
+            f"item ({dropped} clicks), so there is no measure; extract a window with clicks, or widen [candidates]"
         )
     return impressions, dropped
 
