@@ -127,7 +127,7 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
     table, path, dropped = step(settings, model)
     out.print(render(table))
     out.print(verdict(table), soft_wrap=True)
-    out.print(f"{dropped:,} clicks on items outside their candidate pool were left out. Saved as {path}")
+    out.print(f"{dropped:,} clicks outside their pool, or alone in what was shown, were left out. Saved as {path}")
 
 
 @app.command()

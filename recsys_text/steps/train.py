@@ -46,11 +46,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
     cutoff = cutoff or newest_windows(settings)[0].start
     newest_windows(settings, cutoff)
     before = inputs(settings, before=cutoff)
-    if before.log.dropped:
-        logging.getLogger("recsys_text").warning(
-            "%d events are on items that no window of items has, and teach nothing; extract those items too",
-            before.log.dropped,
-        )
+    for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
+        if count:
+            logging.getLogger("recsys_text").warning(
+                "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
+            )
     starts = [window.start for window in before.windows][-settings.training.history :]
     chosen = settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
@@ -63,7 +63,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
         progress.stage("Measuring on the windows that it has not seen")
         table, dropped = measure(settings, bundle)
         registry.table(table, "evaluation")
-        left_out = {"clicks_outside_pool": dropped, "events_without_item": before.log.dropped}
+        left_out = {
+            "clicks_outside_pool": dropped,
+            "events_without_item": before.log.dropped,
+            "candidates_without_item": before.log.unknown,
+        }
         registry.metrics(figures(table) | left_out)
         with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
             folder = Path(scratch) / "bundle"
