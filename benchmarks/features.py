@@ -1,4 +1,5 @@
-"""Seconds to compute the features of a million (user, candidate) pairs of the caixin log, indexes included.
+"""Seconds to compute the features of a million (user, candidate) pairs of the caixin log, indexes included,
+from text vectors of 64 dimensions to the matrix that the blend reads.
 
 RECSYS_TEXT_DATA names the data folder, which holds caixin/{clicks,news}.parquet. It prints one JSON line.
 """
@@ -13,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from recsys_text.config import Candidates
-from recsys_text.ranking.candidates import sampled_impressions
+from recsys_text.ranking.affinity import affinity, dots
+from recsys_text.ranking.candidates import histories, sampled_impressions
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Impressions, Log, build_log
 
@@ -55,8 +57,13 @@ def main() -> None:
     sampled, _ = sampled_impressions(caixin(folder), *span, Candidates(), max_impressions=4000, seed=7)
     shown = first(sampled, PAIRS)
     log = caixin(folder)
+    # Of the default width; what they say is of no matter here.
+    vectors_ID = np.random.default_rng(0).normal(size=(len(log.item_ids), 64)).astype(np.float32)
     begin = time.perf_counter()
-    matrix = assemble(counts(log, shown), np.zeros(len(shown.item), np.float32), shown.offsets)
+    history_NH = histories(log, shown.user, shown.time, 10)
+    interest_P = dots(vectors_ID[shown.user % len(vectors_ID)], vectors_ID, shown.item, shown.offsets)
+    text = {"interest": interest_P} | affinity(log, vectors_ID, shown, history_NH)
+    matrix = assemble(counts(log, shown), text, shown.offsets)
     seconds = time.perf_counter() - begin
     print(json.dumps({"pairs": matrix.shape[0], "features": matrix.shape[1], "seconds": round(seconds, 2)}))
 

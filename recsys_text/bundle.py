@@ -20,6 +20,7 @@ from recsys_text.config import Candidates, Model
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.scorer import Interest, item_vectors, user_vectors
+from recsys_text.ranking.affinity import affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
@@ -116,9 +117,11 @@ def features(
     model: Interest, log: Log, items_ID: Floats, impressions: Impressions, history: int
 ) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
-    users_ND = user_vectors(model, items_ID, histories(log, impressions.user, impressions.time, history))
-    interest_P = np.einsum("pd,pd->p", users_ND[impressions.row], items_ID[impressions.item])
-    return interest_P, assemble(counts(log, impressions), interest_P, impressions.offsets)
+    history_NH = histories(log, impressions.user, impressions.time, history)
+    users_ND = user_vectors(model, items_ID, history_NH)
+    interest_P = dots(users_ND, items_ID, impressions.item, impressions.offsets)
+    text = {"interest": interest_P} | affinity(log, items_ID, impressions, history_NH)
+    return interest_P, assemble(counts(log, impressions), text, impressions.offsets)
 
 
 class TextScorer:
@@ -150,12 +153,14 @@ class TextScorer:
         sizes_N = np.array([len(row) for row in candidates_N], dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(sizes_N)))
         item_P = np.array([code[text] for row in candidates_N for text in row], dtype=np.int64)
-        interest_P = np.einsum("pd,pd->p", np.repeat(users_ND, sizes_N, axis=0), items_ID[item_P])
+        interest_P = dots(users_ND, items_ID, item_P, offsets)
         known = {name: np.zeros(len(item_P), np.float32) for name in COUNTS}
         known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
-        score_P = self._bundle.probability(assemble(known, interest_P, offsets))
+        text = {"interest": interest_P, "trend": np.zeros_like(interest_P)}
+        text |= nearness(items_ID, item_P, offsets, history_NH)
+        score_P = self._bundle.probability(assemble(known, text, offsets))
         split = offsets[1:-1]
         return pd.DataFrame(
             {

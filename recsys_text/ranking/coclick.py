@@ -1,4 +1,8 @@
-"""How often candidates were clicked after the items of a user's history, as of a time. Knows no model."""
+"""How often candidates were clicked after the items of a user's history, as of a time. Knows no model.
+
+Two readings of it: `coclick` takes the whole history and what came up to five clicks later, which says what belongs
+together; `following` takes the newest click and the very next one, which says where a page leads.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,10 @@ Float32 = NDArray[np.float32]
 DECAY = 0.85
 #: Hours within which a transition counts, by column; None is for ever.
 SPANS: dict[str, int | None] = {"6h": 6, "24h": 24, "total": None}
+#: Hours within which a next click counts, by column.
+NEXT_SPANS: dict[str, int | None] = {"2h": 2, "24h": 24, "total": None}
+#: Next clicks without a candidate that are added to those seen: a share of few is no evidence.
+_DOUBT = 3
 
 
 def coclick(log: Log, impressions: Impressions, history_NH: Int32) -> dict[str, Float32]:
@@ -50,3 +58,31 @@ def coclick(log: Log, impressions: Impressions, history_NH: Int32) -> dict[str, 
             if k == 0:
                 last[name][hit] = share
     return {f"coclick_{name}": total[name] for name in SPANS} | {f"coclick_last_{name}": last[name] for name in SPANS}
+
+
+def following(log: Log, impressions: Impressions, newest_N: Int32) -> dict[str, Float32]:
+    """The users who went from the newest click straight to each candidate, before the impression's time.
+
+    newest_N: the item of each user's newest click, -1 for none. For each span s of NEXT_SPANS, `next_s` counts them
+    and `next_share_s` is their share of all who went on from that item, shrunk to 0 where these are few. float32[P].
+    """
+    pairs = log.next_pairs
+    row_P = impressions.row
+    pair_P = pairs.find(newest_N[row_P], impressions.item)
+    hit = np.flatnonzero(pair_P >= 0)
+    pair, row = pair_P[hit], row_P[hit]
+    stop = pairs.times.stop(pair, pairs.times.rank(impressions.time)[row])
+    all_N = pairs.after.stop(newest_N, pairs.after.rank(impressions.time))
+    columns = {}
+    for name, hours in NEXT_SPANS.items():
+        if hours is None:
+            begin, of_N = pairs.times.begin(pair), all_N - pairs.after.begin(newest_N)
+        else:
+            since_N = impressions.time - hours * HOUR
+            begin = pairs.times.stop(pair, pairs.times.rank(since_N)[row])
+            of_N = all_N - pairs.after.stop(newest_N, pairs.after.rank(since_N))
+        count_P = np.zeros(len(row_P), dtype=np.float32)
+        count_P[hit] = stop - begin
+        columns[f"next_{name}"] = count_P
+        columns[f"next_share_{name}"] = count_P / (of_N + _DOUBT).astype(np.float32)[row_P]
+    return columns

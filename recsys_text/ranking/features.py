@@ -9,37 +9,60 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys_text.ranking.affinity import AFFINITY
 from recsys_text.ranking.candidates import histories
-from recsys_text.ranking.coclick import coclick
+from recsys_text.ranking.coclick import NEXT_SPANS, coclick, following
 from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
+from recsys_text.ranking.states import arrives
 
 Float32 = NDArray[np.float32]
 
 #: Clicks of a user's history that co-clicks are counted from.
 HISTORY = 10
+#: Clicks of a user that tell a taste.
+_TASTE = 20
+#: Impressions of the usual rate that a click rate starts with.
+_SHOWN = 20.0
+#: The share of an impression's clicks is shrunk as if it had so many more.
+_DOUBT = 5.0
 _DAY = 24 * HOUR
 _SPANS = {"clicks_30m": HOUR // 2, "clicks_2h": 2 * HOUR, "clicks_6h": 6 * HOUR, "clicks_24h": _DAY}
-_COUNTS = (*_SPANS, "clicks_total", "user_clicks")
+_ALIKE = {"alike_2h": 2 * HOUR, "alike_24h": _DAY}
+_NEXT = tuple(f"next_{span}" for span in NEXT_SPANS)
+_NEXT_SHARES = tuple(f"next_share_{span}" for span in NEXT_SPANS)
+_COUNTS = (*_SPANS, "clicks_total", "user_clicks", *_ALIKE, *_NEXT)
 _HOURS = ("age_hours", "since_click_hours", "user_idle_hours")
 _COCLICKS = (
     "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_6h", "coclick_last_24h", "coclick_last_total",
 )  # fmt: skip
-_RANKED = ("clicks_2h", "clicks_24h", "clicks_total", "age_hours", "coclick_24h", "interest")
+_TASTES = ("taste_age", "taste_clicks")
+_RATES = ("click_rate", "click_rate_24h")
+_RANKED = (
+    "clicks_30m", "clicks_2h", "clicks_24h", "age_hours", "since_click_hours",
+    "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_total", "interest", "near",
+)  # fmt: skip
 
 #: The columns of `counts`.
-COUNTS: tuple[str, ...] = (*_COUNTS, *_HOURS, "hour", *_COCLICKS)
+COUNTS: tuple[str, ...] = (*_COUNTS, *_HOURS, "hour", *_COCLICKS, *_NEXT_SHARES, *_TASTES, *_RATES)
+#: Columns that are also given as their share of the impression's sum.
+_SHARED = ("clicks_2h", "coclick_6h", "coclick_24h")
+#: The columns that come from the items' texts; what is left without them is the ranker without text.
+INTEREST_FEATURES: tuple[str, ...] = ("interest", *AFFINITY, "interest_rank", "near_rank")
 
 FEATURES: tuple[str, ...] = (
-    *_COUNTS, *_HOURS, *_COCLICKS, "hour", "velocity", "interest", *(f"{name}_rank" for name in _RANKED),
+    *COUNTS, "velocity", "pace", "interest", *AFFINITY,
+    *(f"{name}_share" for name in _SHARED), *(f"{name}_rank" for name in _RANKED),
 )  # fmt: skip
 
 
 def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     """What the log says of each pair strictly before its impression's time, float32[P] each, on natural scales.
 
-    clicks_30m, _2h, _6h, _24h, _total: positive events on the item; user_clicks: of the user; age_hours: since the
-    item is known; since_click_hours: since its last click (its age where it has none); user_idle_hours: since the
-    user's last click (a month where there is none or it is longer ago); hour: of the day, UTC; coclick_*: see there.
+    clicks_30m, _2h, _6h, _24h, _total: positive events on the item; user_clicks: of the user; alike_2h, _24h: on the
+    item, by users who arrived with that click where this user arrives, else by users who read on (`ranking.states`);
+    next_*, coclick_*: see `ranking.coclick`; age_hours: since the item is known; since_click_hours: since its last
+    click (its age where it has none); user_idle_hours: since the user's last click (a month where there is none or it
+    is longer ago); hour: of the day, UTC; taste_*: see `_tastes`; click_rate*: see `_click_rates`.
     """
     time_N, row_P, item_P = impressions.time, impressions.row, impressions.item
     clicks = log.clicks_of_item
@@ -61,19 +84,99 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     columns["user_clicks"] = (stop_N - begin_N).astype(np.float32)[row_P]
     columns["user_idle_hours"] = _hours(np.minimum(idle_N, 30 * _DAY))[row_P]
     columns["hour"] = _hours(time_N % _DAY)[row_P]
-    return columns | coclick(log, impressions, histories(log, impressions.user, time_N, HISTORY))
+    history_NH = histories(log, impressions.user, time_N, HISTORY)
+    return (
+        columns
+        | _clicks_of_alike(log, impressions)
+        | coclick(log, impressions, history_NH)
+        | following(log, impressions, history_NH[:, -1])
+        | {name: values_N[row_P] for name, values_N in _tastes(log, begin_N, stop_N).items()}
+        | _click_rates(log, impressions)
+    )
 
 
-def assemble(counts: Mapping[str, Float32], interest_P: Float32, offsets: Int64) -> Float32:
+def assemble(counts: Mapping[str, Float32], text: Mapping[str, Float32], offsets: Int64) -> Float32:
     """float32[P, F] with the columns of FEATURES: counts and hours as log1p, and ranks within each impression.
 
-    velocity is log((clicks_2h + 1) / (clicks_24h / 12 + 1)): above 0 where the last two hours beat the day.
+    text: "interest" and the columns of AFFINITY. velocity is log((clicks_2h + 1) / (clicks_24h / 12 + 1)): above 0
+    where the last two hours beat the day; pace is the log of the clicks per hour since the item is known; `_share` is
+    the log of a candidate's share of the impression's sum.
     """
-    columns: dict[str, Float32] = dict(counts) | {"interest": interest_P.astype(np.float32)}
+    columns: dict[str, Float32] = dict(counts) | {
+        name: text[name].astype(np.float32) for name in ("interest", *AFFINITY)
+    }
     ranks = {f"{name}_rank": percentile(columns[name], offsets) for name in _RANKED}
+    shares = {f"{name}_share": _log_share(columns[name], offsets) for name in _SHARED}
     columns["velocity"] = np.log1p(columns["clicks_2h"]) - np.log1p(columns["clicks_24h"] / 12)
-    columns |= ranks | {name: np.log1p(columns[name]) for name in (*_COUNTS, *_HOURS)}
+    columns["pace"] = np.log((columns["clicks_total"] + 0.5) / (columns["age_hours"] + 1))
+    columns |= ranks | shares | {name: np.log1p(columns[name]) for name in (*_COUNTS, *_HOURS)}
     return np.column_stack([columns[name] for name in FEATURES])
+
+
+def _clicks_of_alike(log: Log, impressions: Impressions) -> dict[str, Float32]:
+    clicks, row_P = log.clicks_of_arrival, impressions.row
+    arrives_N = arrives(log.clicks_of_user, impressions.user, impressions.time)
+    group_P = impressions.item.astype(np.int64) * 2 + arrives_N[row_P]
+    stop_P = clicks.stop(group_P, clicks.rank(impressions.time)[row_P])
+    return {
+        name: (stop_P - clicks.stop(group_P, clicks.rank(impressions.time - span)[row_P])).astype(np.float32)
+        for name, span in _ALIKE.items()
+    }
+
+
+def _log_share(values_P: Float32, offsets: Int64) -> Float32:
+    row_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    sum_N = np.bincount(row_P, weights=values_P, minlength=len(offsets) - 1)
+    return np.log((values_P + 0.1) / (sum_N[row_P] + _DOUBT)).astype(np.float32)
+
+
+def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
+    """How old and how popular a user likes items to be: means over the last _TASTE of the clicks [begin, stop) of each.
+
+    float32[N] of the log1p of the hours since the item was known (taste_age) and of its clicks in the two hours before
+    (taste_clicks), as of each click; 0 without clicks.
+    """
+    at_NH = stop_N[:, None] + np.arange(-_TASTE, 0)
+    known_NH = at_NH >= begin_N[:, None]
+    own, clicks = log.clicks_of_user, log.clicks_of_item
+    at_Q = at_NH[known_NH]
+    item_Q, time_Q = own.value[at_Q], own.time[at_Q]
+    now_Q, before_Q = clicks.rank(time_Q), clicks.rank(time_Q - _SPANS["clicks_2h"])
+    values = {
+        "taste_age": np.maximum(time_Q - log.known_at[item_Q], 0) / HOUR,
+        "taste_clicks": clicks.stop(item_Q, now_Q) - clicks.stop(item_Q, before_Q),
+    }
+    row_Q = np.nonzero(known_NH)[0]
+    of_N = np.maximum(known_NH.sum(axis=1), 1)
+    return {
+        name: (np.bincount(row_Q, weights=np.log1p(value_Q), minlength=len(of_N)) / of_N).astype(np.float32)
+        for name, value_Q in values.items()
+    }
+
+
+def _click_rates(log: Log, impressions: Impressions) -> dict[str, Float32]:
+    """The share of an item's logged impressions that were clicked, ever and in a day; 0 where nothing is logged.
+
+    Shrunk to the rate of all items, as of the same time, by as much as _SHOWN impressions weigh.
+    """
+    shown = log.shown_of_item
+    if not len(shown.time):
+        return {name: np.zeros(len(impressions.item), dtype=np.float32) for name in _RATES}
+    clicks_E1 = np.concatenate(([0], np.cumsum(shown.value, dtype=np.int64)))
+    everywhere = np.concatenate(([0], np.cumsum(shown.value[np.argsort(shown.time, kind="stable")], dtype=np.int64)))
+    now_N, day_N = shown.rank(impressions.time), shown.rank(impressions.time - _DAY)
+    stop_P = shown.stop(impressions.item, now_N[impressions.row])
+    begins = {
+        "click_rate": shown.begin(impressions.item),
+        "click_rate_24h": shown.stop(impressions.item, day_N[impressions.row]),
+    }
+    usual_P = (everywhere[now_N] / np.maximum(now_N, 1))[impressions.row]
+    return {
+        name: ((clicks_E1[stop_P] - clicks_E1[begin_P] + _SHOWN * usual_P) / (stop_P - begin_P + _SHOWN)).astype(
+            np.float32
+        )
+        for name, begin_P in begins.items()
+    }
 
 
 def percentile(values_P: Float32, offsets: Int64) -> Float32:

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
+from recsys_text.ranking.states import clicks_by_arrival
 from recsys_text.ranking.timeline import Timeline, timeline
 from recsys_text.ranking.transitions import PairIndex, pair_index
 from recsys_text.tables import POSITIVE_TYPES
@@ -128,6 +129,16 @@ class Log:
     def pairs(self) -> PairIndex:
         """Which click followed which."""
         return pair_index(self.clicks_of_user, len(self.item_ids))
+
+    @cached_property
+    def next_pairs(self) -> PairIndex:
+        """Which click followed which at once."""
+        return pair_index(self.clicks_of_user, len(self.item_ids), window=1)
+
+    @cached_property
+    def clicks_of_arrival(self) -> Timeline:
+        """The positive events by `item * 2 + (whether their user arrived with them)`."""
+        return clicks_by_arrival(self.clicks_of_user, len(self.item_ids))
 
     @cached_property
     def neutral(self) -> Int64:

@@ -34,12 +34,15 @@ class PairIndex:
         return np.where((self.codes[at] == code) & (a >= 0), at, -1)
 
 
-def pair_index(clicks_of_user: Timeline, catalogue: int) -> PairIndex:
-    """The transitions among the clicks of each user (values are item codes below `catalogue`)."""
+def pair_index(clicks_of_user: Timeline, catalogue: int, window: int = WINDOW) -> PairIndex:
+    """The transitions among the clicks of each user (values are item codes below `catalogue`).
+
+    With a window of 1 only the very next click follows.
+    """
     item, time, start = clicks_of_user.value, clicks_of_user.time, clicks_of_user.start
     place = np.arange(len(item))
     first = np.repeat(start[:-1], np.diff(start))
-    later = [place[place - lag >= first] for lag in range(1, WINDOW + 1)]
+    later = [place[place - lag >= first] for lag in range(1, window + 1)]
     former = [at - lag for lag, at in enumerate(later, start=1)]
     a, b, at = item[np.concatenate(former)], item[np.concatenate(later)], time[np.concatenate(later)]
     moved = a != b

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_text.config import Candidates
+from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
@@ -17,6 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")
 ITEMS, USERS = "abcde", "tuvwx"
 QUARTER = 900_000_000
+VECTORS = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
 Event = tuple[str, str, str, int]
 
 times = st.builds(lambda quarter, micros: quarter * QUARTER + micros, st.integers(1, 120), st.integers(-1, 1))
@@ -59,7 +61,9 @@ def seen(log: Log, asked: list[int]) -> tuple[list[list[str]], list[list[str]], 
     past = [
         [log.item_ids[code] if code >= 0 else "" for code in row] for row in histories(log, shown.user, shown.time, 4)
     ]
-    return pool, past, assemble(counts(log, shown), np.zeros(len(shown.item), np.float32), shown.offsets)
+    history_NH = histories(log, shown.user, shown.time, 10)
+    text = {"interest": np.zeros(len(shown.item), np.float32)} | affinity(log, VECTORS, shown, history_NH)
+    return pool, past, assemble(counts(log, shown), text, shown.offsets)
 
 
 @settings(deadline=None)

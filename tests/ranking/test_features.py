@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_text.ranking.affinity import affinity
+from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import DECAY
 from recsys_text.ranking.features import FEATURES, HISTORY, assemble, counts, percentile
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
@@ -50,6 +52,12 @@ def everything(log: Log, users: list[str], time: int) -> Impressions:
         item=np.tile(np.arange(len(ITEMS), dtype=np.int32), len(users)),
         clicked=np.zeros(len(users) * len(ITEMS), dtype=np.bool_),
     )
+
+
+def matrix(log: Log, shown: Impressions, interest: np.ndarray) -> np.ndarray:
+    vectors = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
+    history = histories(log, shown.user, shown.time, HISTORY)
+    return assemble(counts(log, shown), {"interest": interest} | affinity(log, vectors, shown, history), shown.offsets)
 
 
 def transitions(events: list[Event]) -> list[tuple[str, str, int]]:
@@ -122,17 +130,16 @@ def test_percentile_is_the_share_of_others_below_with_ties_counting_half(rows: l
 def test_the_matrix_is_finite_and_no_row_depends_on_another_impression(events: list[Event]) -> None:
     log = log_of(events)
     both, one = everything(log, ["u", "v"], NOW), everything(log, ["v"], NOW)
-    interest = np.arange(8, dtype=np.float32)
-    whole = assemble(counts(log, both), interest, both.offsets)
+    whole = matrix(log, both, np.arange(8, dtype=np.float32))
     assert whole.shape == (8, len(FEATURES))
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
-    np.testing.assert_array_equal(whole[4:], assemble(counts(log, one), interest[4:], one.offsets))
+    np.testing.assert_array_equal(whole[4:], matrix(log, one, np.arange(4, 8, dtype=np.float32)))
 
 
 def test_velocity_is_positive_where_the_last_hours_beat_the_day() -> None:
     late = [("u", "a", NOW - n) for n in range(1, 5)] + [("u", "b", NOW - 20 * HOUR - n) for n in range(24)]
     log = log_of(late)
     shown = everything(log, ["v"], NOW)
-    velocity = assemble(counts(log, shown), np.zeros(4, np.float32), shown.offsets)[:, FEATURES.index("velocity")]
+    velocity = matrix(log, shown, np.zeros(4, np.float32))[:, FEATURES.index("velocity")]
     assert velocity == pytest.approx([math.log(5 / (4 / 12 + 1)), math.log(1 / 3), 0, 0])
