@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,7 +35,7 @@ _BEHAVIOR_FIELDS = ("impression_id", "user_id", "time", "history", "impressions"
 _TIME_FORMAT = "%m/%d/%Y %I:%M:%S %p"
 #: Bytes that are parsed at a time: bounds the memory, however long the files are.
 _BLOCK = 1 << 24
-_DAY = timedelta(days=1)
+_DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 
 _INSTANT = pl.Datetime("us", "UTC")
 _SHOWN = {
@@ -64,7 +65,7 @@ _SCHEMAS: dict[str, dict[str, pl.DataType]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """Rows of each file that was written, and the first and the last time that an event or an impression has."""
+    """Rows of each file that was written, the first day that a history may lie in, and the last time of an event."""
 
     rows: dict[str, int]
     first: datetime
@@ -73,7 +74,9 @@ class Converted:
 
 @dataclass(frozen=True, kw_only=True)
 class _Folder:
-    """A folder that was read through once. histories: the line of each user's first impression, by `user_id`."""
+    """A folder that was read through once: its first impression, its last event, and the line of each user's first
+    impression.
+    """
 
     path: Path
     first: datetime
@@ -128,19 +131,20 @@ def prediction_lines(
 def _read_through(folder: Path) -> _Folder:
     """Checks every line, and finds each user's first impression."""
     firsts: list[pl.DataFrame] = []
-    spans: list[tuple[datetime, datetime]] = []
+    first: list[Any] = []
+    last: list[Any] = []
     for frame in _behaviors(folder / BEHAVIORS):
         firsts.append(_first_of_user(frame.select("user_id", "shown_at", "line")))
-        times = frame["shown_at"]
-        spans.append((times.min(), times.max()))  # type: ignore[arg-type]
+        first.append(frame["shown_at"].min())
+        last.append(frame.filter("labelled")["shown_at"].max())
         if len(firsts) > 16:
             firsts = [_first_of_user(pl.concat(firsts))]
-    if not spans:
+    if not first:
         raise ContractError(f"{folder / BEHAVIORS} has no line")
     return _Folder(
         path=folder,
-        first=min(first for first, _ in spans),
-        last=max(last for _, last in spans),
+        first=min(first),
+        last=max((time for time in last if time is not None), default=_history_end(min(first)) - _SECOND),
         histories=_first_of_user(pl.concat(firsts)).select("user_id", "line"),
     )
 

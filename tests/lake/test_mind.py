@@ -162,6 +162,7 @@ def test_a_test_folder_has_no_labels_and_no_clicks(tmp_path: Path) -> None:
     (out / "impressions.parquet").touch()
     result = convert([folder], out)
     assert result.rows == {"items": 6, "events": 6, "impressions": 0, "unlabelled": 5}
+    assert (result.first, result.last) == (utc(2019, 11, 7), utc(2019, 11, 7, 23, 59, 59)), "no window behind it"
     shown = pl.read_parquet(out / "unlabelled.parquet")
     assert shown.columns == ["impression_id", "user_id", "shown_at", "candidates"]
     assert shown["candidates"].to_list() == [["N3", "N4", "N5"], ["N4", "N3"], ["N6", "N2"], ["N1", "N9"], ["N2"]]
