@@ -51,6 +51,25 @@ def test_a_vector_does_not_depend_on_its_batch_or_padding(shape, lengths, seed):
     torch.testing.assert_close(together_BD.norm(dim=1), torch.ones(len(lengths)))
 
 
+@settings(max_examples=30, deadline=None)
+@given(shape=SHAPES, lengths=st.lists(st.integers(0, 12), min_size=4, max_size=12), group=st.integers(1, 4))
+def test_groups_of_like_length_give_the_same_vectors_and_gradients(shape, lengths, group):
+    encoder = _encoder(shape)
+    ids_BT, lengths_B = _texts(lengths, 12)
+    weights_BD = torch.randn(len(lengths), 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for size in (len(lengths), group):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recsys_text.model.encoder._GROUP", size)
+            vec_BD = encoder(ids_BT, lengths_B)
+        gradients = torch.autograd.grad((vec_BD * weights_BD).sum(), list(encoder.parameters()), allow_unused=True)
+        found.append((vec_BD, [each for each in gradients if each is not None]))
+    (whole_BD, whole), (grouped_BD, grouped) = found
+    torch.testing.assert_close(grouped_BD, whole_BD, atol=1e-5, rtol=1e-4)
+    for one, other in zip(grouped, whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("rnn", "readout", "padding", "pool"),
     list(itertools.product(["rnn", "lstm", "gru"], ["attention", "last"], ["same", "valid"], ["max", "avg"])),
