@@ -131,6 +131,11 @@ class Tracker:
         with self._mlflow():
             mlflow.log_table({column: frame[column].to_list() for column in frame.columns}, f"{name}.json")
 
+    def text(self, text: str, name: str) -> None:
+        """Keeps a text as an artifact; MLflow's page shows a picture as such where its name ends in .svg."""
+        with self._mlflow():
+            mlflow.log_text(text, name)
+
     def register(self, bundle: Path, example: Mapping[str, Any], optional: Sequence[str]) -> str:
         """Registers a bundle's folder as a new version of the project's model; returns the version.
 

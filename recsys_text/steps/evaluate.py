@@ -1,5 +1,6 @@
 """Evaluate: lake and bundle to a table of methods and slices on windows that it has not seen. Knows no store."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import polars as pl
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Candidates, Settings
-from recsys_text.errors import ContractError
+from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.evaluation.freshness import served
 from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import evaluation_table
+from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.lake.windows import Window
 from recsys_text.ranking.features import counts
@@ -22,6 +25,15 @@ from recsys_text.ranking.logged import impressions_between
 from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
 from recsys_text.tracking import CHAMPION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The evaluation table, the bins of the reliability diagram, and how many clicks were left out."""
+
+    table: pl.DataFrame
+    reliability: pl.DataFrame
+    dropped: int
 
 
 def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
@@ -42,18 +54,25 @@ def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[W
 def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
     """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
 
-    Raises ConfigError for an unknown model, ContractError where it has seen the newest windows.
+    The bins of the reliability diagram and its picture are saved beside it. Raises ConfigError for an unknown model,
+    ContractError where it has seen the newest windows, UnavailableError where nothing can be saved.
     """
     version, folder = bundle_path(settings, model)
-    table, dropped = measure(settings, Bundle.load(folder))
-    name = version if version.isdecimal() else Path(version).name
-    path = settings.project.root / "reports" / f"evaluation-{windows_of(settings)[-1].key}-{name}.parquet"
-    write_parquet(table, path)
-    return table, path, dropped
+    measured = measure(settings, Bundle.load(folder))
+    name = f"{windows_of(settings)[-1].key}-{version if version.isdecimal() else Path(version).name}"
+    reports = settings.project.root / "reports"
+    path = reports / f"evaluation-{name}.parquet"
+    write_parquet(measured.table, path)
+    write_parquet(measured.reliability, reports / f"reliability-{name}.parquet")
+    try:
+        (reports / f"reliability-{name}.svg").write_text(svg(measured.reliability))
+    except OSError as error:
+        raise UnavailableError(f"cannot write into {reports}: {error}; give another place or make room") from error
+    return measured.table, path, measured.dropped
 
 
-def measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
-    """The evaluation table of a bundle on the newest windows, and how many of their clicks were left out.
+def measure(settings: Settings, bundle: Bundle) -> Measured:
+    """Measures a bundle beside the baselines on the newest windows.
 
     Raises ContractError where it has seen them, or none of their clicks is in its candidate pool.
     """
@@ -79,7 +98,7 @@ def measure(settings: Settings, bundle: Bundle) -> tuple[pl.DataFrame, int]:
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )
-    return table, dropped
+    return Measured(table=table, reliability=reliability(calibration(score_P, impressions.clicked)), dropped=dropped)
 
 
 def impressions_of(
@@ -103,8 +122,9 @@ def impressions_of(
         )
     if not len(impressions):
         raise ContractError(
-            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool or was shown beside another "
-            f"item ({dropped} clicks), so there is no measure; extract a window with clicks, or widen [candidates]"
+            f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool, or was shown beside "
+            f"another item ({dropped} clicks), so there is no measure; extract a window with clicks, or widen "
+            "[candidates]"
         )
     return impressions, dropped
 

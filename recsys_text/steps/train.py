@@ -16,6 +16,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.evaluation import metrics
 from recsys_text.evaluation.gate import decide
+from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, fit_bundle
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
@@ -61,14 +62,16 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
             before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=show
         )
         progress.stage("Measuring on the windows that it has not seen")
-        table, dropped = measure(settings, bundle)
-        registry.table(table, "evaluation")
+        measured = measure(settings, bundle)
+        registry.table(measured.table, "evaluation")
+        registry.table(measured.reliability, "reliability")
+        registry.text(svg(measured.reliability), "reliability.svg")
         left_out = {
-            "clicks_outside_pool": dropped,
+            "clicks_outside_pool": measured.dropped,
             "events_without_item": before.log.dropped,
             "candidates_without_item": before.log.unknown,
         }
-        registry.metrics(figures(table) | left_out)
+        registry.metrics(figures(measured.table) | left_out)
         with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
             folder = Path(scratch) / "bundle"
             bundle.save(folder)
@@ -77,7 +80,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
         registry.tag(version, {"cutoff": cutoff.isoformat()})
         registry.set_alias(CHALLENGER, version)
     checkpoint.clear()
-    return Trained(version=version, run_id=run_id, cutoff=cutoff, table=table, dropped=dropped)
+    return Trained(version=version, run_id=run_id, cutoff=cutoff, table=measured.table, dropped=measured.dropped)
 
 
 def gate(settings: Settings, version: str) -> dict[str, Any]:
