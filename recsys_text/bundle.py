@@ -73,7 +73,7 @@ class Bundle:
         folder.mkdir(parents=True, exist_ok=True)
         save_model(folder, self.interest)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
-        (folder / "blend.txt").write_text(self.blend.to_text())
+        self.blend.save(folder)
         (folder / "calibrator.json").write_text(self.calibrator.to_json())
         about = {
             "recsys_text": __version__,
@@ -97,7 +97,7 @@ class Bundle:
             return cls(
                 tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
                 interest=interest,
-                blend=Blend.from_text((folder / "blend.txt").read_text()),
+                blend=Blend.load(folder),
                 calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
                 model=interest.settings,
                 candidates=Candidates.model_validate(about["candidates"]),

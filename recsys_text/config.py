@@ -164,6 +164,12 @@ class Training(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class Blend(Section):
+    """Which ranker orders the candidates: boosted trees, a small network, or the sum of both."""
+
+    kind: Literal["lightgbm", "mlp", "both"] = "both"
+
+
 class Evaluation(Section):
     """`windows` newest closed windows are the test, of which at most `max_impressions` are ranked: `at` each "click",
     or once for each user at the start of the "window", which needs an order alone, no clock.
@@ -214,6 +220,7 @@ class Settings(BaseSettings):
     candidates: Candidates = Candidates()
     model: Model = Model()
     training: Training = Training()
+    blend: Blend = Blend()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()
     store: Store = Store()

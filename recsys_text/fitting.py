@@ -130,6 +130,7 @@ def _fit_ranker(
         np.concatenate(clicked),
         np.concatenate(([0], np.cumsum(np.concatenate(kept)))),
         impressions.user[~calibrates_N],
+        kind=settings.blend.kind,
         names=FEATURES,
         seed=seed,
     )

@@ -53,7 +53,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
                 "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
             )
     starts = [window.start for window in before.windows][-settings.training.history :]
-    chosen = settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
+    sections = {"model", "training", "blend", "candidates", "evaluation", "windows"}
+    chosen = settings.model_dump(mode="json", include=sections)
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
     checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
     with registry.run(params=params, datasets=before.digests) as run_id:

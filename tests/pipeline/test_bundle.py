@@ -138,7 +138,18 @@ def test_an_event_just_before_t_does_change_the_scores(
     assert scores_at(bundle, data, pl.concat([events, click]), time) != scores_at(bundle, data, events, time)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "tokenizer.json", "blend.txt", "calibrator.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle.json",
+        "tokenizer.json",
+        "blend.txt",
+        "blend.safetensors",
+        "blend.json",
+        "calibrator.json",
+        "model.safetensors",
+    ],
+)
 def test_a_damaged_bundle_says_so(published: Settings, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(bundle_path(published, "champion")[1], folder)

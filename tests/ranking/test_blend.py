@@ -23,17 +23,24 @@ def some(impressions, seed, lengths=(2, 12)):
     return features, clicked, offsets, random.integers(0, impressions // 3 + 1, impressions)
 
 
-def fit(data, **kwargs):
-    return fit_blend(*data, names=NAMES, seed=3, threads=1, **kwargs)
+def fit(data, kind="both", seed=3, threads=1):
+    return fit_blend(*data, kind=kind, names=NAMES, seed=seed, threads=threads)
 
 
-def trees(blend):
-    return blend.to_text().split("parameters:")[0]
+def content(blend, tmp_path):
+    """What is saved, without the parameters that LightGBM writes beside its trees."""
+    blend.save(tmp_path)
+    return {path.name: path.read_bytes().split(b"parameters:")[0] for path in sorted(tmp_path.iterdir())}
+
+
+@pytest.fixture(scope="module", params=["lightgbm", "mlp", "both"])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def blend():
-    return fit(some(600, 0))
+def blend(kind):
+    return fit(some(600, 0), kind)
 
 
 def test_learns_the_order_on_impressions_that_it_has_not_seen(blend):
@@ -45,28 +52,52 @@ def test_learns_the_order_on_impressions_that_it_has_not_seen(blend):
     assert ours > signal - 0.03 > chance + 0.15
 
 
-def test_the_text_brings_back_the_same_scores(blend):
+def test_the_folder_brings_back_the_same_scores(blend, tmp_path):
     features = some(50, 2)[0]
-    again = Blend.from_text(blend.to_text())
+    blend.save(tmp_path)
+    again = Blend.load(tmp_path)
     assert again.features == NAMES
     np.testing.assert_array_equal(again.predict(features), blend.predict(features))
 
 
-def test_the_same_seed_gives_the_same_trees_on_one_thread_and_two(blend):
+def test_the_same_seed_gives_the_same_ranker_on_one_thread_and_two(blend, kind, tmp_path):
     data = some(600, 0)
-    assert trees(fit(data)) == trees(blend)
-    assert trees(fit_blend(*data, names=NAMES, seed=3, threads=2)) == trees(blend)
-    assert trees(fit_blend(*data, names=NAMES, seed=4, threads=1)) != trees(blend)
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+    once = content(blend, folders[0])
+    assert content(fit(data, kind), folders[1]) == once
+    assert content(fit(data, kind, threads=2), folders[2]) == once
+    assert content(fit(data, kind, seed=4), folders[3]) != once
+
+
+def test_both_is_the_sum_of_what_each_learns_alone_on_one_scale():
+    data = some(600, 0)
+    features, _, offsets, _ = data
+    both, alone = fit(data), [fit(data, kind).predict(features) for kind in ("lightgbm", "mlp")]
+    expected = sum(raw / spread for raw, spread in zip(alone, both.spreads, strict=True))
+    np.testing.assert_allclose(both.predict(features), expected, rtol=1e-6)
+    for raw, spread in zip(alone, both.spreads, strict=True):
+        apart = np.concatenate([part - part.mean() for part in np.split(raw, offsets[1:-1])])
+        assert np.std(apart) == pytest.approx(spread, rel=1e-6)
+
+
+def test_importance_is_the_share_of_the_gain(blend, kind):
+    found = blend.importance()
+    assert (not found) == (kind == "mlp")
+    if found:
+        assert sum(found.values()) == pytest.approx(1)
+        assert next(iter(found)) == "signal"
 
 
 def test_an_impression_is_scored_alike_alone_and_among_others(blend):
     features, _, offsets, _ = some(50, 2)
     together = blend.predict(features)
-    np.testing.assert_array_equal(blend.predict(features[: offsets[1]]), together[: offsets[1]])
+    np.testing.assert_allclose(blend.predict(features[: offsets[1]]), together[: offsets[1]], rtol=1e-5)
     assert len(blend.predict(features[:0])) == 0
 
 
-def test_impressions_that_teach_nothing_change_nothing(blend):
+def test_impressions_that_teach_nothing_change_nothing(blend, kind):
     features, clicked, offsets, users = some(600, 0)
     extra = np.zeros((5, 3), np.float32)
     padded = (
@@ -75,21 +106,21 @@ def test_impressions_that_teach_nothing_change_nothing(blend):
         np.concatenate([offsets, offsets[-1] + np.array([0, 3, 5])]),  # empty, nothing clicked, all clicked
         np.concatenate([users, [1, 2, 3]]),
     )
-    assert trees(fit(padded)) == trees(blend)
+    np.testing.assert_array_equal(fit(padded, kind).predict(features), blend.predict(features))
 
 
-def test_survives_little_and_dull_data():
+def test_survives_little_and_dull_data(kind):
     features, clicked, offsets, users = some(3, 0)
-    assert np.isfinite(fit((features, clicked, offsets, np.zeros(3, int))).predict(features)).all()
-    dull = np.ones_like(features)
-    assert len(set(fit((dull, clicked, offsets, users)).predict(dull))) == 1
-    empty = np.full_like(features, np.nan)
-    assert len(set(fit((empty, clicked, offsets, users)).predict(empty))) == 1
+    assert np.isfinite(fit((features, clicked, offsets, np.zeros(3, int)), kind).predict(features)).all()
+    for dull in (np.ones_like(features), np.full_like(features, np.nan), np.full_like(features, np.inf)):
+        found = fit((dull, clicked, offsets, users), kind).predict(dull)
+        assert np.isfinite(found).all()
+        assert np.ptp(found) < 1e-6
 
 
-def test_users_without_a_code_are_no_obstacle():
+def test_users_without_a_code_are_no_obstacle(kind):
     features, clicked, offsets, _ = some(20, 0)
-    assert np.isfinite(fit((features, clicked, offsets, np.full(20, -1))).predict(features)).all()
+    assert np.isfinite(fit((features, clicked, offsets, np.full(20, -1)), kind).predict(features)).all()
 
 
 @pytest.mark.parametrize("clicked", [[], [False] * 4, [True] * 4])

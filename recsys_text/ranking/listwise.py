@@ -1,0 +1,140 @@
+"""A small network that orders the candidates of an impression. Knows no feature's meaning.
+
+Shapes: N impressions, P pairs of an impression and a candidate, F features, B impressions of a batch, C candidates of
+the longest of them. The pairs of impression n are the slice offsets_N1[n]:offsets_N1[n + 1].
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Float32 = NDArray[np.float32]
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Int = NDArray[np.integer[Any]]
+
+_HIDDEN = (64, 64)
+_EPOCHS = 10
+_BATCH = 64
+_LEARNING_RATE = 3e-3
+_WEIGHT_DECAY = 1e-4
+#: A standardised feature beyond this says no more: a burst that training has not seen must not shout all else down.
+_LIMIT = 5.0
+#: A feature that spreads less is constant but for rounding.
+_SPREAD = 1e-6
+#: Pairs that go through the network at a time.
+_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """Standardised features through layers with SiLU between them: `weights` and `biases` from the first on."""
+
+    mean_F: Tensor
+    scale_F: Tensor
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    def predict(self, features_PF: Float32) -> Double:
+        """Logits, float64[P], on a GPU where there is one; only their order within an impression has a meaning."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        layers = [(w.to(device), b.to(device)) for w, b in zip(self.weights, self.biases, strict=True)]
+        mean_F, scale_F = self.mean_F.to(device), self.scale_F.to(device)
+        logit_P = np.empty(len(features_PF))
+        with torch.inference_mode():
+            for start in range(0, len(features_PF), _ROWS):
+                rows = slice(start, start + _ROWS)
+                x = _standard(torch.from_numpy(np.ascontiguousarray(features_PF[rows])).to(device), mean_F, scale_F)
+                logit_P[rows] = _forward(layers, x).double().cpu().numpy()
+        return logit_P
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as safetensors keeps it."""
+        layers = enumerate(zip(self.weights, self.biases, strict=True))
+        named = {f"{kind}.{n}": tensor for n, pair in layers for kind, tensor in zip("wb", pair, strict=True)}
+        return named | {"mean": self.mean_F, "scale": self.scale_F}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Network":
+        """What `tensors` named. Raises KeyError where one is missing."""
+        depth = sum(name.startswith("w.") for name in tensors)
+        return cls(
+            mean_F=tensors["mean"],
+            scale_F=tensors["scale"],
+            weights=tuple(tensors[f"w.{n}"] for n in range(depth)),
+            biases=tuple(tensors[f"b.{n}"] for n in range(depth)),
+        )
+
+
+def fit_network(features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int) -> Network:
+    """Softmax cross-entropy over the candidates of each impression (ListNet's top one; Cao et al. 2007).
+
+    Each impression has at least one click; several share its weight. AdamW with warm-up and cosine decay, on a GPU
+    where there is one. The same arguments give the same weights on a CPU, and the global random state is left alone.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    finite_PF = np.nan_to_num(features_PF, posinf=0.0, neginf=0.0)
+    # In double: a million squares of a large feature lose a small spread in single precision.
+    mean_F = torch.from_numpy(finite_PF.mean(axis=0, dtype=np.float64)).float()
+    spread_F = torch.from_numpy(finite_PF.std(axis=0, dtype=np.float64)).float()
+    scale_F = torch.where(spread_F > _SPREAD, spread_F, 1.0)
+    x_PF = _standard(torch.from_numpy(features_PF).to(device), mean_F.to(device), scale_F.to(device))
+    length_N = np.diff(offsets_N1)
+    clicks_N = np.diff(np.concatenate([[0], np.cumsum(clicked_P)])[offsets_N1])
+    share_P = torch.from_numpy((clicked_P / np.repeat(clicks_N, length_N)).astype(np.float32)).to(device)
+    begin_N, size_N = torch.from_numpy(offsets_N1[:-1].astype(np.int64)), torch.from_numpy(length_N.astype(np.int64))
+    begin_N, size_N = begin_N.to(device), size_N.to(device)
+
+    generator = torch.Generator().manual_seed(seed)
+    layers = [(w.to(device), b.to(device)) for w, b in _layers(features_PF.shape[1], generator)]
+    parameters = [tensor.requires_grad_() for layer in layers for tensor in layer]
+    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    steps = _EPOCHS * -(-len(size_N) // _BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
+    for _ in range(_EPOCHS):
+        for batch_B in torch.randperm(len(size_N), generator=generator).to(device).split(_BATCH):  # type: ignore[no-untyped-call]
+            place_C = torch.arange(int(size_N[batch_B].max()), device=device)
+            real_BC = place_C < size_N[batch_B, None]
+            pair_Q = (begin_N[batch_B, None] + place_C)[real_BC]
+            logit_BC = torch.full(real_BC.shape, -torch.inf, device=device)
+            logit_BC = logit_BC.masked_scatter(real_BC, _forward(layers, x_PF[pair_Q]))
+            log_BC = logit_BC.log_softmax(dim=1)
+            loss = -(log_BC[real_BC] * share_P[pair_Q]).sum() / len(batch_B)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    trained = [tensor.detach().cpu() for tensor in parameters]
+    return Network(mean_F=mean_F, scale_F=scale_F, weights=tuple(trained[::2]), biases=tuple(trained[1::2]))
+
+
+def _rate(step: int, *, steps: int) -> float:
+    """The share of the learning rate: a tenth of the steps up, then down half a cosine (Loshchilov and Hutter 2017)."""
+    return min(1.0, (step + 1) / max(1, steps // 10)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _layers(features: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    sizes = (features, *_HIDDEN, 1)
+    layers = []
+    for wide, narrow in itertools.pairwise(sizes):
+        weight = torch.empty(narrow, wide)
+        nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
+        layers.append((weight, torch.zeros(narrow)))
+    return layers
+
+
+def _standard(x_PF: Tensor, mean_F: Tensor, scale_F: Tensor) -> Tensor:
+    return ((x_PF - mean_F) / scale_F).nan_to_num(0.0).clamp(-_LIMIT, _LIMIT)
+
+
+def _forward(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    for n, (weight, bias) in enumerate(layers):
+        x = nn.functional.linear(nn.functional.silu(x) if n else x, weight, bias)
+    return x.squeeze(-1)
