@@ -133,7 +133,7 @@ def figures(table: pl.DataFrame) -> dict[str, float]:
     """The figures of the whole test by name, in the letters that MLflow allows."""
     whole = table.filter(pl.col("slice") == "all").select("method", "metric", "value")
     return {
-        f"{method}/{metric}".replace("@", "_at_").replace("%", "_percent"): value
+        f"{method}/{metric}".replace(",", "").replace("@", "_at_").replace("%", "_percent"): value
         for method, metric, value in whole.iter_rows()
         if value is not None and np.isfinite(value)
     }
