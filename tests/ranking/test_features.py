@@ -1,20 +1,23 @@
 """Features against a reading of their definition, one pair at a time."""
 
+import itertools
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import DECAY
-from recsys_text.ranking.features import FEATURES, HISTORY, assemble, counts, percentile
+from recsys_text.ranking.features import FEATURES, HISTORY, INTEREST_FEATURES, assemble, counts, percentile
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
+from recsys_text.ranking.states import PAUSE
 from recsys_text.ranking.transitions import WINDOW
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,8 +57,8 @@ def everything(log: Log, users: list[str], time: int) -> Impressions:
     )
 
 
-def matrix(log: Log, shown: Impressions, interest: np.ndarray) -> np.ndarray:
-    vectors = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
+def matrix(log: Log, shown: Impressions, interest: np.ndarray, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(len(ITEMS), 3)).astype(np.float32)
     history = histories(log, shown.user, shown.time, HISTORY)
     return assemble(counts(log, shown), {"interest": interest} | affinity(log, vectors, shown, history), shown.offsets)
 
@@ -108,6 +111,85 @@ def test_coclicks_are_discounted_shares_of_what_followed_the_history(events: lis
                 last.append(share[0] if share else 0.0)
         assert columns[f"coclick_{name}"] == pytest.approx(expected, rel=1e-5)
         assert columns[f"coclick_last_{name}"] == pytest.approx(last, rel=1e-5)
+
+
+@settings(deadline=None)
+@given(event_lists)
+def test_next_clicks_are_shrunk_shares_of_where_the_newest_click_led(events: list[Event]) -> None:
+    log = log_of(events)
+    columns = counts(log, everything(log, [*USERS, "stranger"], NOW))
+    own = {user: [(t, i) for t, i in sorted((t, i) for who, i, t in events if who == user)] for user in USERS}
+    moves = [(a, b, t) for clicks in own.values() for (_, a), (t, b) in itertools.pairwise(clicks) if a != b]
+    for name, span in (("2h", 2.0), ("24h", 24.0), ("total", math.inf)):
+        past = [(a, b) for a, b, time in moves if time < NOW and NOW - time <= span * HOUR]
+        number, share = [], []
+        for user in [*USERS, "stranger"]:
+            newest = ([item for time, item in own.get(user, []) if time < NOW] or [""])[-1]
+            number += [past.count((newest, item)) for item in ITEMS]
+            share += [past.count((newest, item)) / (sum(a == newest for a, _ in past) + 3) for item in ITEMS]
+        assert columns[f"next_{name}"].tolist() == number
+        assert columns[f"next_share_{name}"] == pytest.approx(share)
+
+
+@settings(deadline=None)
+@given(event_lists)
+def test_clicks_of_users_alike_are_those_who_arrived_or_read_on_as_this_user_does(events: list[Event]) -> None:
+    log = log_of(events)
+    columns = counts(log, everything(log, [*USERS, "stranger"], NOW))
+
+    def arrives(user: str, time: int) -> bool:
+        return not any(who == user and 0 < time - t <= PAUSE for who, _, t in events)
+
+    # Where a user clicks twice at one time, which click arrived is not for the definition to say.
+    assume(len({(user, time) for user, _, time in events}) == len(events))
+    for name, span in (("alike_2h", 2), ("alike_24h", 24)):
+        expected = [
+            sum(
+                item == candidate and 0 < NOW - time <= span * HOUR and arrives(who, time) == arrives(user, NOW)
+                for who, item, time in events
+            )
+            for user in [*USERS, "stranger"]
+            for candidate in ITEMS
+        ]
+        assert columns[name].tolist() == expected
+
+
+def test_tastes_are_means_of_what_the_clicks_were_like_when_they_came() -> None:
+    # b is known for 9, then 10 hours; of the two clicks on it within the two hours before the second, one is another's.
+    log = log_of([("u", "b", 10 * HOUR), ("v", "b", 10 * HOUR + 1), ("u", "b", 11 * HOUR), ("v", "a", NOW)])
+    columns = counts(log, everything(log, ["u", "stranger"], NOW))
+    assert columns["taste_age"] == pytest.approx([(math.log(10) + math.log(11)) / 2] * 4 + [0] * 4)
+    assert columns["taste_clicks"] == pytest.approx([(0 + math.log(3)) / 2] * 4 + [0] * 4)
+
+
+def test_click_rates_are_shrunk_to_what_is_usual_and_know_nothing_of_the_present() -> None:
+    log = log_of([])
+    shown = Impressions(
+        user=np.full(4, -1, np.int32),
+        time=np.array([NOW - 30 * HOUR, NOW - HOUR, NOW - 1, NOW]),
+        offsets=np.array([0, 2, 4, 5, 9]),
+        item=np.array([0, 1, 0, 1, 0, 0, 1, 2, 3], np.int32),
+        clicked=np.array([1, 0, 0, 0, 1, 1, 1, 1, 1], np.bool_),
+    )
+    columns = counts(replace(log, logged=shown), everything(log, ["v"], NOW))
+    # Five were shown before now, of which two were clicked: the usual rate is .4 and weighs as twenty.
+    assert columns["click_rate"] == pytest.approx([(2 + 8) / 23, 8 / 22, 0.4, 0.4])
+    assert columns["click_rate_24h"] == pytest.approx([(1 + 8) / 22, 8 / 21, 0.4, 0.4])
+    assert counts(log, everything(log, ["v"], NOW))["click_rate"].tolist() == [0] * 4
+
+
+def test_shares_are_of_the_impression() -> None:
+    log = log_of([("u", "a", NOW - n) for n in range(1, 6)] + [("u", "b", NOW - 1)])
+    share = matrix(log, everything(log, ["v"], NOW), np.zeros(4, np.float32))[:, FEATURES.index("clicks_2h_share")]
+    assert share == pytest.approx(np.log([5.1 / 11, 1.1 / 11, 0.1 / 11, 0.1 / 11]), rel=1e-5)
+
+
+def test_the_columns_of_texts_are_those_that_change_with_the_vectors() -> None:
+    log = log_of([("u", "a", NOW - 1), ("v", "b", NOW - 2), ("v", "c", NOW - 3)])
+    shown = everything(log, ["u", "v"], NOW)
+    one, other = matrix(log, shown, np.arange(8, dtype=np.float32)), matrix(log, shown, -np.arange(8), seed=1)
+    changed = [name for name, a, b in zip(FEATURES, one.T, other.T, strict=True) if not np.array_equal(a, b)]
+    assert set(changed) == set(INTEREST_FEATURES)
 
 
 ragged = st.lists(st.lists(st.floats(-3, 3, width=32) | st.sampled_from([0.0, -0.0, 1.0]), max_size=6), max_size=6)
