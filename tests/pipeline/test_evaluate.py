@@ -1,0 +1,64 @@
+import mlflow
+import polars as pl
+import pytest
+
+from recsys_text.config import Settings, load
+from recsys_text.errors import UnavailableError
+from recsys_text.evaluation.reliability import SCHEMA
+from recsys_text.steps.evaluate import evaluate
+from recsys_text.steps.inputs import tracker
+from tests.pipeline.conftest import run_cli
+
+
+def values(table: pl.DataFrame, metric: str = "ndcg@10") -> dict[str, float]:
+    whole = table.filter((pl.col("slice") == "all") & (pl.col("metric") == metric))
+    return dict(whole.select("method", "value").iter_rows())
+
+
+def test_every_method_is_measured_and_saved_with_its_diagram(published: Settings) -> None:
+    table, path, _ = evaluate(published)
+    assert set(values(table)) >= {
+        "score", "interest", "score, published at window start", "score, 1 h old", "score, 6 h old", "score, 24 h old",
+        "popularity 24h", "recency", "item-item co-click", "TF-IDF profile", "EASE", "BM25 item-item", "ALS",
+    }  # fmt: skip
+    assert pl.read_parquet(path).equals(table)
+    beside = path.with_name(path.name.replace("evaluation", "reliability"))
+    assert pl.read_parquet(beside).schema == pl.Schema(SCHEMA)
+    assert beside.with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_training_logs_the_diagram_beside_the_table(published: Settings) -> None:
+    mlflow.set_tracking_uri(published.tracking_uri)
+    registry = tracker(published)
+    client = mlflow.MlflowClient()
+    version = client.get_model_version(published.project.name, registry.version("champion"))
+    logged = {artifact.path for artifact in client.list_artifacts(version.run_id)}
+    assert logged >= {"evaluation.json", "reliability.json", "reliability.svg"}
+
+
+def test_a_window_is_ranked_once_for_each_user(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    each, _, _ = evaluate(published)
+    monkeypatch.setenv("RECSYS_TEXT_EVALUATION__AT", "window")
+    once, _, _ = evaluate(load(published.project.root.parent / "recsys.toml"))
+    assert once["impressions"][0] == once["users"][0] == each["users"][0] < each["impressions"][0]
+    # The scores of a whole window are those published at its start, to the last bit.
+    found = values(once)
+    assert found["score"] == found["score, published at window start"]
+
+
+def test_a_table_of_80_columns(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("evaluate", "-c", str(published.project.root.parent / "recsys.toml")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[: next(at for at, line in enumerate(lines) if line.startswith("score "))]
+    assert max(map(len, table)) <= 80
+    assert any(line.startswith("24 h old") for line in lines)
+    assert any(line.startswith("history_2-5") for line in lines)
+
+
+def test_a_picture_that_cannot_be_written(published: Settings) -> None:
+    _, path, _ = evaluate(published)
+    picture = path.with_name(path.name.replace("evaluation", "reliability")).with_suffix(".svg")
+    picture.unlink()
+    picture.mkdir()
+    with pytest.raises(UnavailableError, match="cannot write into"):
+        evaluate(published)
