@@ -1,0 +1,167 @@
+"""Quality and cost of each kind of blend on the caixin log, with and without what texts say.
+
+    RECSYS_TEXT_DATA=FOLDER python benchmarks/blend.py [--start 2014-03-13] [--cutoff 2014-03-16] [--end 2014-03-18]
+        [--impressions FILE] [--clicks 8000] [--candidates 60]
+
+The blend learns from clicks in [start, cutoff), four users of five; the fifth calibrates. It is measured on clicks in
+[cutoff, end) of users who had clicked before, or on the impressions of FILE. Texts are TF-IDF vectors of character 1-
+to 3-grams, cut to 128 dimensions, and the interest is their product with the mean of the last 30 clicks: no model whose
+training would decide what the blend is worth. Intervals: 95% bootstrap over users. Rates are of one thread, then two.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+import torch
+from features import caixin
+from numpy.typing import NDArray
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recsys_text.config import Candidates
+from recsys_text.evaluation.bootstrap import interval
+from recsys_text.evaluation.calibration import calibration_error
+from recsys_text.evaluation.metrics import evaluate
+from recsys_text.ranking.affinity import affinity, dots
+from recsys_text.ranking.blend import Kind, fit_blend
+from recsys_text.ranking.calibrate import fit_calibrator
+from recsys_text.ranking.candidates import histories, sampled_impressions, with_negatives
+from recsys_text.ranking.features import FEATURES, INTEREST_FEATURES, assemble, counts
+from recsys_text.ranking.log import Impressions, Log, impressions_from_frame
+from recsys_text.ranking.logged import take
+
+SEED = 7
+CHUNK = 500_000
+HISTORY = 30
+#: Clicks in 24 hours up to which a clicked item counts as rare.
+RARE = 5
+Floats = NDArray[np.float32]
+
+
+def vectors(folder: Path) -> Floats:
+    """float32[I, 128] of unit length, in the order of the log's items."""
+    news = pl.read_parquet(folder / "news.parquet").with_columns(pl.col("news_id").cast(pl.String)).sort("news_id")
+    terms = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=2)
+    found = TruncatedSVD(128, random_state=SEED).fit_transform(terms.fit_transform(news["title"].fill_null("")))
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
+
+
+def matrices(log: Log, items_ID: Floats, impressions: Impressions) -> Iterator[tuple[Impressions, Floats]]:
+    """The features of whole impressions, some at a time."""
+    for part in impressions.chunks(CHUNK):
+        history_NH = histories(log, part.user, part.time, HISTORY)
+        known_NH1 = (history_NH >= 0)[..., None]
+        users_ND = (items_ID[history_NH] * known_NH1).sum(1) / np.maximum(known_NH1.sum(1), 1)
+        interest_P = dots(users_ND.astype(np.float32), items_ID, part.item, part.offsets)
+        text = {"interest": interest_P} | affinity(log, items_ID, part, history_NH)
+        yield part, assemble(counts(log, part), text, part.offsets)
+
+
+def thinned(part: Impressions, features_PF: Floats, n: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+    few = with_negatives(part, n, SEED)
+    size = int(part.item.max()) + 1
+    kept = np.searchsorted(part.row * size + part.item, few.row * size + few.item)
+    return features_PF[kept], few.clicked, np.diff(few.offsets)
+
+
+def load(options: argparse.Namespace) -> tuple[Log, Floats, Impressions, Impressions]:
+    """The log, the vectors, what the blend learns from and what it is measured on."""
+    start, cutoff, end = (time.replace(tzinfo=UTC) for time in (options.start, options.cutoff, options.end))
+    folder = Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin"
+    log, items_ID = caixin(folder), vectors(folder)
+    newest, _ = sampled_impressions(log, start, cutoff, Candidates(), max_impressions=options.clicks, seed=SEED)
+    if options.impressions:
+        tests = impressions_from_frame(pl.read_parquet(options.impressions), log)
+    else:
+        tests, _ = sampled_impressions(log, cutoff, end, Candidates(), max_impressions=4000, seed=SEED)
+        own = log.clicks_of_user
+        known_N = own.stop(tests.user, own.rank(tests.time)) > own.begin(tests.user)
+        tests = take(tests, np.flatnonzero(known_N))
+    return log, items_ID, newest, tests
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, day in (("start", 13), ("cutoff", 16), ("end", 18)):
+        parser.add_argument(f"--{name}", type=datetime.fromisoformat, default=datetime(2014, 3, day))
+    parser.add_argument("--impressions", type=Path)
+    parser.add_argument("--clicks", type=int, default=8000)
+    parser.add_argument("--candidates", type=int, default=60)
+    options = parser.parse_args()
+    log, items_ID, newest, tests = load(options)
+    calibrates_N = np.random.default_rng(SEED).integers(0, 5, len(log.user_ids))[newest.user] == 0
+    teaching = [
+        thinned(part, features_PF, options.candidates)
+        for part, features_PF in matrices(log, items_ID, take(newest, np.flatnonzero(~calibrates_N)))
+    ]
+    taught_PF, clicked_P = (
+        np.concatenate([rows[0] for rows in teaching]),
+        np.concatenate([rows[1] for rows in teaching]),
+    )
+    offsets_N1 = np.concatenate(([0], np.cumsum(np.concatenate([rows[2] for rows in teaching]))))
+    calibrating = take(newest, np.flatnonzero(calibrates_N))
+    calibrating_PF = np.concatenate([features for _, features in matrices(log, items_ID, calibrating)])
+    tests_PF = np.concatenate([features for _, features in matrices(log, items_ID, tests)])
+    day_P = np.expm1(tests_PF[:, FEATURES.index("clicks_24h")])
+    rare_N = np.bincount(tests.row[tests.clicked & (day_P <= RARE + 0.5)], minlength=len(tests)) > 0
+    print(f"{datetime.now(UTC):%Y-%m-%d}: learns from {len(offsets_N1) - 1:,} clicks, {len(clicked_P):,} rows")
+    print(
+        f"measured on {len(tests):,} impressions, {len(tests.item):,} candidates; {rare_N.sum():,} clicks on rare items"
+    )
+    print(
+        "kind                    AUC  nDCG@10                 rare items  ECE top 1%  fit s   pairs/s of 1, 2 threads"
+    )
+
+    found = {}
+    without = [at for at, name in enumerate(FEATURES) if name not in INTEREST_FEATURES]
+    everything = list(range(len(FEATURES)))
+    arms: dict[str, tuple[Kind, list[int]]] = {
+        "lightgbm": ("lightgbm", everything),
+        "mlp": ("mlp", everything),
+        "both": ("both", everything),
+        "both without interest": ("both", without),
+    }
+    for name, (kind, columns) in arms.items():
+        names = np.array(FEATURES)[columns].tolist()
+        begin = perf_counter()
+        blend = fit_blend(
+            np.ascontiguousarray(taught_PF[:, columns]), clicked_P, offsets_N1, newest.user[~calibrates_N],
+            kind=kind, names=names, seed=SEED, threads=1,
+        )  # fmt: skip
+        seconds = perf_counter() - begin
+        seen_PF, rates = np.ascontiguousarray(tests_PF[:, columns]), []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            begin = perf_counter()
+            raw_P = blend.predict(seen_PF, threads=threads)
+            rates.append(len(raw_P) / (perf_counter() - begin))
+        torch.set_num_threads(1)
+        calibrator = fit_calibrator(
+            blend.predict(np.ascontiguousarray(calibrating_PF[:, columns]), threads=1), calibrating.clicked
+        )
+        error = calibration_error(calibrator.predict(raw_P), tests.clicked, top=0.01)
+        found[name] = evaluate(raw_P, tests.clicked, tests.offsets)
+        ndcg_N = found[name]["ndcg@10"]
+        whole = interval(ndcg_N, tests.user, resamples=1000, seed=SEED)
+        print(
+            f"{name:22} {found[name]['auc'].mean():.4f} {whole.mean:.4f} [{whole.low:.4f}, {whole.high:.4f}]"
+            f" {ndcg_N[rare_N].mean():10.4f} {error:11.4f} {seconds:6.0f}   {rates[0]:,.0f}, {rates[1]:,.0f}",
+            flush=True,
+        )
+        if name == "both":
+            top = ", ".join(f"{feature} {share:.3f}" for feature, share in list(blend.importance().items())[:12])
+            print(f"  gain: {top}")
+    gain_N = found["both"]["ndcg@10"] - found["both without interest"]["ndcg@10"]
+    for where, chosen_N in (("all", np.ones(len(tests), np.bool_)), ("rare items", rare_N)):
+        gain = interval(gain_N[chosen_N], tests.user[chosen_N], resamples=1000, seed=SEED)
+        print(f"interest adds {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] nDCG@10 on {where}")
+
+
+if __name__ == "__main__":
+    main()
