@@ -14,6 +14,15 @@ from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
 
 #: Ages of the features, in hours.
 AGES = (1, 6, 24)
+#: Candidates that are scored once for each age: the curve costs little more than the score itself.
+CANDIDATES = 500_000
+
+
+def drawn(impressions: Impressions, candidates: int, seed: int) -> Int64:
+    """The positions, ascending, of as many impressions as hold about so many candidates, drawn evenly; at least one."""
+    order = np.random.default_rng(seed).permutation(len(impressions))
+    total = np.cumsum(np.diff(impressions.offsets)[order])
+    return np.sort(order[: max(1, int(np.searchsorted(total, candidates, side="right")))])
 
 
 def served(

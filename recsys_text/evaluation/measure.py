@@ -19,6 +19,8 @@ SCORE = "score"
 INTEREST = "interest"
 #: How the names of the methods begin that are the score as it would have been served.
 SERVED = "score, "
+#: The slice that they are measured on, beside the score.
+AS_SERVED = "as served"
 #: What the verdict and the rendered gains look at.
 HEADLINE = "ndcg@10"
 SCHEMA = {

@@ -48,7 +48,7 @@ def diagram(bins: pl.DataFrame) -> Figure:
             own["predicted"], own["clicked"], yerr=whiskers, fmt="o", color="black", markersize=4, linewidth=1,
             capsize=2, label=f"{BINS} bins of equal mass",
         )  # fmt: skip
-        axes.set_title(f"{part}: error {error:.4f}", fontsize=10)
+        axes.set_title(f"{part}: error {error:.2g}", fontsize=10)
         axes.set_xlabel("predicted click probability")
         axes.set_ylabel("click rate")
         axes.set_xlim(0, highest * 1.05)

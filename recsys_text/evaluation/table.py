@@ -5,7 +5,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from recsys_text.evaluation.measure import HEADLINE, INTEREST, SCORE, SERVED, baselines
+from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, baselines
 
 
 def verdict(table: pl.DataFrame) -> str:
@@ -30,12 +30,12 @@ def render(table: pl.DataFrame) -> Group:
     Methods come by nDCG@10, best first. Gains are the paired ones of SCORE over a method, in nDCG@10.
     """
     whole = table.filter(pl.col("slice") == "all")
-    served = pl.col("method").str.starts_with(SERVED)
-    shown: list[Table | str] = [_methods(whole.filter(~served))]
-    if len(whole.filter(served)):
-        shown += ["", _served(whole.filter(served | (pl.col("method") == SCORE)))]
-    if table["slice"].n_unique() > 1:
-        shown += ["", _slices(table)]
+    aged, sliced = (table.filter(chosen) for chosen in (pl.col("slice") == AS_SERVED, pl.col("slice") != AS_SERVED))
+    shown: list[Table | str] = [_methods(whole)]
+    if len(aged):
+        shown += ["", _served(aged)]
+    if sliced["slice"].n_unique() > 1:
+        shown += ["", _slices(sliced)]
     return Group(*shown)
 
 
@@ -59,7 +59,10 @@ def _methods(whole: pl.DataFrame) -> Table:
 
 
 def _served(rows: pl.DataFrame) -> Table:
-    shown = _table("The score as it would have been served", ("AUC", "nDCG@10", "fresh gains"))
+    shown = _table(
+        f"The score as it would have been served, on {rows['impressions'][0]:,} impressions",
+        ("AUC", "nDCG@10", "fresh gains"),
+    )
     for method, row in _by_method(rows, sort=False).items():
         ours = method == SCORE
         shown.add_row(

@@ -13,15 +13,16 @@ from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
-from recsys_text.evaluation.freshness import served
+from recsys_text.evaluation.freshness import CANDIDATES, drawn, served
 from recsys_text.evaluation.lists import Catalogue, surprise
-from recsys_text.evaluation.measure import evaluation_table
+from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.lake.windows import Window
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
-from recsys_text.ranking.logged import impressions_between
+from recsys_text.ranking.logged import impressions_between, take
+from recsys_text.ranking.timeline import expand
 from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
 from recsys_text.tracking import CHAMPION
@@ -86,18 +87,30 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     starts_W = np.array([micros(window.start) for window in windows])
     methods = (
         {"score": score_P, "interest": interest_P}
-        | served(lambda aged: bundle.score(log, items_ID, aged)[1], log, impressions, starts_W)
         | baseline_scores(log, impressions, data.texts, categories, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
+    catalogue = Catalogue(neutral=log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(log, cutoff)))
     table = evaluation_table(
         methods,
         impressions,
         slices(log, impressions, categories, cutoff=cutoff),
-        Catalogue(neutral=log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(log, cutoff))),
+        catalogue,
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )
+    rows = drawn(impressions, CANDIDATES, settings.evaluation.seed)
+    few = take(impressions, rows)
+    few_P = expand(impressions.offsets[rows], np.diff(few.offsets))
+    aged = evaluation_table(
+        {"score": score_P[few_P]} | served(lambda old: bundle.score(log, items_ID, old)[1], log, few, starts_W),
+        few,
+        {AS_SERVED: np.ones(len(few), np.bool_)},
+        catalogue,
+        resamples=settings.evaluation.resamples,
+        seed=settings.evaluation.seed,
+    )
+    table = pl.concat([table, aged])
     return Measured(table=table, reliability=reliability(calibration(score_P, impressions.clicked)), dropped=dropped)
 
 
@@ -130,8 +143,9 @@ def impressions_of(
 
 
 def figures(table: pl.DataFrame) -> dict[str, float]:
-    """The figures of the whole test by name, in the letters that MLflow allows."""
-    whole = table.filter(pl.col("slice") == "all").select("method", "metric", "value")
+    """The figures of the whole test and of the score as served by name, in the letters that MLflow allows."""
+    aged = (pl.col("slice") == AS_SERVED) & (pl.col("method") != SCORE)
+    whole = table.filter((pl.col("slice") == "all") | aged).select("method", "metric", "value")
     return {
         f"{method}/{metric}".replace(",", "").replace("@", "_at_").replace("%", "_percent"): value
         for method, metric, value in whole.iter_rows()

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from recsys_text.evaluation.freshness import served
+from recsys_text.evaluation.freshness import drawn, served
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, build_log
 
@@ -79,3 +79,14 @@ def test_nothing_at_or_after_the_time_of_the_scores_changes_them():
             )
         )
         np.testing.assert_array_equal(one, other)
+
+
+def test_impressions_are_drawn_evenly_up_to_a_number_of_candidates():
+    many = shown(*range(1, 101))
+    found = [drawn(many, 30, seed) for seed in range(300)]
+    assert all(len(rows) == 10 and (np.diff(rows) > 0).all() for rows in found)
+    often = np.bincount(np.concatenate(found), minlength=100)
+    assert often.min() > 10
+    assert often.max() < 60
+    assert drawn(many, 10_000, 0).tolist() == list(range(100))
+    assert len(drawn(many, 1, 0)) == 1

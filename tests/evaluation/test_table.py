@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from recsys_text.evaluation.lists import Catalogue, surprise
-from recsys_text.evaluation.measure import evaluation_table
+from recsys_text.evaluation.measure import AS_SERVED, evaluation_table
 from recsys_text.evaluation.table import render, verdict
 from recsys_text.ranking.log import Impressions
 
@@ -119,7 +119,12 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
         "category: " + 30 * "x": shown.user < 2,
     }
     served = {"score, published at window start": scores["weak"], "score, 24 h old": scores["chance"]}
-    table = table_of(scores | served | {"category popularity": scores["weak"]}, shown, parts)
+    table = pl.concat(
+        [
+            table_of(scores | {"category popularity": scores["weak"]}, shown, parts),
+            table_of({"score": scores["score"]} | served, shown, {AS_SERVED: np.ones(NUMBER, bool)}),
+        ]
+    )
     text = printed(table)
     assert "…" not in text.split("by slice")[0]
     whole, aged, sliced = text.split("\n\n")
@@ -132,6 +137,7 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
     line = next(line for line in whole.splitlines() if line.startswith("weak"))
     assert f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" in line
     assert f"{number(row['gain'], '+')} [{number(row['gain_low'], '+')}, {number(row['gain_high'], '+')}]" in line
+    assert aged.splitlines()[0] == "The score as it would have been served, on 300 impressions"
     assert [line.split("  ")[0].split(" .")[0].strip() for line in aged.splitlines()[3:]] == [
         "fresh at every impression",
         "published at window start",
