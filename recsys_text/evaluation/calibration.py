@@ -62,7 +62,8 @@ class Calibration:
             for sums in (self.predicted, self.clicked)
         )
         size = np.diff(edges)
-        return size, predicted / size, clicked / size
+        # Interpolation rounds: a share must not exceed 1 by the last bit.
+        return size, np.clip(predicted / size, 0, 1), np.clip(clicked / size, 0, 1)
 
     def error(self, *, bins: int = BINS, top: float = 1.0) -> float:
         """Expected calibration error over bins of equal mass, on the share `top` of highest predictions.
