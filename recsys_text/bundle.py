@@ -6,7 +6,6 @@ the MLflow model all come through here.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text import __version__
-from recsys_text.config import Candidates, Model
+from recsys_text.config import Candidates
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.model.checkpoint import load_model, save_model
-from recsys_text.model.scorer import Interest, item_vectors, user_vectors
+from recsys_text.model.text_model import Items, TextModel
 from recsys_text.ranking.affinity import affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
-from recsys_text.ranking.features import COUNTS, assemble, counts
+from recsys_text.ranking.features import COUNTS, FEATURES, INTEREST_FEATURES, assemble, counts
 from recsys_text.ranking.log import Impressions, Log
-from recsys_text.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,35 +31,47 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 #: Pairs scored at a time: bounds the memory of the features to some tens of megabytes.
 CHUNK = 500_000
+_WITHOUT = "without_interest"
+#: The places of the features that know nothing of texts.
+WITHOUT_INTEREST = [place for place, name in enumerate(FEATURES) if name not in INTEREST_FEATURES]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One trained unit. `cutoff`: it has seen only what is strictly before."""
+    """One trained unit. `cutoff`: it has seen only what is strictly before.
 
-    tokenizer: Tokenizer
-    interest: Interest
+    `without_interest` is the blend fitted on the same rows without INTEREST_FEATURES: what evaluation compares with.
+    """
+
+    text: TextModel
     blend: Blend
+    without_interest: Blend
     calibrator: Calibrator
-    model: Model
     candidates: Candidates
     cutoff: datetime
 
-    def item_vectors(self, texts: Sequence[str]) -> Floats:
-        """float32[I, dim] of the items' texts."""
-        return item_vectors(self.interest, *self.tokenizer.encode(texts, self.model.max_tokens))
-
-    def score(self, log: Log, items_ID: Floats, impressions: Impressions) -> tuple[Floats, Floats]:
+    def score(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
         """Interest and calibrated click probability of each pair, float32[P] each, as of its impression's time."""
-        parts = [self._score(log, items_ID, part) for part in impressions.chunks(CHUNK)]
+        parts = [self._score(log, items, part) for part in impressions.chunks(CHUNK)]
         return (
             np.concatenate([np.zeros(0, np.float32), *(interest for interest, _ in parts)]),
             np.concatenate([np.zeros(0, np.float32), *(score for _, score in parts)]),
         )
 
-    def _score(self, log: Log, items_ID: Floats, impressions: Impressions) -> tuple[Floats, Floats]:
-        interest_P, features_PF = features(self.interest, log, items_ID, impressions, self.model.history)
+    def _score(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
+        interest_P, features_PF = features(self.text, log, items, impressions)
         return interest_P, self.probability(features_PF)
+
+    def compare(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats, Floats]:
+        """As `score`, and the raw scores of the blend without the interest, of which only the order has a meaning."""
+        none = np.zeros(0, np.float32)
+        found = [(none, none, none)]
+        for part in impressions.chunks(CHUNK):
+            interest_P, features_PF = features(self.text, log, items, part)
+            without_P = self.without_interest.predict(features_PF[:, WITHOUT_INTEREST]).astype(np.float32)
+            found.append((interest_P, self.probability(features_PF), without_P))
+        interest_P, score_P, without_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return interest_P, score_P, without_P
 
     def probability(self, features_PF: Floats) -> Floats:
         """Calibrated click probability, float32[P], of pairs whose features are known."""
@@ -71,15 +80,20 @@ class Bundle:
     def save(self, folder: Path) -> None:
         """Writes safetensors, LightGBM's text and JSON into an empty folder, the checksums last."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(folder, self.interest)
-        (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
+        self.text.save(folder)
         self.blend.save(folder)
+        (folder / _WITHOUT).mkdir()
+        self.without_interest.save(folder / _WITHOUT)
         (folder / "calibrator.json").write_text(self.calibrator.to_json())
         about = {
             "recsys_text": __version__,
             "cutoff": self.cutoff.isoformat(),
             "candidates": self.candidates.model_dump(mode="json"),
-            "sha256": {path.name: _checksum(path) for path in sorted(folder.iterdir())},
+            "sha256": {
+                path.relative_to(folder).as_posix(): _checksum(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            },
         }
         (folder / "bundle.json").write_text(json.dumps(about, indent=1))
 
@@ -93,13 +107,11 @@ class Bundle:
             for name, checksum in about["sha256"].items():
                 if _checksum(folder / name) != checksum:  # LightGBM, for one, crashes on half a model
                     raise ValueError(f"checksum of {name}")
-            interest = load_model(folder)
             return cls(
-                tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
-                interest=interest,
+                text=TextModel.load(folder),
                 blend=Blend.load(folder),
+                without_interest=Blend.load(folder / _WITHOUT),
                 calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
-                model=interest.settings,
                 candidates=Candidates.model_validate(about["candidates"]),
                 cutoff=datetime.fromisoformat(about["cutoff"]),
             )
@@ -113,15 +125,12 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def features(
-    model: Interest, log: Log, items_ID: Floats, impressions: Impressions, history: int
-) -> tuple[Floats, Floats]:
+def features(text: TextModel, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
-    history_NH = histories(log, impressions.user, impressions.time, history)
-    users_ND = user_vectors(model, items_ID, history_NH)
-    interest_P = dots(users_ND, items_ID, impressions.item, impressions.offsets)
-    text = {"interest": interest_P} | affinity(log, items_ID, impressions, history_NH)
-    return interest_P, assemble(counts(log, impressions), text, impressions.offsets)
+    history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
+    interest_P = dots(text.users(items, history_NH), items.candidate, impressions.item, impressions.offsets)
+    said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
+    return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
 
 class TextScorer:
@@ -142,24 +151,24 @@ class TextScorer:
         candidates_N = [list(texts) for texts in frame["candidates"]]
         texts = list(dict.fromkeys(text for row in (*histories_N, *candidates_N) for text in row))
         code = {text: position for position, text in enumerate(texts)}
-        items_ID = self._bundle.item_vectors(texts)
-        length = self._bundle.model.history
+        items = self._bundle.text.items(texts)
+        length = self._bundle.text.settings.history
         history_NH = np.full((len(frame), length), -1, dtype=np.int32)
         for row, clicked in enumerate(histories_N):
             last = [code[text] for text in clicked[-length:]]
             history_NH[row, length - len(last) :] = last
-        users_ND = user_vectors(self._bundle.interest, items_ID, history_NH)
+        users_NW = self._bundle.text.users(items, history_NH)
 
         sizes_N = np.array([len(row) for row in candidates_N], dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(sizes_N)))
         item_P = np.array([code[text] for row in candidates_N for text in row], dtype=np.int64)
-        interest_P = dots(users_ND, items_ID, item_P, offsets)
+        interest_P = dots(users_NW, items.candidate, item_P, offsets)
         known = {name: np.zeros(len(item_P), np.float32) for name in COUNTS}
         known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
         text = {"interest": interest_P, "trend": np.zeros_like(interest_P)}
-        text |= nearness(items_ID, item_P, offsets, history_NH)
+        text |= nearness(items.text, item_P, offsets, history_NH)
         score_P = self._bundle.probability(assemble(known, text, offsets))
         split = offsets[1:-1]
         return pd.DataFrame(

@@ -119,25 +119,45 @@ class Candidates(Section):
 
 
 class Model(Section):
-    """The shape of the text model; widths are numbers of features, lengths are tokens or clicks."""
+    """The shape of the text model; widths are numbers of features, lengths are tokens or clicks.
+
+    The bag reads `max_tokens` of a text; convolutions (none where `kernel_sizes` is empty) and the RNN read the first
+    `sequence`. `match` and `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first
+    one, `decay` what a click weighs there beside the next one; `wide` says whether interest is the sum of both paths,
+    or the network alone.
+    """
 
     vocabulary: PositiveInt = 8000
-    max_tokens: PositiveInt = 32
+    max_tokens: PositiveInt = 96
+    sequence: PositiveInt = 32
     embedding: PositiveInt = 64
-    kernel_sizes: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)
+    kernel_sizes: tuple[PositiveInt, ...] = (2, 3, 4)
     channels: PositiveInt = 32
     stride: PositiveInt = 1
     padding: Literal["same", "valid"] = "same"
     pool: Literal["max", "avg"] = "max"
     pool_size: PositiveInt = 2
-    rnn: Literal["rnn", "lstm", "gru"] = "gru"
+    rnn: Literal["none", "rnn", "lstm", "gru"] = "gru"
     hidden: PositiveInt = 32
     bidirectional: bool = True
     readout: Literal["attention", "last"] = "attention"
     bag: bool = True
     dim: PositiveInt = 64
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    history: PositiveInt = 10
+    history: PositiveInt = 30
+    wide: bool = True
+    match: PositiveInt = 128
+    penalty: float = Field(default=100.0, gt=0)
+    collaborative: PositiveInt = 32
+    decay: float = Field(default=0.9, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.rnn == "none" and not self.kernel_sizes and not self.bag:
+            raise ValueError("without kernel_sizes, rnn and bag nothing reads the text; give one of them")
+        if self.rnn == "none" and self.readout == "last":
+            raise ValueError("readout = 'last' is the last state of an rnn; with rnn = 'none' take 'attention'")
+        return self
 
 
 class Training(Section):

@@ -6,24 +6,28 @@ blend has not seen. All of it lies before the cutoff, so that the test windows a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from recsys_text.bundle import CHUNK, Bundle, features
+from recsys_text.bundle import CHUNK, WITHOUT_INTEREST, Bundle, features
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.data import TrainSet, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
-from recsys_text.model.scorer import Interest, build, item_vectors
+from recsys_text.model.pretrain import teacher_of
+from recsys_text.model.scorer import build
+from recsys_text.model.text_model import ALONE, Items, TextModel
+from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 from recsys_text.ranking.candidates import histories, with_negatives
 from recsys_text.ranking.features import FEATURES
-from recsys_text.ranking.log import Impressions, Log
+from recsys_text.ranking.log import Impressions, Log, micros
 from recsys_text.ranking.logged import impressions_between, teaching_impressions
 from recsys_text.text.tokenizer import train_tokenizer
 
@@ -65,7 +69,7 @@ def fit_bundle(
 
     progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
     tokenizer = train_tokenizer(texts, settings.model.vocabulary)
-    tokens_IT, lengths_I = tokenizer.encode(texts, settings.model.max_tokens)
+    encoded = tokenizer.encode(texts, settings.model.max_tokens)
 
     def clicks(start: datetime, end: datetime, most: int) -> TrainSet:
         few = teaching_impressions(
@@ -76,31 +80,53 @@ def fit_bundle(
     train = clicks(starts[0], stop_start, training.max_clicks)
     valid = clicks(stop_start, blend_start, _VALIDATION)
     progress.stage(f"Text model: learning from {len(train):,} clicks before {stop_start:%Y-%m-%dT%H:%MZ}")
-    interest = build(settings.model, tokenizer.vocabulary, training.seed)
-    results = fit(interest, tokens_IT, lengths_I, train, valid, training, checkpoint=checkpoint, progress=progress)
+    wide = _fit_wide(log, texts, train, stop_start, settings)
+    network = build(settings.model, tokenizer.vocabulary, training.seed)
+    teacher_ID = teacher_of(wide.items(texts)[0][:, :-1], settings.model.dim, training.seed)
+    results = fit(network, *encoded, teacher_ID, train, valid, training, checkpoint=checkpoint, progress=progress)
+    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE)
+    items = text.items(texts, log.item_ids)
+    if settings.model.wide:
+        text = text.weighed(items, valid)
 
     newest, _ = impressions_between(
         log, blend_start, cutoff, pool, max_impressions=training.blend_clicks, seed=training.seed
     )
     progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")
-    items_ID = item_vectors(interest, tokens_IT, lengths_I)
-    blend, calibrator = _fit_ranker(interest, log, items_ID, newest, settings)
+    blend, without_interest, calibrator = _fit_ranker(text, log, items, newest, settings)
+    # Only now may the wide path see the newest clicks: the blend has learned from what it said without them.
+    everything = clicks(starts[0], cutoff, training.max_clicks)
     bundle = Bundle(
-        tokenizer=tokenizer,
-        interest=interest,
+        text=replace(text, wide=_fit_wide(log, texts, everything, cutoff, settings)),
         blend=blend,
+        without_interest=without_interest,
         calibrator=calibrator,
-        model=settings.model,
         candidates=pool,
         cutoff=cutoff,
     )
     return bundle, results
 
 
+def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:
+    """The wide path from all clicks before `end`; `rows` tell how often items were candidates."""
+    before, size = log.positive & (log.time < micros(end)), (len(log.user_ids), len(log.item_ids))
+    pairs = np.unique(log.user[before].astype(np.int64) * size[1] + log.item[before])
+    clicks_UI = csr_matrix((np.ones(len(pairs), np.float32), (pairs // size[1], pairs % size[1])), shape=size)
+    others = rows.candidates_NC[:, 1:]
+    shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (len(pairs) / max(1, int(np.sum(others >= 0))))
+    known_I = log.known_at < micros(end)
+    return fit_wide(
+        texts, log.item_ids, clicks_UI, shown_I, known_I, log.neutral, settings.model, settings.training.seed
+    )
+
+
 def _fit_ranker(
-    interest: Interest, log: Log, items_ID: NDArray[np.float32], impressions: Impressions, settings: Settings
-) -> tuple[Blend, Calibrator]:
-    """Features are computed in whole pools, as when they are served; only then are rows left out for the blend."""
+    text: TextModel, log: Log, items: Items, impressions: Impressions, settings: Settings
+) -> tuple[Blend, Blend, Calibrator]:
+    """The blend, the same without the interest, and the calibrator of the first.
+
+    Features are computed in whole pools, as when they are served; only then are rows left out for the blend.
+    """
     seed = settings.training.seed
     # Drawn, not cut: users are sorted by id, and ids often tell who came first.
     calibrates_U = np.random.default_rng(seed).integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
@@ -108,7 +134,7 @@ def _fit_ranker(
     teaching, clicked, kept, whole, labels = [], [], [], [], []
     done = 0
     for part in impressions.chunks(CHUNK):
-        _, features_PF = features(interest, log, items_ID, part, settings.model.history)
+        _, features_PF = features(text, log, items, part)
         calibrates = calibrates_N[done : done + len(part)]
         done += len(part)
         few = with_negatives(part, settings.training.blend_candidates, seed)
@@ -125,13 +151,17 @@ def _fit_ranker(
         raise ContractError(
             "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
         )
-    blend = fit_blend(
-        np.concatenate(teaching),
-        np.concatenate(clicked),
-        np.concatenate(([0], np.cumsum(np.concatenate(kept)))),
-        impressions.user[~calibrates_N],
-        kind=settings.blend.kind,
-        names=FEATURES,
-        seed=seed,
+    teaching_PF = np.concatenate(teaching)
+    blend, without_interest = (
+        fit_blend(
+            teaching_PF[:, places],
+            np.concatenate(clicked),
+            np.concatenate(([0], np.cumsum(np.concatenate(kept)))),
+            impressions.user[~calibrates_N],
+            kind=settings.blend.kind,
+            names=[FEATURES[place] for place in places],
+            seed=seed,
+        )
+        for places in (list(range(len(FEATURES))), WITHOUT_INTEREST)
     )
-    return blend, fit_calibrator(blend.predict(np.concatenate(whole)), np.concatenate(labels))
+    return blend, without_interest, fit_calibrator(blend.predict(np.concatenate(whole)), np.concatenate(labels))

@@ -17,39 +17,53 @@ _RNN: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LS
 _NEVER = -1e9
 #: Texts of about the same length that are encoded together on a CPU: no time goes into padding, and less into memory.
 _GROUP = 512
+#: Rows of the bag that pairs of adjacent tokens share, by a hash (Weinberger et al. 2009).
+BUCKETS = 1 << 14
 
 
 class Encoder(nn.Module):
-    """Embed, convolve, pool, RNN, read out, project; plus the mean of a second embedding (the bag).
+    """Embed, convolve, pool, RNN, read out, project; plus the bag, a mean of vectors of tokens and of hashed pairs.
 
-    Every stage masks what lies beyond the end of a text, so that its vector does not depend on the
-    texts that share its batch. The vectors have unit length.
+    Convolutions and RNN, which read the first `sequence` tokens, can each be left out; the bag reads all. Every stage
+    masks what lies beyond the end of a text, so that its vector does not depend on the texts that share its batch. The
+    vectors have unit length.
     """
 
     def __init__(self, settings: Model, vocabulary: int) -> None:
         super().__init__()
         self.stride, self.same = settings.stride, settings.padding == "same"
-        self.pool, self.pool_size = settings.pool, settings.pool_size
+        self.pool, self.pool_size, self.sequence = settings.pool, settings.pool_size, settings.sequence
         # The tokens that one position needs: where nothing is padded, all that the widest kernel sees.
-        self.span = 1 if self.same else max(settings.kernel_sizes)
-        width = settings.channels * len(settings.kernel_sizes)
-        states = settings.hidden * (2 if settings.bidirectional else 1)
-        self.embedding = nn.Embedding(vocabulary, settings.embedding, padding_idx=PADDING)
+        self.span = 1 if self.same else max(settings.kernel_sizes, default=1)
+        self.vocabulary, self.dim = vocabulary, settings.dim
+        self.dropout = nn.Dropout(settings.dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(settings.embedding, settings.channels, size, stride=settings.stride)
             for size in settings.kernel_sizes
         )
-        self.norm = nn.LayerNorm(width)
-        self.rnn = _RNN[settings.rnn](width, settings.hidden, batch_first=True, bidirectional=settings.bidirectional)
-        self.attention = Attention(states) if settings.readout == "attention" else None
-        self.project = nn.Linear(states, settings.dim)
-        self.bag = nn.Embedding(vocabulary, settings.dim, padding_idx=PADDING) if settings.bag else None
-        self.dropout = nn.Dropout(settings.dropout)
-        # Small beside the steps of AdamW, or the vectors of words hardly move from where they started.
-        for words in filter(None, (self.embedding, self.bag)):
-            nn.init.normal_(words.weight, std=words.embedding_dim**-0.5)
+        self.deep = bool(settings.kernel_sizes) or settings.rnn != "none"
+        self.rnn, self.attention = None, None
+        if self.deep:
+            width = settings.channels * len(settings.kernel_sizes) or settings.embedding
+            self.embedding = nn.Embedding(vocabulary, settings.embedding, padding_idx=PADDING)
+            self.norm = nn.LayerNorm(width)
+            if settings.rnn != "none":
+                self.rnn = _RNN[settings.rnn](
+                    width, settings.hidden, batch_first=True, bidirectional=settings.bidirectional
+                )
+                width = settings.hidden * (2 if settings.bidirectional else 1)
+            if settings.readout == "attention":
+                self.attention = Attention(width)
+            self.project = nn.Linear(width, settings.dim)
+            # Small beside the steps of AdamW, or the vectors of words hardly move from where they started.
+            nn.init.normal_(self.embedding.weight, std=settings.embedding**-0.5)
             with torch.no_grad():
-                words.weight[PADDING].zero_()
+                self.embedding.weight[PADDING].zero_()
+        self.bag = nn.Embedding(vocabulary + BUCKETS, settings.dim, padding_idx=PADDING) if settings.bag else None
+        if self.bag is not None:
+            nn.init.normal_(self.bag.weight, std=settings.dim**-0.5)
+            with torch.no_grad():
+                self.bag.weight[PADDING].zero_()
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD from ids_BT, which hold 0 beyond `lengths_B`; `lengths_B` is on the CPU, for packing."""
@@ -66,14 +80,20 @@ class Encoder(nn.Module):
     def _encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD of texts that are padded to the longest of them."""
         ids_BT = ids_BT[:, : int(lengths_B.max())]
-        pooled_BNC, pooled_lengths_B = self._convolve(self.dropout(self.embedding(ids_BT)), lengths_B)
-        # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
-        with torch.autocast(ids_BT.device.type, enabled=False):
-            states_BR = self._read(self.norm(pooled_BNC.float()), pooled_lengths_B)
-        vec_BD = self.project(self.dropout(states_BR)).float()
+        vec_BD = torch.zeros(len(ids_BT), self.dim, device=ids_BT.device)
+        if self.deep:
+            read_B = lengths_B.clamp(max=self.sequence)
+            words_BTE = self.dropout(self.embedding(ids_BT[:, : self.sequence]))
+            if len(self.convolutions):
+                words_BTE, read_B = self._convolve(words_BTE, read_B)
+            # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
+            with torch.autocast(ids_BT.device.type, enabled=False):
+                states_BR = self._read(self.norm(words_BTE.float()), read_B)
+            vec_BD = self.project(self.dropout(states_BR)).float()
         if self.bag is not None:
-            tokens_B1 = lengths_B[:, None].to(vec_BD.device, non_blocking=True)
-            vec_BD = vec_BD + self.dropout(self.bag(ids_BT)).sum(1) / tokens_B1
+            grams_BG = grams(ids_BT, self.vocabulary)
+            sum_BD = functional.embedding_bag(grams_BG, self.bag.weight, mode="sum", padding_idx=PADDING)
+            vec_BD = vec_BD + self.dropout(sum_BD) / (2 * lengths_B - 1)[:, None].to(vec_BD.device, non_blocking=True)
         return functional.normalize(vec_BD, dim=-1)
 
     def _convolve(self, text_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,12 +124,16 @@ class Encoder(nn.Module):
 
     def _read(self, pooled_BNC: Tensor, lengths_B: Tensor) -> Tensor:
         """states_BR: what attention gathers from all states, or the last state of each direction."""
-        packed = pack_padded_sequence(pooled_BNC, lengths_B, batch_first=True, enforce_sorted=False)
-        output, last = self.rnn(packed)
-        if self.attention is None:
-            state_XBR: Tensor = last[0] if isinstance(last, tuple) else last
-            return state_XBR.transpose(0, 1).flatten(1)
-        states_BNR, _ = pad_packed_sequence(output, batch_first=True)
+        if self.rnn is None:
+            states_BNR = pooled_BNC
+        else:
+            packed = pack_padded_sequence(pooled_BNC, lengths_B, batch_first=True, enforce_sorted=False)
+            output, last = self.rnn(packed)
+            if self.attention is None:
+                state_XBR: Tensor = last[0] if isinstance(last, tuple) else last
+                return state_XBR.transpose(0, 1).flatten(1)
+            states_BNR, _ = pad_packed_sequence(output, batch_first=True)
+        assert self.attention is not None
         weights_BN = self.attention(states_BNR, mask_of(lengths_B, states_BNR.shape[1], states_BNR.device))
         return torch.einsum("bn,bnr->br", weights_BN, states_BNR)
 
@@ -129,6 +153,13 @@ class Attention(nn.Module):
             scores_BN = scores_BN + bias_BN
         weights_BN: Tensor = scores_BN.masked_fill(~mask_BN, torch.finfo(scores_BN.dtype).min).softmax(-1)
         return weights_BN
+
+
+def grams(ids_BT: Tensor, vocabulary: int) -> Tensor:
+    """The rows of the bag that texts read, [B, 2 T - 1]: their tokens, then their pairs; PADDING beyond the end."""
+    first_BT, second_BT = ids_BT[:, :-1].long(), ids_BT[:, 1:].long()
+    pair_BT = vocabulary + (first_BT * 40_503 + second_BT) % BUCKETS
+    return torch.cat([ids_BT.long(), pair_BT.masked_fill(second_BT == PADDING, PADDING)], dim=1)
 
 
 def mask_of(lengths_B: Tensor, width: int, device: torch.device) -> Tensor:

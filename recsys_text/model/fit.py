@@ -31,7 +31,7 @@ from recsys_text.model.optimise import (
     update,
     weights_digest,
 )
-from recsys_text.model.pretrain import distillation, pretrain, tfidf_teacher
+from recsys_text.model.pretrain import distillation, pretrain, start_bag
 from recsys_text.model.scorer import Interest, item_vectors
 
 _CUTOFF = 10
@@ -76,6 +76,7 @@ def fit(
     model: Interest,
     tokens_IT: NDArray[np.int32],
     lengths_I: NDArray[np.int32],
+    teacher_ID: NDArray[np.float32],
     train: TrainSet,
     valid: TrainSet,
     training: Training,
@@ -96,6 +97,7 @@ def fit(
 
     Args:
         tokens_IT, lengths_I: the texts of the items that training may know, as the tokenizer gives them.
+        teacher_ID: what their vectors should resemble, of unit length, zeros where nothing is known; D is `dim`.
         train, valid: rows whose codes are rows of `tokens_IT`.
 
     Raises:
@@ -104,18 +106,17 @@ def fit(
     if len(train) == 0:
         raise ContractError("no training clicks before the cutoff; extract more windows or raise training.history")
     device = resolve_device(training.device)
-    key = _fingerprint(model, tokens_IT, lengths_I, train, valid, training) if checkpoint else ""
+    key = _fingerprint(model, tokens_IT, lengths_I, teacher_ID, train, valid, training) if checkpoint else ""
     saved = checkpoint.load(key) if checkpoint else None
     model.to(device)
     optimizer = adamw(model, training)
     tokens, lengths = torch.from_numpy(tokens_IT), torch.from_numpy(lengths_I)
-    teacher = torch.empty(len(tokens), 0)
-    if training.distillation or (training.pretrain_epochs and saved is None):
-        teacher = torch.from_numpy(tfidf_teacher(tokens_IT, lengths_I, model.settings.dim, training.seed))
+    teacher = torch.from_numpy(teacher_ID)
 
     with deterministic(device):
         if saved is None:
             results: list[EpochResult] = []
+            start_bag(model.encoder, tokens_IT, lengths_I, teacher_ID)
             generator = _seeded(training.seed, 0)
             report = partial(progress.on_step, "pretrain")
             pretrain(model.encoder, tokens, lengths, teacher, training, generator, report)

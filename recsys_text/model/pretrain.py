@@ -1,7 +1,6 @@
 """Teaches the encoder from item text alone, before any click. Knows token ids, no users and no events.
 
-The teacher is latent semantic analysis (Deerwester et al. 1990): TF-IDF over 1- to 3-grams of tokens,
-reduced by a truncated SVD. A network that reproduces it starts from what exact words say, also about
+The teacher is the wide path: a network that reproduces it starts from what exact words say of who clicks, also about
 items that nobody has clicked.
 """
 
@@ -11,58 +10,64 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfTransformer
 from torch import Tensor
 
 from recsys_text.config import Training
-from recsys_text.model.encoder import Encoder
+from recsys_text.model.encoder import Encoder, grams
 from recsys_text.model.optimise import adamw, autocast, learning_rate, to_device, update
+from recsys_text.text.tokenizer import PADDING
 
-_ORDERS = 3
 #: Small batches: a catalogue has far fewer texts than a log has clicks.
 _BATCH = 64
+_MOST = 16_384
+#: Of the mean diagonal of the kernel; and what is left of the network's own part when the bag starts as the teacher.
+_PENALTY, _QUIET = 0.3, 0.1
 
 
-def tfidf_teacher(
-    tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32], dim: int, seed: int
-) -> NDArray[np.float32]:
-    """vec_ID of unit length; zeros for a text that shares no n-gram with another one.
+def teacher_of(wide_IW: NDArray[np.float32], dim: int, seed: int) -> NDArray[np.float32]:
+    """float32[I, dim] of unit length: the wide path's candidates, reduced; zeros for an item of which it knows nothing.
 
-    Where the texts have fewer than `dim` independent directions, the last columns are zero.
+    Where they have fewer than `dim` independent directions, the last columns are zero.
     """
-    counts = _ngram_counts(tokens_IT, lengths_I)
-    vec_ID = np.zeros((len(tokens_IT), dim), dtype=np.float32)
-    components = min(dim, *(size - 1 for size in counts.shape))
+    vec_ID = np.zeros((len(wide_IW), dim), dtype=np.float32)
+    components = min(dim, *(size - 1 for size in wide_IW.shape))
     if components < 1:
         return vec_ID
-    tfidf = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
-    reduced = TruncatedSVD(components, random_state=seed).fit_transform(tfidf)
+    reduced = TruncatedSVD(components, random_state=seed).fit_transform(wide_IW)
     norms_I1 = np.linalg.norm(reduced, axis=1, keepdims=True)
     vec_ID[:, :components] = np.where(norms_I1 > 1e-6, reduced / np.maximum(norms_I1, 1e-6), 0)
     return vec_ID
 
 
-def _ngram_counts(tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32]) -> csr_matrix:
-    """One row per item, one column per n-gram of tokens that at least two items have."""
-    base = int(tokens_IT.max(initial=0)) + 1
-    rows, columns, width = [], [], 0
-    for order in range(1, min(_ORDERS, tokens_IT.shape[1]) + 1):
-        positions = tokens_IT.shape[1] - order + 1
-        codes_IP = np.zeros((len(tokens_IT), positions), dtype=np.int64)
-        for offset in range(order):
-            codes_IP = codes_IP * base + tokens_IT[:, offset : offset + positions]
-        item_P, position_P = np.nonzero(np.arange(positions) < lengths_I[:, None] - order + 1)
-        grams, gram_P = np.unique(codes_IP[item_P, position_P], return_inverse=True)
-        pairs = np.unique(np.stack([gram_P, item_P]), axis=1)
-        shared_G = np.bincount(pairs[0], minlength=len(grams)) > 1
-        kept_P = shared_G[gram_P]
-        rows.append(item_P[kept_P])
-        columns.append(width + (np.cumsum(shared_G) - 1)[gram_P[kept_P]])
-        width += int(shared_G.sum())
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    return csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(tokens_IT), width))
+def start_bag(
+    encoder: Encoder, tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32], teacher_ID: NDArray[np.float32]
+) -> None:
+    """Sets the bag to a ridge regression of the teacher on the same tokens and pairs, and the rest to little.
+
+    At most _MOST texts teach, drawn evenly in the order given: time grows with their third power.
+    """
+    if encoder.bag is None:
+        return
+    known_I = np.flatnonzero((teacher_ID != 0).any(1))
+    known_I = known_I[:: max(1, -(-len(known_I) // _MOST))]
+    if not len(known_I):
+        return
+    grams_NG = grams(torch.from_numpy(tokens_IT[known_I]), encoder.vocabulary).numpy()
+    row_K, place_K = np.nonzero(grams_NG != PADDING)
+    share_K = (1 / (2 * np.maximum(lengths_I[known_I], 1) - 1))[row_K].astype(np.float32)
+    size = len(known_I), encoder.bag.num_embeddings
+    shares_NV = csr_matrix((share_K, (row_K, grams_NG[row_K, place_K])), shape=size)
+    kernel = (shares_NV @ shares_NV.T).toarray()
+    kernel[np.diag_indices(len(kernel))] += np.float32(_PENALTY * kernel.diagonal().mean())
+    factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+    weights_VD = shares_NV.T @ cho_solve(factor, teacher_ID[known_I], check_finite=False)
+    with torch.no_grad():
+        encoder.bag.weight.copy_(torch.from_numpy(np.asarray(weights_VD, np.float32)))
+        if encoder.deep:
+            encoder.project.weight.mul_(_QUIET)
 
 
 def distillation(vec_ID: Tensor, teacher_ID: Tensor) -> Tensor:
@@ -84,7 +89,7 @@ def pretrain(
 
     Draws dropout from the global random state: seed it before.
     """
-    device = encoder.project.weight.device
+    device = next(encoder.parameters()).device
     optimizer = adamw(encoder, training)
     steps = training.pretrain_epochs * -(-len(tokens_IT) // _BATCH)
     step, start = 0, perf_counter()

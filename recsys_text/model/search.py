@@ -46,6 +46,7 @@ SPACE: Mapping[str, Range | Choice] = {
     "training.weight_decay": Range(low=1e-4, high=1e-1),
     "training.blend_windows": Choice(values=(1, 2, 3, 5, 7)),
     "training.blend_candidates": Choice(values=(30, 60, 120, 200)),
+    "blend.kind": Choice(values=("lightgbm", "mlp", "both")),
 }
 
 

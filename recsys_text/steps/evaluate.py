@@ -81,16 +81,16 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     data = inputs(settings)
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
-    items_ID = bundle.item_vectors(data.texts)
-    interest_P, score_P = bundle.score(log, items_ID, impressions)
+    items = bundle.text.items(data.texts, data.log.item_ids)
+    interest_P, score_P, without_P = bundle.compare(log, items, impressions)
     known = counts(log, impressions)
     starts_W = np.array([micros(window.start) for window in windows])
     methods = (
-        {"score": score_P, "interest": interest_P}
+        {"score": score_P, "interest": interest_P, "score without interest": without_P}
         | baseline_scores(log, impressions, data.texts, categories, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
-    catalogue = Catalogue(neutral=log.neutral, vectors=items_ID, surprise=surprise(_clicks_before(log, cutoff)))
+    catalogue = Catalogue(neutral=log.neutral, vectors=items.text, surprise=surprise(_clicks_before(log, cutoff)))
     table = evaluation_table(
         methods,
         impressions,
@@ -103,7 +103,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     few = take(impressions, rows)
     few_P = expand(impressions.offsets[rows], np.diff(few.offsets))
     aged = evaluation_table(
-        {"score": score_P[few_P]} | served(lambda old: bundle.score(log, items_ID, old)[1], log, few, starts_W),
+        {"score": score_P[few_P]} | served(lambda old: bundle.score(log, items, old)[1], log, few, starts_W),
         few,
         {AS_SERVED: np.ones(len(few), np.bool_)},
         catalogue,

@@ -55,7 +55,7 @@ def rank(
     bundle = Bundle.load(folder)
     data = inputs(settings)
     coded = impressions_from_frame(frame, data.log)
-    interest_P, score_P = bundle.score(data.log, bundle.item_vectors(data.texts), coded)
+    interest_P, score_P = bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), coded)
     scored = pl.DataFrame(
         {
             "impression_id": frame["impression_id"].gather(coded.row),
@@ -84,7 +84,7 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     log = data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
-    items_ID = bundle.item_vectors(data.texts)
+    items = bundle.text.items(data.texts, data.log.item_ids)
     item_ids = np.array(log.item_ids, dtype=object)
     user_ids = np.array(log.user_ids, dtype=object)
     times = np.full(len(users), micros(as_of), dtype=np.int64)
@@ -99,7 +99,7 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
                 item=item,
                 clicked=np.zeros(len(item), dtype=np.bool_),
             )
-            interest_P, score_P = bundle.score(log, items_ID, everyone)
+            interest_P, score_P = bundle.score(log, items, everyone)
             ends, best = topk(score_P, log.neutral[item], offsets, settings.publish.top_k)
             pairs += len(best)
             writer.write(_lists(user_ids[users[part]], ends, item_ids[item[best]], score_P[best], interest_P[best]))

@@ -102,7 +102,7 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
     impressions, _ = impressions_of(settings, data, windows, bundles[0].candidates)
     challenger_N, champion_N = (
         metrics.evaluate(
-            bundle.score(data.log, bundle.item_vectors(data.texts), impressions)[1],
+            bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), impressions)[1],
             impressions.clicked,
             impressions.offsets,
         )["ndcg@10"]

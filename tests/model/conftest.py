@@ -25,6 +25,7 @@ TRAINING = Training(
 class World:
     tokens_IT: np.ndarray
     lengths_I: np.ndarray
+    teacher_ID: np.ndarray
     train: TrainSet
     valid: TrainSet
 
@@ -51,4 +52,8 @@ def world() -> World:
     # The words of a topic are its own: ids of its parity.
     tokens_IT = (draw.integers(1, VOCABULARY // 2, (ITEMS, WIDTH)) * 2 + np.arange(ITEMS)[:, None] % 2).astype(np.int32)
     tokens_IT[np.arange(WIDTH) >= lengths_I[:, None]] = 0
-    return World(tokens_IT=tokens_IT, lengths_I=lengths_I, train=rows(300, 1), valid=rows(80, 2))
+    # A teacher who knows the topics and little of the items.
+    topic_I1 = np.arange(ITEMS)[:, None] % 2
+    taught = np.hstack([topic_I1, 1 - topic_I1, 0.3 * draw.standard_normal((ITEMS, SETTINGS.dim - 2))])
+    teacher_ID = (taught / np.linalg.norm(taught, axis=1, keepdims=True)).astype(np.float32)
+    return World(tokens_IT=tokens_IT, lengths_I=lengths_I, teacher_ID=teacher_ID, train=rows(300, 1), valid=rows(80, 2))

@@ -12,19 +12,29 @@ from recsys_text.model.scorer import build
 
 VOCABULARY = 50
 SMALL = {"embedding": 6, "channels": 3, "hidden": 5, "dim": 8, "max_tokens": 12}
-SHAPES = st.builds(
-    Model,
-    **{name: st.just(value) for name, value in SMALL.items()},
-    kernel_sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3, unique=True).map(tuple),
-    stride=st.integers(1, 3),
-    padding=st.sampled_from(["same", "valid"]),
-    pool=st.sampled_from(["max", "avg"]),
-    pool_size=st.integers(1, 3),
-    rnn=st.sampled_from(["rnn", "lstm", "gru"]),
-    bidirectional=st.booleans(),
-    readout=st.sampled_from(["attention", "last"]),
-    bag=st.booleans(),
-)
+READERS = [("none", "attention"), *itertools.product(["rnn", "lstm", "gru"], ["attention", "last"])]
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Model:
+    rnn, readout = draw(st.sampled_from(READERS))
+    kernel_sizes = tuple(draw(st.lists(st.integers(1, 5), max_size=3, unique=True)))
+    return Model(
+        **SMALL,
+        kernel_sizes=kernel_sizes,
+        stride=draw(st.integers(1, 3)),
+        padding=draw(st.sampled_from(["same", "valid"])),
+        pool=draw(st.sampled_from(["max", "avg"])),
+        pool_size=draw(st.integers(1, 3)),
+        rnn=rnn,
+        bidirectional=draw(st.booleans()),
+        readout=readout,
+        bag=(rnn == "none" and not kernel_sizes) or draw(st.booleans()),
+        sequence=draw(st.integers(3, 12)),
+    )
+
+
+SHAPES = shapes()
 
 
 def _encoder(shape: Model) -> Encoder:
@@ -75,7 +85,7 @@ def test_groups_of_like_length_give_the_same_vectors_and_gradients(shape, length
     list(itertools.product(["rnn", "lstm", "gru"], ["attention", "last"], ["same", "valid"], ["max", "avg"])),
 )
 def test_every_weight_learns_and_every_token_counts(rnn, readout, padding, pool):
-    shape = Model(**SMALL, rnn=rnn, readout=readout, padding=padding, pool=pool, bag=False, dropout=0)
+    shape = Model(**SMALL | {"channels": 8}, rnn=rnn, readout=readout, padding=padding, pool=pool, bag=False, dropout=0)
     encoder = _encoder(shape)
     ids_BT, lengths_B = _texts([12, 9], 12)
     vec_BD = encoder(ids_BT, lengths_B)

@@ -44,7 +44,7 @@ class Interrupt(Recorder):
 def _fit(world, training=TRAINING, *, valid=None, model=None, **options):
     model = model or build(SETTINGS, VOCABULARY, seed=1)
     valid = world.valid if valid is None else valid
-    results = fit(model, world.tokens_IT, world.lengths_I, world.train, valid, training, **options)
+    results = fit(model, world.tokens_IT, world.lengths_I, world.teacher_ID, world.train, valid, training, **options)
     return model, results
 
 
@@ -187,7 +187,15 @@ def test_progress_counts_to_the_end(world):
 
 def test_refusals(world):
     with pytest.raises(ContractError, match="no training clicks"):
-        fit(build(SETTINGS, VOCABULARY, 1), world.tokens_IT, world.lengths_I, EMPTY, world.valid, TRAINING)
+        fit(
+            build(SETTINGS, VOCABULARY, 1),
+            world.tokens_IT,
+            world.lengths_I,
+            world.teacher_ID,
+            EMPTY,
+            world.valid,
+            TRAINING,
+        )
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"training\.device = 'cuda'"):
             resolve_device("cuda")

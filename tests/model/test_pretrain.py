@@ -3,21 +3,14 @@ import pytest
 import torch
 
 from recsys_text.model.optimise import weights_digest
-from recsys_text.model.pretrain import distillation, pretrain, tfidf_teacher
+from recsys_text.model.pretrain import distillation, pretrain, start_bag, teacher_of
 from recsys_text.model.scorer import build, item_vectors
 from tests.model.conftest import SETTINGS, TRAINING, VOCABULARY
 
 
-def _ids(*texts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    tokens_IT = np.zeros((len(texts), max(map(len, texts))), np.int32)
-    for row, text in enumerate(texts):
-        tokens_IT[row, : len(text)] = text
-    return tokens_IT, np.array([len(text) for text in texts], np.int32)
-
-
-def test_the_teacher_puts_texts_that_share_words_together():
-    tokens_IT, lengths_I = _ids([2, 3, 4], [2, 3, 5], [6, 7, 8], [6, 7, 9], [10, 11, 12])
-    teacher_ID = tfidf_teacher(tokens_IT, lengths_I, dim=6, seed=1)
+def test_the_teacher_keeps_who_is_near_whom():
+    wide_IW = np.array([[1, 0, 0, 0], [0.9, 0.1, 0, 0], [0, 0, 1, 0], [0, 0, 0.9, 0.1], [0, 0, 0, 0]], np.float32)
+    teacher_ID = teacher_of(wide_IW, dim=6, seed=1)
     assert teacher_ID.shape == (5, 6)
     assert teacher_ID.dtype == np.float32
     likeness = teacher_ID @ teacher_ID.T
@@ -28,20 +21,23 @@ def test_the_teacher_puts_texts_that_share_words_together():
     assert (teacher_ID[4] == 0).all()
 
 
-def test_the_teacher_reads_no_padding():
-    tokens_IT, lengths_I = _ids([2, 3, 4], [2, 3, 5], [6, 7, 8], [6, 7, 9])
-    wide = np.pad(tokens_IT, ((0, 0), (0, 5)))
-    np.testing.assert_array_equal(tfidf_teacher(wide, lengths_I, 4, 1), tfidf_teacher(tokens_IT, lengths_I, 4, 1))
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (4, 1)])
+def test_a_catalogue_too_small_to_teach(shape):
+    assert (teacher_of(np.ones(shape, np.float32), dim=4, seed=1) == 0).all()
 
 
-def test_the_teacher_repeats_itself(world):
-    first, second = (tfidf_teacher(world.tokens_IT, world.lengths_I, 8, seed=3) for _ in range(2))
-    assert (first == second).all()
+def test_the_bag_starts_as_the_teacher_in_closed_form(world):
+    shape = SETTINGS.model_copy(update={"kernel_sizes": (), "rnn": "none"})
+    model = build(shape, VOCABULARY, seed=1)
 
+    def away() -> float:
+        vec_ID = torch.from_numpy(item_vectors(model, world.tokens_IT, world.lengths_I))
+        return distillation(vec_ID, torch.from_numpy(world.teacher_ID)).item()
 
-@pytest.mark.parametrize("texts", [[[2, 3]], [[2], [3]], [[2], [2]]])
-def test_a_catalogue_too_small_to_teach(texts):
-    assert (tfidf_teacher(*_ids(*texts), dim=4, seed=1) == 0).all()
+    before = away()
+    start_bag(model.encoder, world.tokens_IT, world.lengths_I, world.teacher_ID)
+    assert away() < 0.1 < before
+    assert (model.encoder.bag.weight[0] == 0).all()
 
 
 def test_distillation_by_hand():
@@ -52,7 +48,7 @@ def test_distillation_by_hand():
 
 
 def test_the_pupil_learns_from_the_teacher(world):
-    teacher_ID = torch.from_numpy(tfidf_teacher(world.tokens_IT, world.lengths_I, SETTINGS.dim, seed=3))
+    teacher_ID = torch.from_numpy(world.teacher_ID)
     training = TRAINING.model_copy(update={"pretrain_epochs": 60})
 
     def taught() -> tuple[str, float]:

@@ -89,7 +89,7 @@ def scores_at(
         item=np.tile(items, len(users)),
         clicked=np.zeros(len(users) * len(items), dtype=np.bool_),
     )
-    interest_P, score_P = bundle.score(log, bundle.item_vectors(data.texts), impressions)
+    interest_P, score_P = bundle.score(log, bundle.text.items(data.texts, log.item_ids), impressions)
     keys = [(user, item) for user in ("u000", "u007", "nobody") for item in log.item_ids]
     return dict(zip(keys, zip(interest_P.tolist(), score_P.tolist(), strict=True), strict=True))
 
