@@ -28,6 +28,8 @@ from recsys_text.steps.inputs import Inputs, inputs, windows_of
 from recsys_text.steps.train import Logged
 from recsys_text.tracking import Tracker
 
+#: The sections of the configuration that the space of the search is about.
+SEARCHED = {"model", "training", "blend"}
 _LONGEST_TAG = 500
 
 
@@ -67,7 +69,7 @@ class Task:
 
     @property
     def present(self) -> dict[str, Value]:
-        return present(self.settings.model_dump(include={"model", "training"}))
+        return present(self.settings.model_dump(include=SEARCHED))
 
     @property
     def space(self) -> dict[str, Range | Choice]:
@@ -85,12 +87,8 @@ class Task:
         return f"{self.settings.project.name}-{_digest(content)[:12]}"
 
     def with_values(self, values: Mapping[str, Value]) -> Settings:
-        model, training = self.settings.model, self.settings.training
-        sections = changed({"model": model.model_dump(), "training": training.model_dump()}, values)
-        update = {
-            "model": type(model).model_validate(sections["model"]),
-            "training": type(training).model_validate(sections["training"]),
-        }
+        sections = changed(self.settings.model_dump(include=SEARCHED), values)
+        update = {name: type(getattr(self.settings, name)).model_validate(each) for name, each in sections.items()}
         return self.settings.model_copy(update=update)
 
     def checkpoint(self, values: Mapping[str, Value]) -> Checkpoint:
@@ -203,7 +201,7 @@ class Watch(Logged):
 
 
 def _params(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", include={"model", "training", "candidates", "evaluation", "windows"})
+    return settings.model_dump(mode="json", include=SEARCHED | {"candidates", "evaluation", "windows"})
 
 
 def _digest(content: Any) -> str:

@@ -22,7 +22,7 @@ from recsys_text.fitting import Stages
 from recsys_text.lake.disk import locked
 from recsys_text.model.search import Choice, Range, Value, changed
 from recsys_text.steps.inputs import tracker
-from recsys_text.steps.trial import Outcome, OutOfTime, Task, Watch, run_trial, task_of
+from recsys_text.steps.trial import SEARCHED, Outcome, OutOfTime, Task, Watch, run_trial, task_of
 from recsys_text.toml import dumps
 from recsys_text.tracking import Tracker
 
@@ -111,9 +111,10 @@ def tune(
             )
             _write(tuned, config, task.name)
             written, meant = load(out), task.with_values(tuned.best.values)
-            if (written.model, written.training) != (meant.model, meant.training):
+            if any(getattr(written, section) != getattr(meant, section) for section in SEARCHED):
                 logging.getLogger("recsys_text").warning(
-                    "environment variables change what %s says; unset RECSYS_TEXT_MODEL__... and TRAINING__...", out
+                    "environment variables change what %s says; unset RECSYS_TEXT_MODEL__... and such",
+                    out,
                 )
             registry.mark({f"best.{key}": value for key, value in tuned.best.values.items()})
             registry.metrics(

@@ -1,9 +1,10 @@
 import pytest
 
-from recsys_text.config import Model, Training
+from recsys_text.config import Blend, Model, Training
 from recsys_text.model.search import SPACE, Choice, Range, changed, present, space_around
 
-SECTIONS = {"model": Model().model_dump(), "training": Training().model_dump()}
+KINDS = {"model": Model, "training": Training, "blend": Blend}
+SECTIONS = {name: kind().model_dump() for name, kind in KINDS.items()}
 
 
 @pytest.mark.parametrize("key", SPACE)
@@ -13,7 +14,7 @@ def test_every_value_of_the_space_is_a_valid_setting(key: str) -> None:
     values = bounds.values if isinstance(bounds, Choice) else (bounds.low, bounds.high)
     assert len(set(values)) == len(values) > 1
     for value in values:
-        made = {"model": Model, "training": Training}[section].model_validate({name: value})
+        made = KINDS[section].model_validate({name: value})
         assert getattr(made, name) == value
         assert type(getattr(made, name)) is type(value)
 

@@ -117,7 +117,9 @@ def runs_of(project: Path) -> list[mlflow.entities.Run]:
     return list(reversed(client.search_runs(["1"], order_by=["attributes.start_time DESC"])))
 
 
-def test_a_search_writes_the_best_and_says_what_it_gained(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_writes_the_best_and_says_what_it_gained(
+    project: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = str(project / "recsys.toml")
     assert run_cli("tune", "-c", config, "--trials", "4") == 0
     printed = capsys.readouterr().out
