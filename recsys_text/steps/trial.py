@@ -108,7 +108,9 @@ class Task:
             checkpoint=self.checkpoint(values),
             progress=progress,
         )
-        _, score_P = bundle.score(self.after.log, bundle.item_vectors(self.after.texts), self.impressions)
+        _, score_P = bundle.score(
+            self.after.log, bundle.text.items(self.after.texts, self.after.log.item_ids), self.impressions
+        )
         return metrics.evaluate(score_P, self.impressions.clicked, self.impressions.offsets)["ndcg@10"]
 
 
