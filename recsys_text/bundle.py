@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from recsys_text import __version__
 from recsys_text.config import Candidates
@@ -115,7 +116,7 @@ class Bundle:
                 candidates=Candidates.model_validate(about["candidates"]),
                 cutoff=datetime.fromisoformat(about["cutoff"]),
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ContractError(
                 f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
             ) from None

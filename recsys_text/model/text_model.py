@@ -4,6 +4,7 @@ loop and no time.
 Legend: I items, N users, H history, D `dim` of the network, M `match`, R `collaborative`, W = D + M + R + 1 columns.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -104,7 +105,8 @@ class TextModel:
         said_NCK = np.zeros((*rows.candidates_NC.shape, len(PRIOR)))
         for column, item_N in enumerate(rows.candidates_NC.T):
             product_NW = users_NW * items.candidate[item_N]
-            said_NCK[:, column] = np.add.reduceat(product_NW, parts[:-1], axis=1)
+            for part, (low, high) in enumerate(itertools.pairwise(parts.tolist())):
+                said_NCK[:, column, part] = product_NW[:, low:high].sum(axis=1)
         missing_NC = rows.candidates_NC < 0
         prior = np.array(PRIOR)
 
@@ -130,7 +132,7 @@ class TextModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads what `save` wrote. Raises ContractError for a damaged network, ValueError or OSError for the rest."""
+        """Reads what `save` wrote. Raises ContractError for a damaged network; the rest raises what its reader does."""
         network, match, collaborative, appeal = json.loads((folder / "weights.json").read_text())
         return cls(
             tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),

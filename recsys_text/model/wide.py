@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix, diags
-from sklearn.utils.extmath import randomized_svd
+from scipy.sparse.linalg import eigsh
 
 from recsys_text.config import Model
 from recsys_text.text.terms import Terms
@@ -207,7 +207,9 @@ def _match(kernel: Floats, clicks_UN: csr_matrix, rank: int, penalty: np.float32
 
 
 def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> Floats:
-    """float32[n, R]: directions of a truncated SVD of the co-clicks, relative to how often both items are clicked."""
+    """float32[n, R]: the directions of the R largest eigenvalues of the co-clicks, relative to how often both items are
+    clicked: the nearest positive semidefinite matrix of that rank, so that items clicked together lie together.
+    """
     n = len(counts_N)
     rank = min(rank, max(n - 1, 0))
     if rank == 0:
@@ -215,8 +217,9 @@ def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, see
     relative = diags((1 / np.sqrt(counts_N + _PRIOR)).astype(np.float32))
     together = relative @ (clicks_UN.T @ clicks_UN) @ relative
     together = (together - diags(together.diagonal())).tocsr()
-    left, values, _ = randomized_svd(together, rank, random_state=seed)
-    return _short_unit((left * np.sqrt(values)).astype(np.float32))
+    start = np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
+    values, vectors = eigsh(together, rank, which="LA", v0=start)
+    return _short_unit((vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))).astype(np.float32))
 
 
 def _ridge(kernel: Floats, target_NW: Floats, votes_N: NDArray[np.float64], penalty: float) -> Floats:

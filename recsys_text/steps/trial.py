@@ -171,7 +171,15 @@ def run_trial(
         if present_N is None:
             raise
         return Outcome(number=number, state="failed", values=values, reason=_line(error)), np.zeros(0)
-    return Outcome(number=number, state="complete", values=values, **figures), ndcg_N
+    return Outcome(
+        number=number,
+        state="complete",
+        values=values,
+        ndcg=figures["ndcg"],
+        gain=gain.mean,
+        low=gain.low,
+        high=gain.high,
+    ), ndcg_N
 
 
 class Watch(Logged):

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsys_text.config import Model
+from recsys_text.model.data import TrainSet
+from recsys_text.model.scorer import build
+from recsys_text.model.text_model import ALONE, PRIOR, TextModel
+from recsys_text.model.wide import fit_wide
+from recsys_text.text.tokenizer import train_tokenizer
+
+TEXTS = [f"{topic} {word} {number}" for number, word in enumerate("abcdefgh") for topic in ("land", "sea")]
+IDS = [f"i{number}" for number in range(len(TEXTS))]
+SHAPE = Model(
+    vocabulary=330, dim=6, embedding=4, channels=2, hidden=3, match=4, collaborative=3, history=3, dropout=0, decay=0.5
+)
+
+
+def _model(clicked: bool = True) -> TextModel:
+    draw = np.random.default_rng(0)
+    clicks = (draw.random((30, len(TEXTS))) < 0.4) & (np.arange(30)[:, None] % 2 == np.arange(len(TEXTS)) % 2)
+    tokenizer = train_tokenizer(TEXTS, SHAPE.vocabulary)
+    wide = fit_wide(
+        TEXTS,
+        IDS,
+        csr_matrix((clicks & clicked).astype(np.float32)),
+        draw.uniform(1, 50, len(TEXTS)) if clicked else np.zeros(len(TEXTS)),
+        np.ones(len(TEXTS), np.bool_),
+        np.arange(len(TEXTS)),
+        SHAPE,
+        seed=1,
+    )
+    return TextModel(tokenizer=tokenizer, network=build(SHAPE, tokenizer.vocabulary, 1), wide=wide, weights=PRIOR)
+
+
+@pytest.fixture(scope="module")
+def model() -> TextModel:
+    return _model()
+
+
+def _with(model: TextModel, weights: tuple[float, float, float, float]) -> TextModel:
+    return TextModel(tokenizer=model.tokenizer, network=model.network, wide=model.wide, weights=weights)
+
+
+def test_interest_is_the_weighted_sum_of_its_parts(model):
+    items = model.items(TEXTS, IDS)
+    history_NH = np.array([[-1, 0, 2], [1, 3, 5], [-1, -1, -1]], np.int32)
+    parts = [_with(model, tuple(np.eye(4)[k])).users(items, history_NH) @ items.candidate.T for k in range(4)]
+    whole = model.users(items, history_NH) @ items.candidate.T
+    np.testing.assert_allclose(whole, sum(weight * part for weight, part in zip(PRIOR, parts, strict=True)), atol=1e-5)
+
+
+def test_a_user_without_history_has_only_the_appeal_of_the_wide_path(model):
+    items = model.items(TEXTS, IDS)
+    wide = _with(model, (0.0, *PRIOR[1:])).users(items, np.full((1, 3), -1, np.int32))
+    assert (wide[0, :-1] == 0).all()
+    assert wide[0, -1] == pytest.approx(PRIOR[3])
+
+
+def test_an_older_click_weighs_less_by_the_decay(model):
+    items = model.items(TEXTS, IDS)
+    alone = _with(model, (0.0, 1.0, 0.0, 0.0))
+    dim, match = items.text.shape[1], model.wide.width[0]
+    found = alone.users(items, np.array([[-1, 4, 7]], np.int32))[0, dim : dim + match]
+    sum_M = 0.5 * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
+    np.testing.assert_allclose(found, sum_M / np.linalg.norm(sum_M), atol=1e-6)
+
+
+def test_the_network_alone_hears_nothing_of_the_wide_path(model):
+    items = model.items(TEXTS, IDS)
+    users = _with(model, ALONE).users(items, np.array([[0, 1, 2]], np.int32))
+    assert (users[0, items.text.shape[1] :] == 0).all()
+
+
+def test_weights_that_made_the_clicks_are_found(model):
+    items = model.items(TEXTS, IDS)
+    draw = np.random.default_rng(2)
+    planted = (2.0, 8.0, 1.0, PRIOR[3])
+    history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
+    candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
+    users = _with(model, planted).users(items, history_NH)
+    logit_NC = np.einsum("nd,ncd->nc", users, items.candidate[candidates_NC])
+    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
+    rows = np.arange(len(chosen_N))
+    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    found = model.weighed(items, TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)).weights
+    np.testing.assert_allclose(found, planted, rtol=0.4)
+
+
+@pytest.mark.parametrize("clicked", [True, False])
+def test_without_rows_the_weights_stay(clicked):
+    model = _model(clicked)
+    none = TrainSet(history_NH=np.zeros((0, 3), np.int32), candidates_NC=np.zeros((0, 4), np.int32))
+    assert model.weighed(model.items(TEXTS, IDS), none).weights == pytest.approx(PRIOR)
+
+
+def test_a_part_without_columns_keeps_its_weight():
+    model = _model(clicked=False)
+    assert model.wide.width == (0, 0)
+    draw = np.random.default_rng(4)
+    rows = TrainSet(
+        history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),
+        candidates_NC=draw.integers(0, len(TEXTS), (200, 4)).astype(np.int32),
+    )
+    weights = model.weighed(model.items(TEXTS, IDS), rows).weights
+    assert weights[1:3] == pytest.approx(PRIOR[1:3])
+
+
+def test_what_is_saved_says_the_same(model, tmp_path):
+    model.save(tmp_path)
+    again = TextModel.load(tmp_path)
+    assert again.weights == model.weights
+    np.testing.assert_array_equal(again.items(TEXTS, IDS).candidate, model.items(TEXTS, IDS).candidate)

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsys_text.config import Model
+from recsys_text.model.wide import Wide, fit_wide
+
+TEXTS = [
+    "red fox hunt", "red fox den", "red wolf hunt", "blue whale sea", "blue whale song", "blue dolphin sea",
+    "red fox song", "blue sea den", "", "green lone thing",
+]  # fmt: skip
+IDS = [f"item {number}" for number in range(len(TEXTS))]
+#: Each user reads of land or of the sea.
+CLICKS = np.array(
+    [
+        [1, 1, 1, 0, 0, 0, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 1, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 0, 1, 0, 0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 1, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1, 1, 0, 0, 0, 0],
+    ],
+    np.float32,
+)
+SHOWN = np.full(len(TEXTS), CLICKS.sum() / len(TEXTS))
+
+
+def _fitted(order=None, clicks=CLICKS, shown=SHOWN, **shape) -> Wide:
+    order = np.arange(len(TEXTS)) if order is None else order
+    settings = Model(**{"match": 6, "collaborative": 2, "penalty": 2.0} | shape)
+    return fit_wide(
+        [TEXTS[item] for item in order],
+        [IDS[item] for item in order],
+        csr_matrix(clicks[:, order]),
+        shown[order],
+        np.ones(len(order), np.bool_),
+        np.arange(len(TEXTS))[order],
+        settings,
+        seed=1,
+    )
+
+
+def test_full_rank_match_is_the_ridge_regression_of_the_clicks():
+    wide = _fitted(match=100)
+    teaching = [TEXTS.index(text) for text in TEXTS if TEXTS.index(text) in wide_rows(wide)]
+    rows = wide.terms.transform([TEXTS[item] for item in teaching])
+    kernel = (rows @ rows.T).toarray()
+    direct = CLICKS[:, teaching] @ np.linalg.solve(kernel + 2.0 * np.eye(len(kernel)), kernel)
+    said = (CLICKS[:, teaching] @ (kernel @ wide.weights["history"])) @ (kernel @ wide.weights["match"]).T
+    scale = np.sum(direct * said) / np.sum(said * said)
+    np.testing.assert_allclose(scale * said, direct, atol=5e-3)
+
+
+def wide_rows(wide: Wide) -> list[int]:
+    """Which items taught, in their order: all that were clicked or shown."""
+    return list(range(wide.rows_NV.shape[0]))
+
+
+def test_what_is_clicked_together_lies_together_and_new_texts_lie_where_their_words_do():
+    wide = _fitted()
+    candidate, click = wide.items([*TEXTS, "red fox cub", "blue whale calf"], [*IDS, "new", "newer"])
+    match, places = wide.width
+    place, own = candidate[:, match : match + places], click[:, match:]
+    assert own[0] @ own[1] > 0.5
+    assert own[0] @ own[3] < 0.1
+    assert own[0] @ place[-2] > own[0] @ place[-1] + 0.3
+    assert own[3] @ place[-1] > own[3] @ place[-2] + 0.3
+
+
+def test_two_items_that_always_come_together_share_their_place():
+    clicks = np.zeros((6, len(TEXTS)), np.float32)
+    clicks[:3, [0, 1]] = 1
+    clicks[3:, [3, 4]] = 1
+    _, click = _fitted(clicks=clicks).items(TEXTS, IDS)
+    own = click[:, -2:]
+    assert own[0] @ own[1] > 0.8
+    assert abs(own[0] @ own[3]) < 0.1
+
+
+def test_what_is_clicked_more_often_than_shown_appeals():
+    shown = SHOWN.copy()
+    shown[:3] *= 5
+    candidate, _ = _fitted(shown=shown).items(["red fox", "blue whale"])
+    assert candidate[0, -1] < candidate[1, -1]
+
+
+def test_a_candidate_is_its_text_alone():
+    wide = _fitted()
+    candidate, click = wide.items(["red fox hunt"] * 2, [IDS[0], "stranger"])
+    np.testing.assert_array_equal(candidate[0], candidate[1])
+    assert (click[0] != click[1]).any()
+
+
+def test_a_text_without_a_known_term_says_nothing():
+    candidate, click = _fitted().items(["", "unheard"])
+    assert (candidate == 0).all()
+    assert (click == 0).all()
+
+
+def test_the_order_of_the_items_decides_nothing():
+    order = np.random.default_rng(3).permutation(len(TEXTS))
+    for first, second in zip(_fitted().items(TEXTS), _fitted(order).items(TEXTS), strict=True):
+        np.testing.assert_allclose(first @ first.T, second @ second.T, atol=2e-3)
+
+
+def test_what_is_saved_reads_the_same(tmp_path):
+    wide = _fitted()
+    wide.save(tmp_path)
+    again = Wide.load(tmp_path)
+    for first, second in zip(wide.items(TEXTS, IDS), again.items(TEXTS, IDS), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_few_or_no_clicks_are_enough(known):
+    clicks, shown = np.zeros_like(CLICKS), np.zeros(len(TEXTS))
+    clicks[0, :known] = 1
+    wide = _fitted(clicks=clicks, shown=shown)
+    candidate, click = wide.items(TEXTS, IDS)
+    assert np.isfinite(candidate).all()
+    assert np.isfinite(click).all()
+    assert candidate.shape[1] == sum(wide.width) + 1
