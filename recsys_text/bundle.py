@@ -129,9 +129,14 @@ def _checksum(path: Path) -> str:
 def features(text: TextModel, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
     history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
-    interest_P = dots(text.users(items, history_NH), items.candidate, impressions.item, impressions.offsets)
+    interest_P = _steady(dots(text.users(items, history_NH), items.candidate, impressions.item, impressions.offsets))
     said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
+
+
+def _steady(interest_P: Floats) -> Floats:
+    """Rounded: the last bits of a sum depend on where an item stands among others, and must not order equal texts."""
+    return np.round(interest_P, 4)
 
 
 class TextScorer:
@@ -163,7 +168,7 @@ class TextScorer:
         sizes_N = np.array([len(row) for row in candidates_N], dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(sizes_N)))
         item_P = np.array([code[text] for row in candidates_N for text in row], dtype=np.int64)
-        interest_P = dots(users_NW, items.candidate, item_P, offsets)
+        interest_P = _steady(dots(users_NW, items.candidate, item_P, offsets))
         known = {name: np.zeros(len(item_P), np.float32) for name in COUNTS}
         known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
         for name in set(frame.columns) & set(COUNTS):
