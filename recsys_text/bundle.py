@@ -25,6 +25,7 @@ from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import COUNTS, FEATURES, INTEREST_FEATURES, assemble, counts
 from recsys_text.ranking.log import Impressions, Log
+from recsys_text.ranking.timeline import Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,14 +130,16 @@ def _checksum(path: Path) -> str:
 def features(text: TextModel, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
     history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
-    interest_P = _steady(dots(text.users(items, history_NH), items.candidate, impressions.item, impressions.offsets))
+    interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets)
     said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
 
-def _steady(interest_P: Floats) -> Floats:
+def _interest(
+    text: TextModel, items: Items, history_NH: NDArray[np.int32], item_P: Ints, offsets_N1: NDArray[np.int64]
+) -> Floats:
     """Rounded: the last bits of a sum depend on where an item stands among others, and must not order equal texts."""
-    return np.round(interest_P, 4)
+    return np.round(dots(text.users(items, history_NH), items.candidate, item_P, offsets_N1), 4)
 
 
 class TextScorer:
@@ -163,12 +166,11 @@ class TextScorer:
         for row, clicked in enumerate(histories_N):
             last = [code[text] for text in clicked[-length:]]
             history_NH[row, length - len(last) :] = last
-        users_NW = self._bundle.text.users(items, history_NH)
 
         sizes_N = np.array([len(row) for row in candidates_N], dtype=np.int64)
         offsets = np.concatenate(([0], np.cumsum(sizes_N)))
         item_P = np.array([code[text] for row in candidates_N for text in row], dtype=np.int64)
-        interest_P = _steady(dots(users_NW, items.candidate, item_P, offsets))
+        interest_P = _interest(self._bundle.text, items, history_NH, item_P, offsets)
         known = {name: np.zeros(len(item_P), np.float32) for name in COUNTS}
         known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
         for name in set(frame.columns) & set(COUNTS):

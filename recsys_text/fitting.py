@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from recsys_text.bundle import CHUNK, WITHOUT_INTEREST, Bundle, features
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.collaborative import clicked_once
 from recsys_text.model.data import TrainSet, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.pretrain import teacher_of
@@ -110,10 +110,9 @@ def fit_bundle(
 def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:
     """The wide path from all clicks before `end`; `rows` tell how often items were candidates."""
     before, size = log.positive & (log.time < micros(end)), (len(log.user_ids), len(log.item_ids))
-    pairs = np.unique(log.user[before].astype(np.int64) * size[1] + log.item[before])
-    clicks_UI = csr_matrix((np.ones(len(pairs), np.float32), (pairs // size[1], pairs % size[1])), shape=size)
+    clicks_UI = clicked_once(log.user[before], log.item[before], size)
     others = rows.candidates_NC[:, 1:]
-    shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (len(pairs) / max(1, int(np.sum(others >= 0))))
+    shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (clicks_UI.nnz / max(1, int(np.sum(others >= 0))))
     known_I = log.known_at < micros(end)
     return fit_wide(
         texts, log.item_ids, clicks_UI, shown_I, known_I, log.neutral, settings.model, settings.training.seed

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_text.evaluation.metrics import Int
-from recsys_text.model.collaborative import ease
+from recsys_text.model.collaborative import clicked_once, ease
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Int64, Log
 from recsys_text.ranking.timeline import expand
@@ -50,7 +50,7 @@ def collaborative_scores(log: Log, impressions: Impressions, *, cutoff: int, thr
     code_I[clicked] = np.arange(len(clicked))
     if not len(known):
         return dict.fromkeys(("EASE", "BM25 item-item", "ALS"), np.zeros(len(impressions.item), np.float32))
-    clicks_UI = _once(log.user[known], code_I[log.item[known]], (len(log.user_ids), len(clicked)))
+    clicks_UI = clicked_once(log.user[known], code_I[log.item[known]], (len(log.user_ids), len(clicked)))
     history_NI = _histories(log, impressions, code_I, len(clicked))
     item_P = code_I[impressions.item]
 
@@ -80,20 +80,13 @@ def collaborative_scores(log: Log, impressions: Impressions, *, cutoff: int, thr
     return found
 
 
-def _once(user: Int, item: Int, shape: tuple[int, int]) -> csr_matrix:
-    """1 where a user clicked an item, however often; clicks on the item -1 are left out."""
-    known = item >= 0
-    pair = np.unique(user[known].astype(np.int64) * shape[1] + item[known])
-    return csr_matrix((np.ones(len(pair), np.float32), (pair // shape[1], pair % shape[1])), shape=shape)
-
-
 def _histories(log: Log, impressions: Impressions, code_I: Int, items: int) -> csr_matrix:
     """What the user of each impression clicked strictly before it, [N, I]."""
     own = log.clicks_of_user
     begin_N = own.begin(impressions.user)
     length_N = own.stop(impressions.user, own.rank(impressions.time)) - begin_N
     row = np.repeat(np.arange(len(impressions)), length_N)
-    return _once(row, code_I[own.value[expand(begin_N, length_N)]], (len(impressions), items))
+    return clicked_once(row, code_I[own.value[expand(begin_N, length_N)]], (len(impressions), items))
 
 
 def _by(history_NI: csr_matrix, weights_II: NDArray[np.float32] | csr_matrix) -> Callable[[slice], Float32]:

@@ -44,3 +44,10 @@ def ease(clicks_UI: csr_matrix, penalty: float) -> Float32:
     P /= -variance
     np.fill_diagonal(P, 0)
     return P
+
+
+def clicked_once(user: NDArray[np.integer], item: NDArray[np.integer], shape: tuple[int, int]) -> csr_matrix:
+    """1 where a user clicked an item, however often; clicks on the item -1 are left out."""
+    known = item >= 0
+    pair = np.unique(user[known].astype(np.int64) * shape[1] + item[known])
+    return csr_matrix((np.ones(len(pair), np.float32), (pair // shape[1], pair % shape[1])), shape=shape)

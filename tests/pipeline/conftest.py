@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from recsys_text.bundle import Bundle
 from recsys_text.cli import main
 from recsys_text.config import Settings, load
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs
 from tests.conftest import write_small_project
 
 Run = Callable[..., int]
@@ -37,3 +39,9 @@ def published(published_template: Path, tmp_path: Path) -> Settings:
     folder = tmp_path / "project"
     shutil.copytree(published_template, folder)
     return load(folder / "recsys.toml")
+
+
+@pytest.fixture(scope="module")
+def trained(published_template: Path) -> tuple[Bundle, Inputs]:
+    project = load(published_template / "recsys.toml")
+    return Bundle.load(bundle_path(project, "champion")[1]), inputs(project)

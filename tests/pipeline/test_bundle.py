@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import Settings, load
+from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.ranking.log import Impressions, build_log, micros
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
+from recsys_text.steps.inputs import Inputs, bundle_path, tracker
 from recsys_text.steps.train import train
 from recsys_text.tables import EVENT_TYPES
 from tests.conftest import DAYS, START
@@ -67,12 +67,6 @@ print("scored")
         [sys.executable, "-c", code, published.tracking_uri], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip().endswith("scored"), done.stderr[-2000:]
-
-
-@pytest.fixture(scope="module")
-def trained(published_template: Path) -> tuple[Bundle, Inputs]:
-    project = load(published_template / "recsys.toml")
-    return Bundle.load(bundle_path(project, "champion")[1]), inputs(project)
 
 
 def scores_at(

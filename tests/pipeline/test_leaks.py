@@ -5,24 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import load
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.metrics import auc, rank_clicked
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, build_log, micros
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs
+from recsys_text.steps.inputs import Inputs
 from recsys_text.text.normalise import item_text
 
 DRAWS = 20
-
-
-@pytest.fixture(scope="module")
-def trained(published_template: Path) -> tuple[Bundle, Inputs]:
-    project = load(published_template / "recsys.toml")
-    return Bundle.load(bundle_path(project, "champion")[1]), inputs(project)
 
 
 def test_labels_drawn_at_random_are_ranked_at_random(trained: tuple[Bundle, Inputs]) -> None:
