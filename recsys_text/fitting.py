@@ -63,39 +63,21 @@ def fit_bundle(
             f"training needs three windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
             "extract older windows or give a later --cutoff"
         )
-    training, pool = settings.training, settings.candidates
-    first_of_blend = len(starts) - min(training.blend_windows, (len(starts) - 1) // 2)
-    stop_start, blend_start = starts[first_of_blend - 1 : first_of_blend + 1]
-
-    progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
-    tokenizer = train_tokenizer(texts, settings.model.vocabulary)
-    encoded = tokenizer.encode(texts, settings.model.max_tokens)
-
-    def clicks(start: datetime, end: datetime, most: int) -> TrainSet:
-        few = teaching_impressions(
-            log, start, end, pool, max_impressions=most, seed=training.seed, negatives=training.negatives
-        )
-        return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)
-
-    train = clicks(starts[0], stop_start, training.max_clicks)
-    valid = clicks(stop_start, blend_start, _VALIDATION)
-    progress.stage(f"Text model: learning from {len(train):,} clicks before {stop_start:%Y-%m-%dT%H:%MZ}")
-    wide = _fit_wide(log, texts, train, stop_start, settings)
-    network = build(settings.model, tokenizer.vocabulary, training.seed)
-    teacher_ID = teacher_of(wide.items(texts)[0][:, :-1], settings.model.dim, training.seed)
-    results = fit(network, *encoded, teacher_ID, train, valid, training, checkpoint=checkpoint, progress=progress)
-    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE)
+    first_of_blend = len(starts) - min(settings.training.blend_windows, (len(starts) - 1) // 2)
+    blend_start = starts[first_of_blend]
+    older = starts[:first_of_blend]
+    text, results = fit_text(
+        log, texts, older, end=blend_start, settings=settings, checkpoint=checkpoint, progress=progress
+    )
     items = text.items(texts, log.item_ids)
-    if settings.model.wide:
-        text = text.weighed(items, valid)
-
+    training, pool = settings.training, settings.candidates
     newest, _ = impressions_between(
         log, blend_start, cutoff, pool, max_impressions=training.blend_clicks, seed=training.seed
     )
     progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")
     blend, without_interest, calibrator = _fit_ranker(text, log, items, newest, settings)
     # Only now may the wide path see the newest clicks: the blend has learned from what it said without them.
-    everything = clicks(starts[0], cutoff, training.max_clicks)
+    everything = _clicks(log, starts[0], cutoff, settings, training.max_clicks)
     bundle = Bundle(
         text=replace(text, wide=_fit_wide(log, texts, everything, cutoff, settings)),
         blend=blend,
@@ -105,6 +87,42 @@ def fit_bundle(
         cutoff=cutoff,
     )
     return bundle, results
+
+
+def fit_text(
+    log: Log,
+    texts: Sequence[str],
+    starts: Sequence[datetime],
+    *,
+    end: datetime,
+    settings: Settings,
+    checkpoint: Checkpoint | None = None,
+    progress: Stages,
+) -> tuple[TextModel, list[EpochResult]]:
+    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it."""
+    training, stop_start = settings.training, starts[-1]
+    progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
+    tokenizer = train_tokenizer(texts, settings.model.vocabulary)
+    encoded = tokenizer.encode(texts, settings.model.max_tokens)
+    train = _clicks(log, starts[0], stop_start, settings, training.max_clicks)
+    valid = _clicks(log, stop_start, end, settings, _VALIDATION)
+    progress.stage(f"Text model: learning from {len(train):,} clicks before {stop_start:%Y-%m-%dT%H:%MZ}")
+    wide = _fit_wide(log, texts, train, stop_start, settings)
+    network = build(settings.model, tokenizer.vocabulary, training.seed)
+    teacher_ID = teacher_of(wide.items(texts)[0][:, :-1], settings.model.dim, training.seed)
+    results = fit(network, *encoded, teacher_ID, train, valid, training, checkpoint=checkpoint, progress=progress)
+    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE)
+    if settings.model.wide:
+        text = text.weighed(text.items(texts, log.item_ids), valid)
+    return text, results
+
+
+def _clicks(log: Log, start: datetime, end: datetime, settings: Settings, most: int) -> TrainSet:
+    training = settings.training
+    few = teaching_impressions(
+        log, start, end, settings.candidates, max_impressions=most, seed=training.seed, negatives=training.negatives
+    )
+    return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)
 
 
 def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:
