@@ -122,8 +122,10 @@ class Model(Section):
     """The shape of the text model; widths are numbers of features, lengths are tokens or clicks.
 
     The bag reads `max_tokens` of a text; convolutions (none where `kernel_sizes` is empty) and the RNN read the first
-    `sequence`. `match` and `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first
-    one, `decay` what a click weighs there beside the next one; `wide` says whether interest is the sum of both paths,
+    `sequence`. `user` says how the last `history` clicks become a user; a click is the vector of its `text`, or one
+    that is `learned` for each item that training knew, which pays where items live long. `match` and `collaborative`
+    are the ranks of the maps of the wide path, `penalty` is that of the first one, `decay` what a click weighs there
+    beside the next one; `wide` says whether interest is the sum of both paths,
     or the network alone.
     """
 
@@ -145,6 +147,8 @@ class Model(Section):
     dim: PositiveInt = 64
     dropout: float = Field(default=0.1, ge=0, lt=1)
     history: PositiveInt = 30
+    user: Literal["mean", "attention", "gru", "gru+attention"] = "gru+attention"
+    clicks: Literal["text", "learned"] = "text"
     wide: bool = True
     match: PositiveInt = 128
     penalty: float = Field(default=100.0, gt=0)
@@ -163,13 +167,18 @@ class Model(Section):
 class Training(Section):
     """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
     and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
-    newest for early stopping. Scheduled training runs when the newest window is `every` windows past the newest model.
+    newest for early stopping. With `task = "next"` each click is to be told from `negatives` others of its pool by
+    what was clicked before it; with "hidden", for items that do not age, every epoch hides the share `hidden` of each
+    user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. Scheduled
+    training runs when the newest window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90
     every: PositiveInt = 7
     blend_windows: PositiveInt = 3
     max_clicks: PositiveInt = 100_000
+    task: Literal["next", "hidden"] = "next"
+    hidden: float = Field(default=0.3, gt=0, lt=1)
     negatives: PositiveInt = 15
     blend_clicks: PositiveInt = 8000
     blend_candidates: PositiveInt = 60
@@ -247,6 +256,12 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
     service: Service = Service()
+
+    @model_validator(mode="after")
+    def _learnable(self) -> Self:
+        if self.training.task == "hidden" and self.model.clicks != "learned":
+            raise ValueError("training.task = 'hidden' needs model.clicks = 'learned': whole histories are not encoded")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -22,12 +22,15 @@ BUCKETS = 1 << 14
 
 
 class Encoder(nn.Module):
-    """Embed, convolve, pool, RNN, read out, project; plus the bag, a mean of vectors of tokens and of hashed pairs.
+    """Embed, convolve, pool, RNN, read out, project; plus the bag, a sum of vectors of tokens and of hashed pairs.
 
-    Convolutions and RNN, which read the first `sequence` tokens, can each be left out; the bag reads all. Every stage
-    masks what lies beyond the end of a text, so that its vector does not depend on the texts that share its batch. The
-    vectors have unit length.
+    Convolutions and RNN, which read the first `sequence` tokens, can each be left out; the bag reads all, each token
+    and pair by its `rarity` (idf), the weights of a text having length 1. Every stage masks what lies beyond the end of
+    a text, so that its vector does not depend on the texts that share its batch. The length of a vector says how sure
+    of it the text makes.
     """
+
+    rarity: Tensor
 
     def __init__(self, settings: Model, vocabulary: int) -> None:
         super().__init__()
@@ -64,6 +67,7 @@ class Encoder(nn.Module):
             nn.init.normal_(self.bag.weight, std=settings.dim**-0.5)
             with torch.no_grad():
                 self.bag.weight[PADDING].zero_()
+        self.register_buffer("rarity", torch.ones(vocabulary + BUCKETS if settings.bag else 0))
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD from ids_BT, which hold 0 beyond `lengths_B`; `lengths_B` is on the CPU, for packing."""
@@ -92,9 +96,16 @@ class Encoder(nn.Module):
             vec_BD = self.project(self.dropout(states_BR)).float()
         if self.bag is not None:
             grams_BG = grams(ids_BT, self.vocabulary)
-            sum_BD = functional.embedding_bag(grams_BG, self.bag.weight, mode="sum", padding_idx=PADDING)
-            vec_BD = vec_BD + self.dropout(sum_BD) / (2 * lengths_B - 1)[:, None].to(vec_BD.device, non_blocking=True)
-        return functional.normalize(vec_BD, dim=-1)
+            sum_BD = functional.embedding_bag(
+                grams_BG, self.bag.weight, mode="sum", per_sample_weights=self.shares(grams_BG), padding_idx=PADDING
+            )
+            vec_BD = vec_BD + self.dropout(sum_BD)
+        return vec_BD
+
+    def shares(self, grams_BG: Tensor) -> Tensor:
+        """What each gram of a text weighs, float32 [B, G]: by its rarity, rows of length 1, padding 0."""
+        weight_BG = self.rarity[grams_BG].masked_fill(grams_BG == PADDING, 0)
+        return functional.normalize(weight_BG, dim=1)
 
     def _convolve(self, text_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """pooled_BNC and the number of pooled positions of each text."""

@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 from recsys_text.config import Model
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.data import TrainSet
-from recsys_text.model.scorer import Interest, item_vectors, user_vectors
+from recsys_text.model.scorer import Interest, click_vectors, item_vectors, user_vectors
 from recsys_text.model.wide import Wide
 from recsys_text.text.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ _USERS = 4096
 class Items:
     """I items as candidates, float32[I, W], and as clicks of a history, float32[I, W - 1].
 
-    text: float32[I, D] of length 1, the network's; its cosine says how alike two texts are.
+    text: float32[I, D], the network's; its cosine says how alike two texts are.
     """
 
     candidate: Floats
@@ -59,6 +59,8 @@ class TextModel:
     network: Interest
     wide: Wide
     weights: tuple[float, float, float, float]
+    #: The items whose clicks have vectors of their own in the network, in the order of its table.
+    item_ids: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Model:
@@ -67,8 +69,13 @@ class TextModel:
     def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> Items:
         """The vectors of texts; with their ids, clicks on items that training knew have places of their own."""
         text_ID = item_vectors(self.network, *self.tokenizer.encode(texts, self.settings.max_tokens))
+        row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        rows_I = np.full(len(texts), -1)
+        if item_ids is not None:
+            rows_I[:] = [row_of.get(item_id, -1) for item_id in item_ids]
+        click_ID = click_vectors(self.network, text_ID, rows_I)
         candidate, click = self.wide.items(texts, item_ids)
-        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([text_ID, click]), text=text_ID)
+        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([click_ID, click]), text=text_ID)
 
     def users(self, items: Items, history_NH: NDArray[np.int32]) -> Floats:
         """float32[N, W]: its dot product with `items.candidate` is the interest.
@@ -77,7 +84,9 @@ class TextModel:
         """
         dim = items.text.shape[1]
         user_NW = np.empty((len(history_NH), items.candidate.shape[1]), np.float32)
-        user_NW[:, :dim] = self.weights[0] * user_vectors(self.network, items.text, history_NH)
+        user_NW[:, :dim] = self.weights[0] * user_vectors(
+            self.network, np.ascontiguousarray(items.click[:, :dim]), history_NH
+        )
         ends = np.cumsum([dim, *self.wide.width])
         for start in range(0, len(history_NH), _USERS):
             part = slice(start, start + _USERS)
@@ -128,15 +137,17 @@ class TextModel:
         save_model(folder, self.network)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
         self.wide.save(folder)
-        (folder / "weights.json").write_text(json.dumps(self.weights))
+        (folder / "weights.json").write_text(json.dumps({"weights": self.weights, "item_ids": self.item_ids}))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote. Raises ContractError for a damaged network; the rest raises what its reader does."""
-        network, match, collaborative, appeal = json.loads((folder / "weights.json").read_text())
+        about = json.loads((folder / "weights.json").read_text())
+        network, match, collaborative, appeal = about["weights"]
         return cls(
             tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
             network=load_model(folder),
             wide=Wide.load(folder),
             weights=(network, match, collaborative, appeal),
+            item_ids=tuple(about["item_ids"]),
         )
