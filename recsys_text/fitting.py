@@ -21,7 +21,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.pretrain import teacher_of
 from recsys_text.model.scorer import build, item_vectors
-from recsys_text.model.text_model import ALONE, Items, TextModel
+from recsys_text.model.text_model import ALONE, Items, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
@@ -104,7 +104,7 @@ def fit_text(
     known_I = log.known_at < micros(end)
     progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
     tokenizer = train_tokenizer([text for text, known in zip(texts, known_I, strict=True) if known], model.vocabulary)
-    encoded = tokenizer.encode(texts, model.max_tokens)
+    encoded = tokens_of(tokenizer, texts, model)
     train = _clicks(log, starts[0], stop_start, settings, training.max_clicks)
     valid = _clicks(log, stop_start, end, settings, _VALIDATION)
     wide = _fit_wide(log, texts, train, stop_start, settings)
@@ -116,7 +116,7 @@ def fit_text(
         clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
         rows = libraries(clicks_UI, known_I, training.hidden, model.history, training.negatives)
     progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
-    network = build(model, tokenizer.vocabulary, training.seed, len(texts))
+    network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
     results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
     item_ids: tuple[str, ...] = ()
     if network.table is not None:
@@ -124,6 +124,8 @@ def fit_text(
         network.translate(item_vectors(network, encoded[0][clicked], encoded[1][clicked]), clicked)
         item_ids = tuple(log.item_ids[item] for item in clicked)
     text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE, item_ids=item_ids)
+    if model.long_term:
+        text = replace(text, user_ids=tuple(log.user_ids))
     if model.wide:
         text = text.weighed(text.items(texts, log.item_ids), valid)
     return text, results
@@ -136,7 +138,8 @@ def _clicks(log: Log, start: datetime, end: datetime, settings: Settings, most: 
     )
     history_NH = histories(log, few.user, few.time, settings.model.history)
     learned = settings.model.clicks == "learned"
-    return train_set(history_NH, few.offsets, few.item, few.clicked, learned)
+    users_N = few.user if settings.model.long_term else None
+    return train_set(history_NH, few.offsets, few.item, few.clicked, learned, users_N)
 
 
 def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:

@@ -36,12 +36,14 @@ class TrainSet:
     """N clicks in the order of time; items are codes, -1 is padding.
 
     history_NH: what the user had clicked before, oldest first. candidates_NC: the click first, then
-    the negatives. learned: the clicks of a history have vectors of their own, so that their texts are not read.
+    the negatives. learned: the clicks of a history have vectors of their own, so that their texts are not read. user_N:
+    codes of the users, where users have vectors of their own.
     """
 
     history_NH: NDArray[np.int32]
     candidates_NC: NDArray[np.int32]
     learned: bool = False
+    user_N: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.history_NH) == len(self.candidates_NC)
@@ -55,15 +57,16 @@ class TrainSet:
         return batches(self, batch_size, shuffled(len(self), generator))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        return self.history_NH, self.candidates_NC
+        return self.history_NH, self.candidates_NC, *(() if self.user_N is None else (self.user_N,))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Libraries:
     """What each of N users clicked, whatever the time: those of n are `item_E[start_N1[n]:start_N1[n + 1]]`.
 
-    Every epoch hides a share `hidden` of each user's clicks, one at least and never all. They are to be told, by up to `history` of
-    the rest, from all else that is hidden in the batch and from `negatives` more of `known`, drawn evenly.
+    Every epoch hides a share `hidden` of each user's clicks, one at least and never all. They are to be told, by up to
+    `history` of the rest, from all else that is hidden in the batch and from `negatives` more of `known`, drawn evenly.
+    user_N: codes of the users.
     """
 
     start_N1: NDArray[np.int64]
@@ -72,12 +75,19 @@ class Libraries:
     hidden: float
     history: int
     negatives: int
+    user_N: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.start_N1) - 1
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        return self.start_N1, self.item_E, self.known, np.array([self.hidden, self.history, self.negatives])
+        return (
+            self.start_N1,
+            self.item_E,
+            self.known,
+            self.user_N,
+            np.array([self.hidden, self.history, self.negatives]),
+        )
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator["Batch"]:
         """Users in a random order."""
@@ -116,6 +126,7 @@ class Libraries:
         column = np.arange(len(row)) - np.cumsum(kept_B)[row] + self.history
         history_BH[row[column >= 0], column[column >= 0]] = item[column >= 0]
         return Batch(
+            user_B=torch.from_numpy(self.user_N[users_B]).long(),
             items_I=torch.from_numpy(candidates_C.astype(np.int64)),
             history_BH=torch.from_numpy(history_BH.astype(np.int64)),
             candidates_BC=torch.from_numpy(np.where(known_BC, order_BC, -1)),
@@ -127,13 +138,14 @@ class Libraries:
 class Batch:
     """items_I: distinct codes, sorted. candidates_BC: positions in items_I, the `clicks_B` clicks first, -1 is padding.
 
-    history_BH: positions in items_I, or codes where clicks have vectors of their own.
+    history_BH: positions in items_I, or codes where clicks have vectors of their own. user_B: codes, where needed.
     """
 
     items_I: Tensor
     history_BH: Tensor
     candidates_BC: Tensor
     clicks_B: Tensor
+    user_B: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.candidates_BC)
@@ -150,7 +162,8 @@ def batches(train: TrainSet, batch_size: int, order_N: NDArray[np.int64]) -> Ite
     """The rows in the given order, `batch_size` at a time; the last batch may be smaller."""
     for start in range(0, len(order_N), batch_size):
         rows_B = order_N[start : start + batch_size]
-        yield batch_of(train.history_NH[rows_B], train.candidates_NC[rows_B], train.learned)
+        batch = batch_of(train.history_NH[rows_B], train.candidates_NC[rows_B], train.learned)
+        yield batch if train.user_N is None else replace(batch, user_B=torch.from_numpy(train.user_N[rows_B]).long())
 
 
 def batch_of(history_BH: NDArray[np.int32], candidates_BC: NDArray[np.int32], learned: bool = False) -> Batch:
@@ -176,6 +189,7 @@ def train_set(
     item_P: NDArray[np.int32],
     clicked_P: NDArray[np.bool_],
     learned: bool = False,
+    user_N: NDArray[np.int32] | None = None,
 ) -> TrainSet:
     """One row per click of N impressions, in their order: the click, then what was not clicked beside it.
 
@@ -191,15 +205,18 @@ def train_set(
     negatives_NC[impression_P[others], column] = item_P[others]
     rows = impression_P[clicks]
     candidates_NC = np.column_stack([item_P[clicks], negatives_NC[rows]])
-    return TrainSet(history_NH=history_NH[rows], candidates_NC=candidates_NC, learned=learned)
+    users = None if user_N is None else user_N[rows]
+    return TrainSet(history_NH=history_NH[rows], candidates_NC=candidates_NC, learned=learned, user_N=users)
 
 
 def libraries(
     clicks_UI: csr_matrix, known_I: NDArray[np.bool_], hidden: float, history: int, negatives: int
 ) -> Libraries:
     """The clicks of all users with two of them or more; clicks_UI has a column per item."""
-    several = clicks_UI[np.flatnonzero(np.diff(clicks_UI.indptr) > 1)]
+    users = np.flatnonzero(np.diff(clicks_UI.indptr) > 1)
+    several = clicks_UI[users]
     return Libraries(
+        user_N=users.astype(np.int32),
         start_N1=several.indptr.astype(np.int64),
         item_E=several.indices.astype(np.int32),
         known=np.flatnonzero(known_I).astype(np.int32),

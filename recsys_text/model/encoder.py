@@ -39,6 +39,8 @@ class Encoder(nn.Module):
         # The tokens that one position needs: where nothing is padded, all that the widest kernel sees.
         self.span = 1 if self.same else max(settings.kernel_sizes, default=1)
         self.vocabulary, self.dim = vocabulary, settings.dim
+        self.width = settings.max_tokens
+        self.views = Attention(settings.dim) if settings.views else None
         self.dropout = nn.Dropout(settings.dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(settings.embedding, settings.channels, size, stride=settings.stride)
@@ -83,17 +85,13 @@ class Encoder(nn.Module):
 
     def _encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD of texts that are padded to the longest of them."""
+        views_BVT = ids_BT[:, self.width :].reshape(len(ids_BT), -1, self.width) if self.views is not None else None
         ids_BT = ids_BT[:, : int(lengths_B.max())]
         vec_BD = torch.zeros(len(ids_BT), self.dim, device=ids_BT.device)
-        if self.deep:
-            read_B = lengths_B.clamp(max=self.sequence)
-            words_BTE = self.dropout(self.embedding(ids_BT[:, : self.sequence]))
-            if len(self.convolutions):
-                words_BTE, read_B = self._convolve(words_BTE, read_B)
-            # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
-            with torch.autocast(ids_BT.device.type, enabled=False):
-                states_BR = self._read(self.norm(words_BTE.float()), read_B)
-            vec_BD = self.project(self.dropout(states_BR)).float()
+        if views_BVT is not None:
+            vec_BD = self._join(views_BVT)
+        elif self.deep:
+            vec_BD = self._deep(ids_BT, lengths_B)
         if self.bag is not None:
             grams_BG = grams(ids_BT, self.vocabulary)
             sum_BD = functional.embedding_bag(
@@ -101,6 +99,27 @@ class Encoder(nn.Module):
             )
             vec_BD = vec_BD + self.dropout(sum_BD)
         return vec_BD
+
+    def _deep(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """vec_BD of what convolutions and RNN read."""
+        read_B = lengths_B.clamp(max=self.sequence)
+        words_BTE = self.dropout(self.embedding(ids_BT[:, : self.sequence]))
+        if len(self.convolutions):
+            words_BTE, read_B = self._convolve(words_BTE, read_B)
+        # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
+        with torch.autocast(ids_BT.device.type, enabled=False):
+            states_BR = self._read(self.norm(words_BTE.float()), read_B)
+        vec_BD: Tensor = self.project(self.dropout(states_BR)).float()
+        return vec_BD
+
+    def _join(self, views_BVT: Tensor) -> Tensor:
+        """vec_BD: what attention gathers from the views that have a text (Wu et al. 2019, NAML)."""
+        assert self.views is not None
+        lengths_BV = (views_BVT != PADDING).sum(2)
+        lengths_X = lengths_BV.flatten().cpu().clamp(min=1)
+        ids_XT = views_BVT.flatten(0, 1)[:, : int(lengths_X.max())]
+        vec_BVD = self._deep(ids_XT, lengths_X).view(*views_BVT.shape[:2], -1)
+        return torch.einsum("bv,bvd->bd", self.views(vec_BVD, lengths_BV > 0), vec_BVD)
 
     def shares(self, grams_BG: Tensor) -> Tensor:
         """What each gram of a text weighs, float32 [B, G]: by its rarity, rows of length 1, padding 0."""

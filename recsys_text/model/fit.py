@@ -179,7 +179,8 @@ def listwise_loss(model: Interest, tokens_IT: Tensor, lengths_I: Tensor, batch: 
     device = model.log_scale.device
     with autocast(device):
         vec_ID = model.encoder(to_device(tokens_IT[batch.items_I], device), lengths_I[batch.items_I])
-    interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device))
+    who_B = None if batch.user_B is None else to_device(batch.user_B, device)
+    interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device), who_B)
     most = int(batch.clicks_B.max())
     clicked_BC = torch.arange(interest_BC.shape[1], device=device) < to_device(batch.clicks_B, device)[:, None]
     others_B1 = interest_BC.masked_fill(clicked_BC, -torch.inf).logsumexp(1, keepdim=True)
@@ -205,7 +206,8 @@ def evaluate(
     with torch.inference_mode():
         for rows_B in torch.split(torch.arange(len(rows)), batch_size):
             history_BH, candidates_BC = whole.history_BH[rows_B], whole.candidates_BC[rows_B]
-            interest_BC = model(vec_ID, history_BH.to(device), candidates_BC.to(device)).cpu()
+            who_B = None if rows.user_N is None else torch.from_numpy(rows.user_N[rows_B.numpy()]).long().to(device)
+            interest_BC = model(vec_ID, history_BH.to(device), candidates_BC.to(device), who_B).cpu()
             losses.append(-interest_BC.log_softmax(1)[:, 0])
             ranks_B = (interest_BC >= interest_BC[:, :1]).sum(1)
             gains.append(torch.where(ranks_B <= _CUTOFF, 1 / torch.log2(1 + ranks_B), 0.0))

@@ -138,3 +138,23 @@ def test_a_text_without_tokens_has_a_vector():
         encoder = _encoder(Model(**SMALL, padding=padding))
         vec_BD = encoder(torch.zeros(2, 12, dtype=torch.int32), torch.tensor([0, 0]))
         assert torch.isfinite(vec_BD).all()
+
+
+def test_views_are_read_apart_and_an_empty_one_counts_for_nothing():
+    encoder = build(Model(**SMALL, views=True, bag=False), VOCABULARY, seed=1).encoder.eval()
+    whole_BT, lengths_B = _texts([7, 7], 12)
+    first_BT, _ = _texts([5, 5], 12, seed=1)
+    other_BT, _ = _texts([0, 3], 12, seed=2)
+    nothing_BT = torch.zeros_like(first_BT)
+
+    def read(*views: torch.Tensor) -> torch.Tensor:
+        return encoder(torch.cat([whole_BT, *views], dim=1), lengths_B)
+
+    with torch.no_grad():
+        alone, either, swapped = (
+            read(*views) for views in ((first_BT, nothing_BT), (first_BT, other_BT), (other_BT, first_BT))
+        )
+    torch.testing.assert_close(alone[0], either[0])
+    assert not torch.allclose(alone[1], either[1], atol=1e-3)
+    torch.testing.assert_close(either, swapped)
+    assert torch.isfinite(read(nothing_BT, nothing_BT)).all()

@@ -127,3 +127,23 @@ def test_a_click_has_a_vector_of_its_own_where_it_is_learned(world, vec_ID):
         said, expected = click_ID[new], vec_ID[new] @ planted_DD
         assert said @ expected > 0.8 * np.linalg.norm(said) * np.linalg.norm(expected)
     assert click_vectors(build(SETTINGS, VOCABULARY, seed=1), vec_ID, rows_I) is vec_ID
+
+
+def test_a_known_user_starts_from_a_vector_of_its_own(vec_ID):
+    model = build(SETTINGS.model_copy(update={"user": "gru", "long_term": True}), VOCABULARY, seed=1, people=3)
+    with torch.no_grad():
+        model.long_term[1] += 1
+    history_NH = np.array([[1, 2]] * 3, np.int32)
+    vec_ND = user_vectors(model, vec_ID, history_NH, who_N=np.array([0, 1, -1]))
+    np.testing.assert_allclose(vec_ND[0], vec_ND[2], atol=1e-5)
+    assert np.abs(vec_ND[1] - vec_ND[2]).max() > 1e-2
+    np.testing.assert_allclose(user_vectors(model, vec_ID, history_NH), vec_ND[[2, 2, 2]], atol=1e-5)
+    # Hidden for half of the users while training, the whole vector of a user at a time.
+    model.train()
+    start_BD = torch.ones(400, SETTINGS.dim)
+    click_1D = torch.from_numpy(vec_ID[1:2])
+    with torch.no_grad():
+        found_BD = model.tower(click_1D, torch.zeros(400, 1, dtype=torch.int64), start_BD)
+    distinct = np.unique(found_BD.numpy().round(4), axis=0, return_counts=True)[1]
+    assert len(distinct) == 2
+    assert distinct.min() > 100
