@@ -96,6 +96,13 @@ class Libraries:
         for begin in range(0, len(order_N), batch_size):
             yield self._batch(order_N[begin : begin + batch_size], draw)
 
+    def _chance(self, users: int) -> NDArray[np.float32]:
+        """float32 of each code: how likely an item is hidden of one of so many users, or drawn beside."""
+        share_I = np.bincount(self.item_E, minlength=int(max(self.known.max(), self.item_E.max())) + 1) / len(self)
+        drawn_I = np.zeros(len(share_I))
+        drawn_I[self.known] = min(1, self.negatives / len(self.known))
+        return np.asarray(1 - (1 - self.hidden * share_I) ** users * (1 - drawn_I), np.float32)
+
     def _batch(self, users_B: NDArray[np.int64], draw: np.random.Generator) -> "Batch":
         size_B = self.start_N1[users_B + 1] - self.start_N1[users_B]
         ends_B = np.cumsum(size_B)
@@ -127,6 +134,7 @@ class Libraries:
         history_BH[row[column >= 0], column[column >= 0]] = item[column >= 0]
         return Batch(
             user_B=torch.from_numpy(self.user_N[users_B]).long(),
+            chance_I=torch.from_numpy(self._chance(len(users_B))[candidates_C]),
             items_I=torch.from_numpy(candidates_C.astype(np.int64)),
             history_BH=torch.from_numpy(history_BH.astype(np.int64)),
             candidates_BC=torch.from_numpy(np.where(known_BC, order_BC, -1)),
@@ -139,6 +147,7 @@ class Batch:
     """items_I: distinct codes, sorted. candidates_BC: positions in items_I, the `clicks_B` clicks first, -1 is padding.
 
     history_BH: positions in items_I, or codes where clicks have vectors of their own. user_B: codes, where needed.
+    chance_I: how likely each item was to be in the batch, where that is not the same for all.
     """
 
     items_I: Tensor
@@ -146,6 +155,7 @@ class Batch:
     candidates_BC: Tensor
     clicks_B: Tensor
     user_B: Tensor | None = None
+    chance_I: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.candidates_BC)

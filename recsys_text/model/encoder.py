@@ -75,6 +75,19 @@ class Encoder(nn.Module):
         """vec_BD from ids_BT, which hold 0 beyond `lengths_B`; `lengths_B` is on the CPU, for packing."""
         assert lengths_B.device.type == "cpu"
         lengths_B = lengths_B.clamp(min=1)
+        vec_BD = torch.zeros(len(ids_BT), self.dim, device=ids_BT.device)
+        if self.deep:
+            vec_BD = self._grouped(ids_BT, lengths_B)
+        if self.bag is not None:
+            grams_BG = grams(ids_BT[:, : min(self.width, int(lengths_B.max()))], self.vocabulary)
+            sum_BD = functional.embedding_bag(
+                grams_BG, self.bag.weight, mode="sum", per_sample_weights=self.shares(grams_BG), padding_idx=PADDING
+            )
+            vec_BD = vec_BD + self.dropout(sum_BD)
+        return vec_BD
+
+    def _grouped(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """vec_BD of convolutions and RNN, texts of about the same length at a time."""
         # A GPU would rather have one large group: it waits for launches, not for the padding.
         groups = -(-len(ids_BT) // _GROUP) if ids_BT.device.type == "cpu" else 1
         if groups <= 1:
@@ -85,20 +98,9 @@ class Encoder(nn.Module):
 
     def _encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD of texts that are padded to the longest of them."""
-        views_BVT = ids_BT[:, self.width :].reshape(len(ids_BT), -1, self.width) if self.views is not None else None
-        ids_BT = ids_BT[:, : int(lengths_B.max())]
-        vec_BD = torch.zeros(len(ids_BT), self.dim, device=ids_BT.device)
-        if views_BVT is not None:
-            vec_BD = self._join(views_BVT)
-        elif self.deep:
-            vec_BD = self._deep(ids_BT, lengths_B)
-        if self.bag is not None:
-            grams_BG = grams(ids_BT, self.vocabulary)
-            sum_BD = functional.embedding_bag(
-                grams_BG, self.bag.weight, mode="sum", per_sample_weights=self.shares(grams_BG), padding_idx=PADDING
-            )
-            vec_BD = vec_BD + self.dropout(sum_BD)
-        return vec_BD
+        if self.views is not None:
+            return self._join(ids_BT[:, self.width :].reshape(len(ids_BT), -1, self.width))
+        return self._deep(ids_BT[:, : int(lengths_B.max())], lengths_B)
 
     def _deep(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD of what convolutions and RNN read."""

@@ -183,7 +183,11 @@ def listwise_loss(model: Interest, tokens_IT: Tensor, lengths_I: Tensor, batch: 
     interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device), who_B)
     most = int(batch.clicks_B.max())
     clicked_BC = torch.arange(interest_BC.shape[1], device=device) < to_device(batch.clicks_B, device)[:, None]
-    others_B1 = interest_BC.masked_fill(clicked_BC, -torch.inf).logsumexp(1, keepdim=True)
+    others_BC = interest_BC
+    if batch.chance_I is not None:
+        # A batch holds popular items more often than others, so each stands for fewer (Bengio and Senecal 2008).
+        others_BC = interest_BC - to_device(batch.chance_I, device).log()[to_device(batch.candidates_BC, device)]
+    others_B1 = others_BC.masked_fill(clicked_BC, -torch.inf).logsumexp(1, keepdim=True)
     clicks_BK = interest_BC[:, :most]
     return vec_ID, functional.softplus(others_B1 - clicks_BK)[clicked_BC[:, :most]].mean()
 

@@ -53,14 +53,17 @@ class UserTower(nn.Module):
         start_BD: where the GRU starts, zero for a user that is not known.
         """
         padding_BH = history_BH < 0
+        if self.kind == "mean":
+            # Sums as it reads: a long history of wide vectors would fill the memory.
+            shares_BH = (~padding_BH).to(vec_ID.dtype)
+            sum_BD = functional.embedding_bag(history_BH.clamp(min=0), vec_ID, mode="sum", per_sample_weights=shares_BH)
+            return functional.normalize(torch.where(~padding_BH.all(1, keepdim=True), sum_BD, self.nobody), dim=-1)
         order_BH = padding_BH.to(torch.uint8).argsort(dim=1, stable=True)
         lengths_B = (~padding_BH).sum(1)
         # functional.embedding rather than indexing: its gradient is a deterministic and fast sum.
         vec_BHD = functional.embedding(history_BH.gather(1, order_BH).clamp(min=0), vec_ID)
         mask_BH = mask_of(lengths_B, history_BH.shape[1], vec_ID.device)
-        if self.kind == "mean":
-            vec_BD = (vec_BHD * mask_BH[..., None]).sum(1)
-        elif self.kind == "gru":
+        if self.kind == "gru":
             vec_BD = self._last(vec_BHD, lengths_B, start_BD)
         else:
             vec_BD = self._profile(vec_BHD, mask_BH, lengths_B)

@@ -107,3 +107,19 @@ def test_a_long_library_is_told_by_its_last_clicks():
     (batch,) = libraries(clicks_UI, np.ones(30, np.bool_), 0.1, 4, 0).epoch(8, torch.Generator().manual_seed(1))
     hidden = set(batch.items_I[batch.candidates_BC[0, :3]].tolist())
     assert batch.history_BH.tolist() == [[item for item in range(30) if item not in hidden][-4:]]
+
+
+def test_the_chance_of_an_item_to_be_in_a_batch_is_how_often_it_is():
+    draw = np.random.default_rng(0)
+    clicks_UI = csr_matrix((draw.random((40, 30)) < np.linspace(0.02, 0.6, 30)).astype(np.float32))
+    found = libraries(clicks_UI, np.arange(30) < 25, 0.3, 5, 4)
+    share_I, number = np.zeros(30), 0
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(60):
+        for batch in list(found.epoch(8, generator))[:-1]:
+            share_I[batch.items_I.numpy()] += 1
+            number += 1
+            chance_I = batch.chance_I.numpy()
+            assert ((chance_I > 0) & (chance_I <= 1)).all()
+    expected_I = found._chance(8)
+    np.testing.assert_allclose(share_I / number, expected_I, atol=0.08)
