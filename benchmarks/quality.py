@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from benchmarks.quality_lib import ablation, books, cold, news, report
+from benchmarks.quality_lib import ablation, caixin, cold, goodbooks, report
 from benchmarks.quality_lib.cache import Cache
 from benchmarks.quality_lib.training import Run
 from benchmarks.quality_lib.values import SCHEMA, Row
@@ -34,9 +34,9 @@ from recsys_text.steps.inputs import write_parquet
 
 Protocol = Callable[[Run], list[Row]]
 PROTOCOLS: dict[str, Protocol] = {
-    "caixin": news.fixed_cases,
-    "caixin-rolling": news.rolling,
-    "goodbooks": books.all_items,
+    "caixin": caixin.fixed_cases,
+    "caixin-rolling": caixin.rolling,
+    "goodbooks": goodbooks.all_items,
     "goodbooks-cold": partial(cold.cold_items, name="goodbooks"),
     "citeulike-cold": partial(cold.cold_items, name="citeulike"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.logs import END, Data
-from benchmarks.quality_lib import books, cache, cold, news, training
+from benchmarks.quality_lib import cache, caixin, cold, goodbooks, training
 from benchmarks.quality_lib.training import OURS, TEXT, Run, seeded, settings_of
 from benchmarks.quality_lib.values import Row, Values, averaged, measured, rows
 from recsys_text.model.text_model import ALONE, TextModel
@@ -30,21 +30,27 @@ _OURS = (*OURS, "quality_lib/ablation.py", "quality_lib/cold.py", "quality_lib/v
 
 def dev_cases(run: Run) -> list[Row]:
     """Caixin's fixed cases."""
-    cutoff = run.cutoff or news.CUTOFF
-    log = news.data(run)
+    cutoff = run.cutoff or caixin.CUTOFF
+    log = caixin.data(run)
     shown = once(lambda: impressions_from_frame(pl.read_parquet(run.cases), log().log))
-    digests = news.files(run) | cache.files(run.cases)
+    digests = caixin.files(run) | cache.files(run.cases)
     taught = once(lambda: log().before(cutoff))
-    return _compared(run, news.NAME, "dev cases", digests, (taught, cutoff), (log, shown), ("auc", "ndcg@10"))
+    return _compared(run, caixin.NAME, "dev cases", digests, (taught, cutoff), (log, shown), ("auc", "ndcg@10"))
 
 
 def all_books(run: Run) -> list[Row]:
     """Goodbooks, all items."""
-    log = books.data(run)
-    taught = once(lambda: log().before(books.CUTOFF))
-    shown = once(lambda: books.last_ten(log()))
+    log = goodbooks.data(run)
+    taught = once(lambda: log().before(goodbooks.CUTOFF))
+    shown = once(lambda: goodbooks.last_ten(log()))
     return _compared(
-        run, books.NAME, "all items", books.files(run), (taught, books.CUTOFF), (log, shown), books.METRICS
+        run,
+        goodbooks.NAME,
+        "all items",
+        goodbooks.files(run),
+        (taught, goodbooks.CUTOFF),
+        (log, shown),
+        goodbooks.METRICS,
     )
 
 

@@ -92,6 +92,12 @@ def averaged(runs: Sequence[Values]) -> tuple[dict[tuple[str, str], Double], dic
     return {names: np.mean(values, axis=0) for names, values in collected.items()}, seeds
 
 
+def pooled(parts: Sequence[Double]) -> Double:
+    """All values as one, scaled so that their mean is the mean of the parts' means, however many each part has."""
+    number = sum(map(len, parts))
+    return np.concatenate([part * (number / (len(parts) * len(part))) for part in parts])
+
+
 def rows(
     dataset: str,
     protocol: str,

@@ -8,7 +8,7 @@ from benchmarks.logs import Clicks
 from benchmarks.quality_lib import cache
 from benchmarks.quality_lib.bars import bars
 from benchmarks.quality_lib.cold import Split
-from benchmarks.quality_lib.values import Values, averaged, joined, measured, rows
+from benchmarks.quality_lib.values import Values, averaged, joined, measured, pooled, rows
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.log import Impressions
 
@@ -75,6 +75,12 @@ def test_values_are_kept_joined_and_averaged_over_the_seeds_that_know_them(tmp_p
     assert table[2][4] == pytest.approx(table[0][4] - table[1][4])
     few = rows("d", "p", found, again.users, seeds, chosen_N=np.array([True, False, False]))
     assert few[1][4:7] == (1.0, None, None)
+
+
+def test_pooled_parts_count_alike_however_long_they_are() -> None:
+    values = pooled([np.array([1.0, 3.0]), np.array([8.0, 8.0, 8.0, 8.0, 8.0, 8.0])])
+    assert len(values) == 8
+    assert values.mean() == pytest.approx((2 + 8) / 2)
 
 
 def catalogue() -> Clicks:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.logs import DAY, Data, caixin
+from benchmarks import logs
+from benchmarks.logs import DAY, Data
 from benchmarks.quality_lib import cache, training
 from benchmarks.quality_lib.training import MEASURE, OURS, Run, seeded, settings_of
-from benchmarks.quality_lib.values import Row, Values, averaged, measured, rows
+from benchmarks.quality_lib.values import Row, Values, averaged, measured, pooled, rows
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.evaluation.baselines import baseline_scores
@@ -37,7 +38,7 @@ SLICES = {
     "never_clicked": "dev cases, clicked item had no click",
 }
 OWN = ("score", "interest", "score without interest")
-_OURS = (*OURS, "quality_lib/news.py", "quality_lib/values.py")
+_OURS = (*OURS, "quality_lib/caixin.py", "quality_lib/values.py")
 _TOP = f"calibration_error_top{TOP:.0%}"
 
 
@@ -47,7 +48,7 @@ def files(run: Run) -> dict[str, str]:
 
 def data(run: Run) -> Callable[[], Data]:
     """Reads the log when it is first asked for."""
-    return once(lambda: caixin(run.data / NAME))
+    return once(lambda: logs.caixin(run.data / NAME))
 
 
 def fixed_cases(run: Run) -> list[Row]:
@@ -103,16 +104,10 @@ def rolling(run: Run) -> list[Row]:
         for name, value_N in zip(("score", "best baseline", "gain"), chosen.values(), strict=True):
             whole.setdefault(name, []).append(value_N)
         whole.setdefault("users", []).append(baselines.users)
-    # Each cutoff counts alike, however many impressions it has.
-    share_N = np.concatenate([np.full(len(each), 1 / len(each)) for each in whole["users"]])
-    share_N *= len(share_N) / len(cutoffs)
     means = {
-        names: np.concatenate(whole[name]) * share_N
-        for name, names in (
-            ("score", ("score", "ndcg@10")),
-            ("best baseline", ("best baseline", "ndcg@10")),
-            ("gain", ("score - best baseline", "gain in %")),
-        )
+        ("score", "ndcg@10"): pooled(whole["score"]),
+        ("best baseline", "ndcg@10"): pooled(whole["best baseline"]),
+        ("score - best baseline", "gain in %"): pooled(whole["gain"]),
     }
     seeds = {"score": len(run.seeds), "best baseline": 1, "score - best baseline": len(run.seeds)}
     return table + rows(NAME, f"rolling, mean of {len(cutoffs)}", means, np.concatenate(whole["users"]), seeds)

@@ -5,7 +5,8 @@ from datetime import datetime
 from functools import cache as once
 from pathlib import Path
 
-from benchmarks.logs import DAY, END, Data, clocked, goodbooks
+from benchmarks import logs
+from benchmarks.logs import DAY, END, Data, clocked
 from benchmarks.quality_lib import cache, training
 from benchmarks.quality_lib.training import MEASURE, OURS, Run, seeded, settings_of
 from benchmarks.quality_lib.values import Row, Values, averaged, joined, measured, rows
@@ -24,7 +25,7 @@ CUTOFF: datetime = END - DAY
 METRICS = ("ndcg@10", "recall@50")
 # Pairs whose features are held at a time: the pool of each user is the whole catalogue.
 _CHUNK = 2_000_000
-_OURS = (*OURS, "quality_lib/books.py", "quality_lib/values.py")
+_OURS = (*OURS, "quality_lib/goodbooks.py", "quality_lib/values.py")
 
 
 def files(run: Run) -> dict[str, str]:
@@ -35,7 +36,7 @@ def data(run: Run) -> Callable[[], Data]:
     """Reads and lays out the log when it is first asked for."""
 
     def read() -> Data:
-        found = goodbooks(run.data / FOLDER)
+        found = logs.goodbooks(run.data / FOLDER)
         return clocked(found.items, found.clicks, LAST)
 
     return once(read)
