@@ -9,14 +9,12 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from benchmarks.logs import END, Data
 from benchmarks.quality_lib import cache, caixin, cold, goodbooks, training
 from benchmarks.quality_lib.training import OURS, TEXT, Run, seeded, settings_of
 from benchmarks.quality_lib.values import Row, Values, averaged, measured, rows
 from recsys_text.model.text_model import ALONE, TextModel
-from recsys_text.ranking.log import Impressions, impressions_from_frame
+from recsys_text.ranking.log import Impressions
 
 #: What changes of the settings of a model; the first is compared with each of the others.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -25,14 +23,21 @@ SHAPES: dict[str, dict[str, Any]] = {
     "bag + CNN": {"rnn": "none"},
     "bag + RNN": {"kernel_sizes": ()},
 }
-_OURS = (*OURS, "quality_lib/ablation.py", "quality_lib/cold.py", "quality_lib/values.py")
+_OURS = (
+    *OURS,
+    "quality_lib/ablation.py",
+    "quality_lib/caixin.py",
+    "quality_lib/goodbooks.py",
+    "quality_lib/cold.py",
+    "quality_lib/values.py",
+)
 
 
 def dev_cases(run: Run) -> list[Row]:
     """Caixin's fixed cases."""
     cutoff = run.cutoff or caixin.CUTOFF
     log = caixin.data(run)
-    shown = once(lambda: impressions_from_frame(pl.read_parquet(run.cases), log().log))
+    shown = once(lambda: caixin.cases(run, log(), cutoff))
     digests = caixin.files(run) | cache.files(run.cases)
     taught = once(lambda: log().before(cutoff))
     return _compared(run, caixin.NAME, "dev cases", digests, (taught, cutoff), (log, shown), ("auc", "ndcg@10"))

@@ -17,8 +17,8 @@ from recsys_text.ranking.log import Impressions, Log
 
 Float32 = NDArray[np.float32]
 
-#: Chosen with the cold items of another residue, 5.
-RIDGE_PENALTY, EASE_PENALTY = 1.0, 50.0
+#: Chosen on both data sets with the cold items of another residue, 5.
+RIDGE_PENALTY, EASE_PENALTY = 3.0, 20.0
 _TOP = 10
 
 

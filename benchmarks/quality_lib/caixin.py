@@ -51,22 +51,25 @@ def data(run: Run) -> Callable[[], Data]:
     return once(lambda: logs.caixin(run.data / NAME))
 
 
+def cases(run: Run, log: Data, cutoff: datetime) -> Impressions:
+    """The fixed cases. Ends the program where training would see the time of the first of them."""
+    found = impressions_from_frame(pl.read_parquet(run.cases), log.log)
+    if found.time.min() < micros(cutoff):
+        raise SystemExit(
+            f"--cutoff {cutoff:%Y-%m-%dT%H:%MZ} is later than the first of {run.cases}; give an earlier one"
+        )
+    return found
+
+
 def fixed_cases(run: Run) -> list[Row]:
     """The fixed cases, each scored as of its own time by bundles of the clicks before the cutoff."""
     cutoff = run.cutoff or CUTOFF
     log = data(run)
     digests = files(run) | cache.files(run.cases)
 
-    def impressions() -> Impressions:
-        found = impressions_from_frame(pl.read_parquet(run.cases), log().log)
-        if found.time.min() < micros(cutoff):
-            raise SystemExit(
-                f"--cutoff {cutoff:%Y-%m-%dT%H:%MZ} is later than the first of {run.cases}; give an earlier one"
-            )
-        return found
-
-    runs, errors = _scored(run, log, cutoff, once(impressions), digests, {"cases": True})
-    baselines = _baselines(run, log, cutoff, once(impressions), digests, {"cases": True})
+    shown = once(lambda: cases(run, log(), cutoff))
+    runs, errors = _scored(run, log, cutoff, shown, digests, {"cases": True})
+    baselines = _baselines(run, log, cutoff, shown, digests, {"cases": True})
     found, seeds = averaged([*runs, baselines])
     table = []
     for name, protocol in SLICES.items():

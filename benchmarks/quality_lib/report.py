@@ -42,14 +42,15 @@ def show(out: Console, table: pl.DataFrame, used: Sequence[dict[str, Any]]) -> N
             shown.add_row(str(model), *figures, str(lines["seeds"].max()), *beside)
         out.print(shown)
     costs = Table(title="What it cost, when it was computed", title_justify="left")
-    for name in ("step", "seed", "date", "seconds", "of them", "samples/s", "peak MiB"):
+    for name in ("step", "cutoff", "seed", "date", "seconds", "of them", "samples/s", "peak MiB"):
         costs.add_column(name, justify="left" if name in ("step", "of them") else "right")
     for about in {about["key"]: about for about in used}.values():
         stages = [f"{name.lower()} {seconds:.0f}" for name, seconds in about.get("stages", {}).items() if seconds >= 1]
         speed = about.get("samples_per_second")
         seed = about["depends"].get("settings", {}).get("training", {}).get("seed", "")
+        cutoff = (about["depends"].get("cutoff") or about["depends"].get("day after", "")).partition("T")[0]
         costs.add_row(
-            about["step"], str(seed), about["at"], f"{about['seconds']:.0f}", ", ".join(stages),
+            about["step"], cutoff, str(seed), about["at"], f"{about['seconds']:.0f}", ", ".join(stages),
             "" if speed is None else f"{speed:,.0f}", f"{about['peak_mib']:,.0f}",
         )  # fmt: skip
     out.print(costs)
