@@ -19,11 +19,11 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 import torch
-from features import caixin
 from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from benchmarks.logs import Data, caixin
 from recsys_text.config import Candidates
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.calibration import calibration_error
@@ -44,11 +44,10 @@ RARE = 5
 Floats = NDArray[np.float32]
 
 
-def vectors(folder: Path) -> Floats:
+def vectors(data: Data) -> Floats:
     """float32[I, 128] of unit length, in the order of the log's items."""
-    news = pl.read_parquet(folder / "news.parquet").with_columns(pl.col("news_id").cast(pl.String)).sort("news_id")
     terms = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=2)
-    found = TruncatedSVD(128, random_state=SEED).fit_transform(terms.fit_transform(news["title"].fill_null("")))
+    found = TruncatedSVD(128, random_state=SEED).fit_transform(terms.fit_transform(data.texts))
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
 
 
@@ -73,8 +72,8 @@ def thinned(part: Impressions, features_PF: Floats, n: int) -> tuple[Floats, NDA
 def load(options: argparse.Namespace) -> tuple[Log, Floats, Impressions, Impressions]:
     """The log, the vectors, what the blend learns from and what it is measured on."""
     start, cutoff, end = (time.replace(tzinfo=UTC) for time in (options.start, options.cutoff, options.end))
-    folder = Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin"
-    log, items_ID = caixin(folder), vectors(folder)
+    data = caixin(Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin")
+    log, items_ID = data.log, vectors(data)
     newest, _ = sampled_impressions(log, start, cutoff, Candidates(), max_impressions=options.clicks, seed=SEED)
     if options.impressions:
         tests = impressions_from_frame(pl.read_parquet(options.impressions), log)

@@ -11,32 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from benchmarks.logs import caixin
 from recsys_text.config import Candidates
 from recsys_text.ranking.affinity import affinity, dots
 from recsys_text.ranking.candidates import histories, sampled_impressions
 from recsys_text.ranking.features import assemble, counts
-from recsys_text.ranking.log import Impressions, Log, build_log
+from recsys_text.ranking.log import Impressions
 
 PAIRS = 1_000_000
-
-
-def caixin(folder: Path) -> Log:
-    clicks, news = pl.read_parquet(folder / "clicks.parquet"), pl.read_parquet(folder / "news.parquet")
-    items = news.select(
-        pl.col("news_id").cast(pl.String).alias("item_id"),
-        pl.col("published_at").fill_null(clicks["read_at"].min()).alias("known_at"),
-        "published_at",
-        pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("expires_at"),
-    )
-    events = clicks.select(
-        pl.col("user_id").cast(pl.String),
-        pl.col("news_id").cast(pl.String).alias("item_id"),
-        pl.lit("click").alias("event_type"),
-        pl.col("read_at").alias("occurred_at"),
-    )
-    return build_log(items, events)
 
 
 def first(impressions: Impressions, pairs: int) -> Impressions:
@@ -54,9 +37,9 @@ def first(impressions: Impressions, pairs: int) -> Impressions:
 def main() -> None:
     folder = Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin"
     span = datetime(2014, 3, 18, tzinfo=UTC), datetime(2014, 3, 21, tzinfo=UTC)
-    sampled, _ = sampled_impressions(caixin(folder), *span, Candidates(), max_impressions=4000, seed=7)
+    sampled, _ = sampled_impressions(caixin(folder).log, *span, Candidates(), max_impressions=4000, seed=7)
     shown = first(sampled, PAIRS)
-    log = caixin(folder)
+    log = caixin(folder).log
     # Of the default width; what they say is of no matter here.
     vectors_ID = np.random.default_rng(0).normal(size=(len(log.item_ids), 64)).astype(np.float32)
     begin = time.perf_counter()

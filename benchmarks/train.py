@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.logs import caixin
 from recsys_text.config import Candidates, Model, Training
 from recsys_text.model import encoder
 from recsys_text.model.data import Batch, TrainSet, batch_of, shuffled, train_set
@@ -34,7 +35,6 @@ from recsys_text.model.fit import listwise_loss
 from recsys_text.model.optimise import adamw, resolve_device, update
 from recsys_text.model.scorer import Interest, build
 from recsys_text.ranking.candidates import histories, sampled_impressions
-from recsys_text.ranking.log import build_log
 from recsys_text.text.tokenizer import train_tokenizer
 
 SEED = 7
@@ -44,22 +44,8 @@ PARTS = ("batch", "encode", "users", "loss", "backward", "optimiser")
 
 def load(folder: Path, shape: Model, training: Training) -> tuple[NDArray[np.int32], NDArray[np.int32], TrainSet, int]:
     """Tokens and lengths of the titles, the training rows, and the size of the vocabulary."""
-    time = pl.Datetime("us", "UTC")
-    items = pl.read_parquet(folder / "caixin" / "news.parquet").select(
-        pl.col("news_id").cast(pl.String).alias("item_id"),
-        "title",
-        "published_at",
-        pl.lit(None, dtype=time).alias("expires_at"),
-        pl.col("published_at").fill_null(pl.lit(START, dtype=time)).alias("known_at"),
-    )
-    clicks = pl.read_parquet(folder / "caixin" / "clicks.parquet").select(
-        pl.col("user_id").cast(pl.String),
-        pl.col("news_id").cast(pl.String).alias("item_id"),
-        pl.lit("click").alias("event_type"),
-        pl.col("read_at").alias("occurred_at"),
-    )
-    log = build_log(items, clicks)
-    titles = items.sort("item_id")["title"].to_list()
+    data = caixin(folder / "caixin")
+    log, titles = data.log, data.texts
     tokenizer = train_tokenizer(titles, shape.vocabulary)
     shown, _ = sampled_impressions(
         log, START, END, Candidates(), max_impressions=training.max_clicks, seed=SEED, negatives=training.negatives

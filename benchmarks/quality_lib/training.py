@@ -1,0 +1,155 @@
+"""Trains what a protocol measures, once for each cutoff, shape and seed. Knows settings and logs, no metric."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.logs import Data
+from benchmarks.quality_lib import cache
+from recsys_text import config
+from recsys_text.config import Settings
+from recsys_text.fitting import fit_bundle, fit_text
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.fit import EpochResult
+from recsys_text.terminal import TrainingProgress
+
+#: What decides a text model, a bundle and the baselines, below recsys_text; beside it, what lays out the logs.
+TEXT = ("fitting.py", "model", "text", *(f"ranking/{name}.py" for name in ("candidates", "log", "logged", "timeline")))
+BUNDLE = ("fitting.py", "bundle.py", "model", "text", "ranking")
+MEASURE = ("bundle.py", "evaluation", "model", "text", "ranking")
+OURS = ("logs.py",)
+_SECTIONS = {"model", "training", "blend", "candidates", "evaluation"}
+_BENCHMARKS = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What was asked for: where the data and results are, which seeds, and what a protocol lets one choose."""
+
+    data: Path
+    cache: cache.Cache
+    seeds: tuple[int, ...]
+    cases: Path
+    cutoff: datetime | None
+    modulus: int
+    residue: int
+
+
+@dataclass(kw_only=True)
+class Timed:
+    """Shows progress as its inner one does, and keeps the seconds of each stage and the speed of each epoch."""
+
+    inner: TrainingProgress
+    stages: dict[str, float] = field(default_factory=dict)
+    speeds: list[float] = field(default_factory=list)
+    _now: str = "before"
+    _since: float = field(default_factory=perf_counter)
+
+    def stage(self, name: str) -> None:
+        self.end(name.partition(":")[0])
+        self.inner.stage(name)
+
+    def end(self, following: str = "after") -> None:
+        """Closes the present stage."""
+        now = perf_counter()
+        self.stages[self._now] = self.stages.get(self._now, 0.0) + now - self._since
+        self._now, self._since = following, now
+
+    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
+        self.inner.on_step(stage, loss, samples_per_second, step, steps)
+
+    def on_epoch(self, result: EpochResult) -> None:
+        self.speeds.append(result.samples_per_second)
+        self.inner.on_epoch(result)
+
+    def figures(self) -> dict[str, Any]:
+        self.end()
+        return {"stages": self.stages, "samples_per_second": float(np.mean(self.speeds)) if self.speeds else None}
+
+
+def settings_of(name: str) -> Settings:
+    """benchmarks/NAME.toml, and what environment variables override of it."""
+    return config.load(_BENCHMARKS / f"{name}.toml")
+
+
+def seeded(settings: Settings, seed: int, model: Mapping[str, Any] | None = None) -> Settings:
+    """The settings with another seed and shape of the text model."""
+    training = settings.training.model_copy(update={"seed": seed})
+    shape = config.Model.model_validate(settings.model.model_dump() | dict(model or {}))
+    return settings.model_copy(update={"training": training, "model": shape})
+
+
+def bundle(
+    run: Run, name: str, files: Mapping[str, str], data: Callable[[], Data], cutoff: datetime, settings: Settings
+) -> Path:
+    """The step that holds a bundle, in the folder `bundle`, of all that `data` knows before the cutoff."""
+    depends = _depends(files, settings, cutoff) | {"code": cache.code(BUNDLE, OURS)}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        before = data().before(cutoff)
+        starts = before.starts(cutoff)[-settings.training.history :]
+        checkpoint = Checkpoint(run.cache.root / "checkpoints" / cache.key(depends))
+        with TrainingProgress(Console()) as shown:
+            timed = Timed(inner=shown)
+            found, _ = fit_bundle(
+                before.log,
+                before.texts,
+                starts,
+                cutoff=cutoff,
+                settings=settings,
+                checkpoint=checkpoint,
+                progress=timed,
+            )
+        found.save(folder / "bundle")
+        checkpoint.clear()
+        return timed.figures()
+
+    return run.cache.step(f"{name}-bundle", depends, work)
+
+
+def text_model(
+    run: Run,
+    name: str,
+    files: Mapping[str, str],
+    data: Callable[[], Data],
+    end: datetime,
+    settings: Settings,
+    **more: Any,
+) -> Path:
+    """The step that holds a text model, in the folder `text`, of all of `data`; the last window before `end` stops it.
+
+    more: what else the data depend on.
+    """
+    depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS)} | more
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        known = data()
+        checkpoint = Checkpoint(run.cache.root / "checkpoints" / cache.key(depends))
+        with TrainingProgress(Console()) as shown:
+            timed = Timed(inner=shown)
+            found, _ = fit_text(
+                known.log,
+                known.texts,
+                known.starts(end),
+                end=end,
+                settings=settings,
+                checkpoint=checkpoint,
+                progress=timed,
+            )
+        (folder / "text").mkdir()
+        found.save(folder / "text")
+        checkpoint.clear()
+        return timed.figures()
+
+    return run.cache.step(f"{name}-text", depends, work)
+
+
+def _depends(files: Mapping[str, str], settings: Settings, cutoff: datetime) -> dict[str, Any]:
+    chosen = settings.model_dump(mode="json", include=_SECTIONS)
+    return {"files": dict(files), "settings": chosen, "cutoff": cutoff.isoformat()}
