@@ -17,6 +17,7 @@ from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import DECAY
 from recsys_text.ranking.features import FEATURES, HISTORY, INTEREST_FEATURES, assemble, counts, percentile
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
+from recsys_text.ranking.neighbours import nearest, together
 from recsys_text.ranking.states import PAUSE
 from recsys_text.ranking.transitions import WINDOW
 
@@ -28,6 +29,9 @@ Event = tuple[str, str, int]
 
 half_hours = st.builds(lambda half, micros: half * HOUR // 2 + micros, st.integers(1, 82), st.integers(-1, 1))
 event_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), half_hours), max_size=30, unique=True)
+
+
+BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
 
 
 def log_of(events: list[Event]) -> Log:
@@ -60,7 +64,8 @@ def everything(log: Log, users: list[str], time: int) -> Impressions:
 def matrix(log: Log, shown: Impressions, interest: np.ndarray, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(len(ITEMS), 3)).astype(np.float32)
     history = histories(log, shown.user, shown.time, HISTORY)
-    return assemble(counts(log, shown), {"interest": interest} | affinity(log, vectors, shown, history), shown.offsets)
+    said = {"interest": interest} | affinity(log, vectors, shown, history) | together(log, shown, BELONGING)
+    return assemble(counts(log, shown), said, shown.offsets)
 
 
 def transitions(events: list[Event]) -> list[tuple[str, str, int]]:
