@@ -178,7 +178,7 @@ def _room(log: Log, time: datetime, settings: Settings) -> int:
     return min(settings.training.blend_clicks, max(_FEWEST, _PAIRS // max(1, pool)))
 
 
-def _newest(log: Log, bounds: Sequence[datetime], settings: Settings) -> Impressions:
+def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings) -> Impressions:
     """What the blend learns from, in windows between `bounds`: impressions of the kind that are evaluated."""
     pool, seed = settings.candidates, settings.training.seed
     room = _room(log, bounds[-1], settings)
@@ -199,7 +199,7 @@ def fit_ranker(
 
     Features are computed in whole pools, as when they are served; only then are rows left out for the blend.
     """
-    impressions, neighbours = _newest(log, bounds, settings), fit_neighbours(log, bounds[0])
+    impressions, neighbours = newest_impressions(log, bounds, settings), fit_neighbours(log, bounds[0])
     if not len(impressions):
         raise ContractError(
             "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"

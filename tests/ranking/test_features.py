@@ -68,10 +68,17 @@ def matrix(log: Log, shown: Impressions, interest: np.ndarray, seed: int = 0) ->
     return assemble(counts(log, shown), said, shown.offsets)
 
 
+def clicks_of(events: list[Event], user: str) -> list[tuple[int, str]]:
+    """The clicks of a user in the order of time; those of one time in an order that the names do not tell."""
+    turn = log_of([]).neutral
+    mine = [(time, item) for who, item, time in events if who == user]
+    return sorted(mine, key=lambda click: (click[0], turn[ITEMS.index(click[1])]))
+
+
 def transitions(events: list[Event]) -> list[tuple[str, str, int]]:
     found = []
     for user in USERS:
-        clicks = sorted((time, item) for who, item, time in events if who == user)
+        clicks = clicks_of(events, user)
         for later, (time, b) in enumerate(clicks):
             found += [(a, b, time) for _, a in clicks[max(0, later - WINDOW) : later] if a != b]
     return found
@@ -109,7 +116,7 @@ def test_coclicks_are_discounted_shares_of_what_followed_the_history(events: lis
         moves = [(a, b) for a, b, time in transitions(events) if time < NOW and NOW - time <= span * HOUR]
         expected, last = [], []
         for user in [*USERS, "stranger"]:
-            history = [item for _, item in sorted((t, i) for who, i, t in events if who == user and t < NOW)][-HISTORY:]
+            history = [item for time, item in clicks_of(events, user) if time < NOW][-HISTORY:]
             for item in ITEMS:
                 share = [moves.count((a, item)) / max(sum(first == a for first, _ in moves), 1) for a in history[::-1]]
                 expected.append(sum(DECAY**k * part for k, part in enumerate(share)))
@@ -123,7 +130,7 @@ def test_coclicks_are_discounted_shares_of_what_followed_the_history(events: lis
 def test_next_clicks_are_shrunk_shares_of_where_the_newest_click_led(events: list[Event]) -> None:
     log = log_of(events)
     columns = counts(log, everything(log, [*USERS, "stranger"], NOW))
-    own = {user: [(t, i) for t, i in sorted((t, i) for who, i, t in events if who == user)] for user in USERS}
+    own = {user: clicks_of(events, user) for user in USERS}
     moves = [(a, b, t) for clicks in own.values() for (_, a), (t, b) in itertools.pairwise(clicks) if a != b]
     for name, span in (("2h", 2.0), ("24h", 24.0), ("total", math.inf)):
         past = [(a, b) for a, b, time in moves if time < NOW and NOW - time <= span * HOUR]
