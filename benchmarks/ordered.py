@@ -84,7 +84,10 @@ class Profiles:
 
     settings: Model
 
-    def users(self, items: Items, history_NH: NDArray[np.int32]) -> Floats:
+    def who(self, users_N: NDArray[np.int32], user_ids: list[str]) -> None:
+        return None
+
+    def users(self, items: Items, history_NH: NDArray[np.int32], who_N: None) -> Floats:
         weight_H = 0.9 ** np.arange(history_NH.shape[1])[::-1]
         weight_NH1 = ((history_NH >= 0) * weight_H).astype(np.float32)[..., None]
         total_ND = (items.text[history_NH] * weight_NH1).sum(1)

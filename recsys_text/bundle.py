@@ -144,17 +144,23 @@ def features(
 ) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
     history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
-    interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets)
+    who_N = text.who(impressions.user, log.user_ids)
+    interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets, who_N)
     said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
     said |= together(log, impressions, neighbours)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
 
 def _interest(
-    text: TextModel, items: Items, history_NH: NDArray[np.int32], item_P: Ints, offsets_N1: NDArray[np.int64]
+    text: TextModel,
+    items: Items,
+    history_NH: NDArray[np.int32],
+    item_P: Ints,
+    offsets_N1: NDArray[np.int64],
+    who_N: NDArray[np.int64] | None = None,
 ) -> Floats:
     """Rounded: the last bits of a sum depend on where an item stands among others, and must not order equal texts."""
-    return np.round(dots(text.users(items, history_NH), items.candidate, item_P, offsets_N1), 4)
+    return np.round(dots(text.users(items, history_NH, who_N), items.candidate, item_P, offsets_N1), 4)
 
 
 class TextScorer:

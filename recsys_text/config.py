@@ -118,15 +118,30 @@ class Candidates(Section):
     fresh: Duration = timedelta(hours=24)
 
 
+#: Architectures of papers, which are trained as all others are. LSTUR: An et al. 2019, "Neural News Recommendation with
+#: Long- and Short-term User Representations" (LSTUR-ini, without topics); NAML: Wu et al. 2019, "Neural News
+#: Recommendation with Attentive Multi-View Learning" (a category is read as a text).
+_PAPER = {"bag": False, "wide": False, "rnn": "none", "kernel_sizes": (3,), "pool_size": 1, "embedding": 300}
+PRESETS: dict[str, dict[str, Any]] = {
+    "lstur": _PAPER | {"channels": 300, "dim": 300, "user": "gru", "long_term": True, "dropout": 0.2},
+    "naml": _PAPER | {"channels": 400, "dim": 400, "user": "attention", "views": True, "dropout": 0.2},
+}
+
+
 class Model(Section):
     """The shape of the text model; widths are numbers of features, lengths are tokens or clicks.
 
     The bag reads `max_tokens` of a text; convolutions (none where `kernel_sizes` is empty) and the RNN read the first
-    `sequence`. `match` and `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first
-    one, `decay` what a click weighs there beside the next one; `wide` says whether interest is the sum of both paths,
+    `sequence`. `user` says how the last `history` clicks become a user; a click is the vector of its `text`, or one
+    that is `learned` for each item that training knew, which pays where items live long. With `views`, convolutions and
+    RNN read each field of an item by itself, and attention joins them; with `long_term`, the GRU starts from a vector
+    of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match` and
+    `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first one, `decay` what a click
+    weighs there beside the next one; `wide` says whether interest is the sum of both paths,
     or the network alone.
     """
 
+    preset: Literal["lstur", "naml"] | None = None
     vocabulary: PositiveInt = 8000
     max_tokens: PositiveInt = 96
     sequence: PositiveInt = 32
@@ -145,14 +160,27 @@ class Model(Section):
     dim: PositiveInt = 64
     dropout: float = Field(default=0.1, ge=0, lt=1)
     history: PositiveInt = 30
+    user: Literal["mean", "attention", "gru", "gru+attention"] = "gru+attention"
+    clicks: Literal["text", "learned"] = "text"
+    views: bool = False
+    long_term: bool = False
     wide: bool = True
     match: PositiveInt = 128
     penalty: float = Field(default=100.0, gt=0)
     collaborative: PositiveInt = 32
     decay: float = Field(default=0.9, gt=0, le=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return PRESETS.get(str(given.get("preset")), {}) | given if isinstance(given, dict) else given
+
     @model_validator(mode="after")
     def _readable(self) -> Self:
+        if self.long_term and "gru" not in self.user:
+            raise ValueError(f"long_term is where a GRU starts, and user = '{self.user}' has none; take 'gru'")
+        if self.views and self.rnn == "none" and not self.kernel_sizes:
+            raise ValueError("views are read by convolutions or an RNN; give kernel_sizes or an rnn")
         if self.rnn == "none" and not self.kernel_sizes and not self.bag:
             raise ValueError("without kernel_sizes, rnn and bag nothing reads the text; give one of them")
         if self.rnn == "none" and self.readout == "last":
@@ -163,13 +191,18 @@ class Model(Section):
 class Training(Section):
     """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
     and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
-    newest for early stopping. Scheduled training runs when the newest window is `every` windows past the newest model.
+    newest for early stopping. With `task = "next"` each click is to be told from `negatives` others of its pool by
+    what was clicked before it; with "hidden", for items that do not age, every epoch hides the share `hidden` of each
+    user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. Scheduled
+    training runs when the newest window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90
     every: PositiveInt = 7
     blend_windows: PositiveInt = 3
     max_clicks: PositiveInt = 100_000
+    task: Literal["next", "hidden"] = "next"
+    hidden: float = Field(default=0.3, gt=0, lt=1)
     negatives: PositiveInt = 15
     blend_clicks: PositiveInt = 8000
     blend_candidates: PositiveInt = 60
@@ -247,6 +280,12 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
     service: Service = Service()
+
+    @model_validator(mode="after")
+    def _learnable(self) -> Self:
+        if self.training.task == "hidden" and self.model.clicks != "learned":
+            raise ValueError("training.task = 'hidden' needs model.clicks = 'learned': whole histories are not encoded")
+        return self
 
     @classmethod
     def settings_customise_sources(

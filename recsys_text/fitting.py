@@ -18,11 +18,11 @@ from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.collaborative import clicked_once, ease
-from recsys_text.model.data import TrainSet, train_set
+from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.pretrain import teacher_of
-from recsys_text.model.scorer import build
-from recsys_text.model.text_model import ALONE, Items, TextModel
+from recsys_text.model.scorer import build, item_vectors
+from recsys_text.model.text_model import ALONE, Items, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
@@ -109,19 +109,33 @@ def fit_text(
     progress: Stages,
 ) -> tuple[TextModel, list[EpochResult]]:
     """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it."""
-    training, stop_start = settings.training, starts[-1]
-    progress.stage(f"Tokenizer: learning from {len(texts):,} texts")
-    tokenizer = train_tokenizer(texts, settings.model.vocabulary)
-    encoded = tokenizer.encode(texts, settings.model.max_tokens)
+    training, model, stop_start = settings.training, settings.model, starts[-1]
+    known_I = log.known_at < micros(end)
+    progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
+    tokenizer = train_tokenizer([text for text, known in zip(texts, known_I, strict=True) if known], model.vocabulary)
+    encoded = tokens_of(tokenizer, texts, model)
     train = _clicks(log, starts[0], stop_start, settings, training.max_clicks)
     valid = _clicks(log, stop_start, end, settings, _VALIDATION)
-    progress.stage(f"Text model: learning from {len(train):,} clicks before {stop_start:%Y-%m-%dT%H:%MZ}")
     wide = _fit_wide(log, texts, train, stop_start, settings)
-    network = build(settings.model, tokenizer.vocabulary, training.seed)
-    teacher_ID = teacher_of(wide.items(texts)[0][:, :-1], settings.model.dim, training.seed)
-    results = fit(network, *encoded, teacher_ID, train, valid, training, checkpoint=checkpoint, progress=progress)
-    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE)
-    if settings.model.wide:
+    candidate_IW, click_IW = wide.items(texts, log.item_ids)
+    teacher = teacher_of(candidate_IW[:, :-1], click_IW, model.dim, training.seed)
+    before = log.positive & (log.time < micros(stop_start))
+    rows: Rows = train
+    if training.task == "hidden":
+        clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+        rows = libraries(clicks_UI, known_I, training.hidden, model.history, training.negatives)
+    progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
+    network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
+    results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
+    item_ids: tuple[str, ...] = ()
+    if network.table is not None:
+        clicked = np.unique(log.item[before]).astype(np.int64)
+        network.translate(item_vectors(network, encoded[0][clicked], encoded[1][clicked]), clicked)
+        item_ids = tuple(log.item_ids[item] for item in clicked)
+    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE, item_ids=item_ids)
+    if model.long_term:
+        text = replace(text, user_ids=tuple(log.user_ids))
+    if model.wide:
         text = text.weighed(text.items(texts, log.item_ids), valid)
     return text, results
 
@@ -131,7 +145,10 @@ def _clicks(log: Log, start: datetime, end: datetime, settings: Settings, most: 
     few = teaching_impressions(
         log, start, end, settings.candidates, max_impressions=most, seed=training.seed, negatives=training.negatives
     )
-    return train_set(histories(log, few.user, few.time, settings.model.history), few.offsets, few.item, few.clicked)
+    history_NH = histories(log, few.user, few.time, settings.model.history)
+    learned = settings.model.clicks == "learned"
+    users_N = few.user if settings.model.long_term else None
+    return train_set(history_NH, few.offsets, few.item, few.clicked, learned, users_N)
 
 
 def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:

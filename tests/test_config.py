@@ -38,6 +38,19 @@ def test_defaults_and_durations(tmp_path: Path) -> None:
     assert settings.training.seed == 7
 
 
+def test_a_preset_is_a_papers_model_and_keys_beside_it_count(tmp_path: Path) -> None:
+    model = load(write(tmp_path, MINIMAL + '[model]\npreset = "lstur"\ndim = 16\n')).model
+    assert (model.user, model.long_term, model.rnn, model.kernel_sizes, model.wide) == (
+        "gru",
+        True,
+        "none",
+        (3,),
+        False,
+    )
+    assert (model.dim, model.channels) == (16, 300)
+    assert load(write(tmp_path, MINIMAL + '[model]\npreset = "naml"\n')).model.views
+
+
 def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TEXT_TRAINING__EPOCHS", "9")
     monkeypatch.setenv("RECSYS_TEXT_PROJECT__ROOT", str(tmp_path / "elsewhere"))
@@ -50,6 +63,10 @@ def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        ('[model]\npreset = "bert"\n', r"model\.preset"),
+        ('[model]\nlong_term = true\nuser = "mean"\n', "take 'gru'"),
+        ('[model]\nviews = true\nrnn = "none"\nkernel_sizes = []\n', "give kernel_sizes or an rnn"),
+        ('[training]\ntask = "hidden"\n', r"needs model\.clicks = 'learned'"),
         ("[training]\nepoch = 4\n", r"unknown key 'training.epoch'; did you mean 'training.epochs'\?"),
         ("[trainnig]\nepochs = 4\n", r"unknown key 'trainnig'; did you mean 'training'\?"),
         ("[training]\nepochs = 'x'\n", r"'training.epochs' = 'x': Input should be a valid integer"),

@@ -86,6 +86,8 @@ def save_model(folder: Path, model: Interest) -> None:
     shape = {
         "settings": model.settings.model_dump(mode="json"),
         "vocabulary": model.vocabulary,
+        "items": 0 if model.table is None else len(model.table),
+        "people": 0 if model.long_term is None else len(model.long_term),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     try:
@@ -103,7 +105,7 @@ def load_model(folder: Path) -> Interest:
         content = (folder / _WEIGHTS).read_bytes()
         if hashlib.sha256(content).hexdigest() != shape["sha256"]:
             raise ValueError("checksum")
-        model = Interest(Model(**shape["settings"]), shape["vocabulary"])
+        model = Interest(Model(**shape["settings"]), shape["vocabulary"], shape["items"], shape["people"])
         model.load_state_dict(load(content))
     except OSError as error:
         raise ContractError(f"no model in {folder}: {error}") from None

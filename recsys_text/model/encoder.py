@@ -22,12 +22,15 @@ BUCKETS = 1 << 14
 
 
 class Encoder(nn.Module):
-    """Embed, convolve, pool, RNN, read out, project; plus the bag, a mean of vectors of tokens and of hashed pairs.
+    """Embed, convolve, pool, RNN, read out, project; plus the bag, a sum of vectors of tokens and of hashed pairs.
 
-    Convolutions and RNN, which read the first `sequence` tokens, can each be left out; the bag reads all. Every stage
-    masks what lies beyond the end of a text, so that its vector does not depend on the texts that share its batch. The
-    vectors have unit length.
+    Convolutions and RNN, which read the first `sequence` tokens, can each be left out; the bag reads all, each token
+    and pair by its `rarity` (idf), the weights of a text having length 1. Every stage masks what lies beyond the end of
+    a text, so that its vector does not depend on the texts that share its batch. The length of a vector says how sure
+    of it the text makes.
     """
+
+    rarity: Tensor
 
     def __init__(self, settings: Model, vocabulary: int) -> None:
         super().__init__()
@@ -36,6 +39,8 @@ class Encoder(nn.Module):
         # The tokens that one position needs: where nothing is padded, all that the widest kernel sees.
         self.span = 1 if self.same else max(settings.kernel_sizes, default=1)
         self.vocabulary, self.dim = vocabulary, settings.dim
+        self.width = settings.max_tokens
+        self.views = Attention(settings.dim) if settings.views else None
         self.dropout = nn.Dropout(settings.dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(settings.embedding, settings.channels, size, stride=settings.stride)
@@ -64,6 +69,7 @@ class Encoder(nn.Module):
             nn.init.normal_(self.bag.weight, std=settings.dim**-0.5)
             with torch.no_grad():
                 self.bag.weight[PADDING].zero_()
+        self.register_buffer("rarity", torch.ones(vocabulary + BUCKETS if settings.bag else 0))
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD from ids_BT, which hold 0 beyond `lengths_B`; `lengths_B` is on the CPU, for packing."""
@@ -79,22 +85,46 @@ class Encoder(nn.Module):
 
     def _encode(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """vec_BD of texts that are padded to the longest of them."""
+        views_BVT = ids_BT[:, self.width :].reshape(len(ids_BT), -1, self.width) if self.views is not None else None
         ids_BT = ids_BT[:, : int(lengths_B.max())]
         vec_BD = torch.zeros(len(ids_BT), self.dim, device=ids_BT.device)
-        if self.deep:
-            read_B = lengths_B.clamp(max=self.sequence)
-            words_BTE = self.dropout(self.embedding(ids_BT[:, : self.sequence]))
-            if len(self.convolutions):
-                words_BTE, read_B = self._convolve(words_BTE, read_B)
-            # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
-            with torch.autocast(ids_BT.device.type, enabled=False):
-                states_BR = self._read(self.norm(words_BTE.float()), read_B)
-            vec_BD = self.project(self.dropout(states_BR)).float()
+        if views_BVT is not None:
+            vec_BD = self._join(views_BVT)
+        elif self.deep:
+            vec_BD = self._deep(ids_BT, lengths_B)
         if self.bag is not None:
             grams_BG = grams(ids_BT, self.vocabulary)
-            sum_BD = functional.embedding_bag(grams_BG, self.bag.weight, mode="sum", padding_idx=PADDING)
-            vec_BD = vec_BD + self.dropout(sum_BD) / (2 * lengths_B - 1)[:, None].to(vec_BD.device, non_blocking=True)
-        return functional.normalize(vec_BD, dim=-1)
+            sum_BD = functional.embedding_bag(
+                grams_BG, self.bag.weight, mode="sum", per_sample_weights=self.shares(grams_BG), padding_idx=PADDING
+            )
+            vec_BD = vec_BD + self.dropout(sum_BD)
+        return vec_BD
+
+    def _deep(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """vec_BD of what convolutions and RNN read."""
+        read_B = lengths_B.clamp(max=self.sequence)
+        words_BTE = self.dropout(self.embedding(ids_BT[:, : self.sequence]))
+        if len(self.convolutions):
+            words_BTE, read_B = self._convolve(words_BTE, read_B)
+        # cuDNN's RNNs would run in float16 under autocast, whose gradients vanish without loss scaling.
+        with torch.autocast(ids_BT.device.type, enabled=False):
+            states_BR = self._read(self.norm(words_BTE.float()), read_B)
+        vec_BD: Tensor = self.project(self.dropout(states_BR)).float()
+        return vec_BD
+
+    def _join(self, views_BVT: Tensor) -> Tensor:
+        """vec_BD: what attention gathers from the views that have a text (Wu et al. 2019, NAML)."""
+        assert self.views is not None
+        lengths_BV = (views_BVT != PADDING).sum(2)
+        lengths_X = lengths_BV.flatten().cpu().clamp(min=1)
+        ids_XT = views_BVT.flatten(0, 1)[:, : int(lengths_X.max())]
+        vec_BVD = self._deep(ids_XT, lengths_X).view(*views_BVT.shape[:2], -1)
+        return torch.einsum("bv,bvd->bd", self.views(vec_BVD, lengths_BV > 0), vec_BVD)
+
+    def shares(self, grams_BG: Tensor) -> Tensor:
+        """What each gram of a text weighs, float32 [B, G]: by its rarity, rows of length 1, padding 0."""
+        weight_BG = self.rarity[grams_BG].masked_fill(grams_BG == PADDING, 0)
+        return functional.normalize(weight_BG, dim=1)
 
     def _convolve(self, text_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """pooled_BNC and the number of pooled positions of each text."""

@@ -6,6 +6,7 @@ Legend: I items, T tokens, N training rows, B rows of a batch, H history, C cand
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import perf_counter
@@ -20,7 +21,7 @@ from torch.nn import functional
 from recsys_text.config import Training
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.data import Batch, TrainSet, batch_of, batches, shuffled
+from recsys_text.model.data import Batch, Rows, TrainSet, batch_of
 from recsys_text.model.optimise import (
     adamw,
     autocast,
@@ -31,7 +32,7 @@ from recsys_text.model.optimise import (
     update,
     weights_digest,
 )
-from recsys_text.model.pretrain import distillation, pretrain, start_bag
+from recsys_text.model.pretrain import Teacher, distillation, pretrain, start
 from recsys_text.model.scorer import Interest, item_vectors
 
 _CUTOFF = 10
@@ -76,9 +77,10 @@ def fit(
     model: Interest,
     tokens_IT: NDArray[np.int32],
     lengths_I: NDArray[np.int32],
-    teacher_ID: NDArray[np.float32],
-    train: TrainSet,
+    teacher: Teacher,
+    train: Rows,
     valid: TrainSet,
+    known_I: NDArray[np.bool_],
     training: Training,
     *,
     checkpoint: Checkpoint | None = None,
@@ -96,8 +98,9 @@ def fit(
     each epoch) ends with the weights of one that never stopped. Ctrl-C leaves the last one in place.
 
     Args:
-        tokens_IT, lengths_I: the texts of the items that training may know, as the tokenizer gives them.
-        teacher_ID: what their vectors should resemble, of unit length, zeros where nothing is known; D is `dim`.
+        tokens_IT, lengths_I: the texts of I items, as the tokenizer gives them.
+        known_I: the items whose texts training may know; the others may be candidates and clicks of `valid` alone.
+        teacher: what their vectors should resemble, and where those of clicks start.
         train, valid: rows whose codes are rows of `tokens_IT`.
 
     Raises:
@@ -106,20 +109,21 @@ def fit(
     if len(train) == 0:
         raise ContractError("no training clicks before the cutoff; extract more windows or raise training.history")
     device = resolve_device(training.device)
-    key = _fingerprint(model, tokens_IT, lengths_I, teacher_ID, train, valid, training) if checkpoint else ""
+    arrays = (tokens_IT, lengths_I, known_I, teacher.item_ID, teacher.click_ID, *train.arrays(), *valid.arrays())
+    key = _fingerprint(model, training, arrays) if checkpoint else ""
     saved = checkpoint.load(key) if checkpoint else None
     model.to(device)
     optimizer = adamw(model, training)
     tokens, lengths = torch.from_numpy(tokens_IT), torch.from_numpy(lengths_I)
-    teacher = torch.from_numpy(teacher_ID)
+    taught = torch.from_numpy(teacher.item_ID)
 
     with deterministic(device):
         if saved is None:
             results: list[EpochResult] = []
-            start_bag(model.encoder, tokens_IT, lengths_I, teacher_ID)
+            start(model, tokens_IT, teacher, known_I)
             generator = _seeded(training.seed, 0)
             report = partial(progress.on_step, "pretrain")
-            pretrain(model.encoder, tokens, lengths, teacher, training, generator, report)
+            pretrain(model.encoder, tokens[known_I], lengths[known_I], taught[known_I], training, generator, report)
             best = _copy(model)
             if checkpoint:
                 checkpoint.save(key, _tensors(model, best, optimizer), {"results": []})
@@ -134,19 +138,19 @@ def fit(
         )
         while len(results) < training.epochs and len(results) - best_epoch < training.patience:
             epoch = len(results) + 1
-            order = shuffled(len(train), _seeded(training.seed, epoch))
-            total, seen, start = torch.zeros((), device=device), 0, perf_counter()
+            total, seen, begun = torch.zeros((), device=device), 0, perf_counter()
             model.train()
-            for step, batch in enumerate(batches(train, training.batch_size, order), (epoch - 1) * per_epoch):
+            rows = train.epoch(training.batch_size, _seeded(training.seed, epoch))
+            for step, batch in enumerate(rows, (epoch - 1) * per_epoch):
                 vec_ID, loss = listwise_loss(model, tokens, lengths, batch)
                 total, seen = total + loss.detach() * len(batch), seen + len(batch)
                 if training.distillation:
-                    taught_ID = to_device(teacher[batch.items_I], device)
+                    taught_ID = to_device(taught[batch.items_I], device)
                     loss = loss + training.distillation * distillation(vec_ID, taught_ID)
                 update(optimizer, loss, learning_rate(step, steps, training.learning_rate))
                 if (step + 1) % _REPORT == 0 or seen == len(train):
-                    progress.on_step("train", total.item() / seen, seen / (perf_counter() - start), step + 1, steps)
-            speed = seen / (perf_counter() - start)
+                    progress.on_step("train", total.item() / seen, seen / (perf_counter() - begun), step + 1, steps)
+            speed = seen / (perf_counter() - begun)
             valid_loss, valid_ndcg = evaluate(model, tokens_IT, lengths_I, valid)
             improved = len(valid) == 0 or valid_loss < best_loss
             if improved:
@@ -169,13 +173,19 @@ def fit(
 
 
 def listwise_loss(model: Interest, tokens_IT: Tensor, lengths_I: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """vec_ID of the batch's items, each encoded once, and the mean over its rows of -log softmax(click)."""
+    """vec_ID of the batch's items, each encoded once, and the mean over its clicks of -log softmax(click), each beside
+    its row's candidates that are no clicks.
+    """
     device = model.log_scale.device
     with autocast(device):
         vec_ID = model.encoder(to_device(tokens_IT[batch.items_I], device), lengths_I[batch.items_I])
-    interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device))
-    clicks_B = torch.zeros(len(batch), dtype=torch.int64, device=device)
-    return vec_ID, functional.cross_entropy(interest_BC, clicks_B)
+    who_B = None if batch.user_B is None else to_device(batch.user_B, device)
+    interest_BC = model(vec_ID, to_device(batch.history_BH, device), to_device(batch.candidates_BC, device), who_B)
+    most = int(batch.clicks_B.max())
+    clicked_BC = torch.arange(interest_BC.shape[1], device=device) < to_device(batch.clicks_B, device)[:, None]
+    others_B1 = interest_BC.masked_fill(clicked_BC, -torch.inf).logsumexp(1, keepdim=True)
+    clicks_BK = interest_BC[:, :most]
+    return vec_ID, functional.softplus(others_B1 - clicks_BK)[clicked_BC[:, :most]].mean()
 
 
 def evaluate(
@@ -187,7 +197,7 @@ def evaluate(
     """
     if len(rows) == 0:
         return math.nan, math.nan
-    whole = batch_of(rows.history_NH, rows.candidates_NC)
+    whole = batch_of(rows.history_NH, rows.candidates_NC, rows.learned)
     items_I = whole.items_I.numpy()
     device = model.log_scale.device
     vec_ID = torch.from_numpy(item_vectors(model, tokens_IT[items_I], lengths_I[items_I])).to(device)
@@ -196,7 +206,8 @@ def evaluate(
     with torch.inference_mode():
         for rows_B in torch.split(torch.arange(len(rows)), batch_size):
             history_BH, candidates_BC = whole.history_BH[rows_B], whole.candidates_BC[rows_B]
-            interest_BC = model(vec_ID, history_BH.to(device), candidates_BC.to(device)).cpu()
+            who_B = None if rows.user_N is None else torch.from_numpy(rows.user_N[rows_B.numpy()]).long().to(device)
+            interest_BC = model(vec_ID, history_BH.to(device), candidates_BC.to(device), who_B).cpu()
             losses.append(-interest_BC.log_softmax(1)[:, 0])
             ranks_B = (interest_BC >= interest_BC[:, :1]).sum(1)
             gains.append(torch.where(ranks_B <= _CUTOFF, 1 / torch.log2(1 + ranks_B), 0.0))
@@ -236,16 +247,12 @@ def _restore(tensors: dict[str, Tensor], model: Interest, optimizer: torch.optim
     return parts["best"]
 
 
-def _fingerprint(model: Interest, *inputs: Any) -> str:
+def _fingerprint(model: Interest, training: Training, arrays: Sequence[NDArray[Any]]) -> str:
     """SHA-256 over the initial weights, the settings and every array that training sees."""
     digest = hashlib.sha256(weights_digest(model).encode())
     digest.update(model.settings.model_dump_json().encode())
-    for value in inputs:
-        if isinstance(value, Training):
-            digest.update(json.dumps(value.model_dump(mode="json", exclude={"device"})).encode())
-        else:
-            arrays = (value.history_NH, value.candidates_NC) if isinstance(value, TrainSet) else (value,)
-            for array in arrays:
-                digest.update(f"{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps(training.model_dump(mode="json", exclude={"device"})).encode())
+    for array in arrays:
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ items that nobody has clicked.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -18,52 +19,78 @@ from torch import Tensor
 from recsys_text.config import Training
 from recsys_text.model.encoder import Encoder, grams
 from recsys_text.model.optimise import adamw, autocast, learning_rate, to_device, update
-from recsys_text.text.tokenizer import PADDING
+from recsys_text.model.scorer import Interest
 
 #: Small batches: a catalogue has far fewer texts than a log has clicks.
 _BATCH = 64
 _MOST = 16_384
-#: Of the mean diagonal of the kernel; and what is left of the network's own part when the bag starts as the teacher.
-_PENALTY, _QUIET = 0.3, 0.1
+#: The penalty of the ridge regression, whose rows have length 1; and what is left of the network's own part when the
+#: bag starts as the teacher.
+_PENALTY, _QUIET = 0.03, 0.1
 
 
-def teacher_of(wide_IW: NDArray[np.float32], dim: int, seed: int) -> NDArray[np.float32]:
-    """float32[I, dim] of unit length: the wide path's candidates, reduced; zeros for an item of which it knows nothing.
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """What the wide path says of I items: as candidates, item_ID, and as clicks of a history, click_ID, float32[I, D].
 
-    Where they have fewer than `dim` independent directions, the last columns are zero.
+    Their dot product is that of the wide path, as far as D dimensions hold it; zeros where it knows nothing.
     """
-    vec_ID = np.zeros((len(wide_IW), dim), dtype=np.float32)
-    components = min(dim, *(size - 1 for size in wide_IW.shape))
+
+    item_ID: NDArray[np.float32]
+    click_ID: NDArray[np.float32]
+
+
+def teacher_of(candidate_IW: NDArray[np.float32], click_IW: NDArray[np.float32], dim: int, seed: int) -> Teacher:
+    """The vectors of the wide path in the `dim` directions in which candidates vary most, of length 1 in the mean.
+
+    Where there are fewer than `dim` independent directions, the last columns are zero.
+    """
+    item_ID, click_ID = np.zeros((2, len(candidate_IW), dim), dtype=np.float32)
+    components = min(dim, *(size - 1 for size in candidate_IW.shape))
     if components < 1:
-        return vec_ID
-    reduced = TruncatedSVD(components, random_state=seed).fit_transform(wide_IW)
-    norms_I1 = np.linalg.norm(reduced, axis=1, keepdims=True)
-    vec_ID[:, :components] = np.where(norms_I1 > 1e-6, reduced / np.maximum(norms_I1, 1e-6), 0)
-    return vec_ID
+        return Teacher(item_ID=item_ID, click_ID=click_ID)
+    reduction = TruncatedSVD(components, random_state=seed).fit(candidate_IW)
+    for vec_ID, wide_IW in ((item_ID, candidate_IW), (click_ID, click_IW)):
+        reduced = reduction.transform(wide_IW)
+        vec_ID[:, :components] = reduced / max(1e-6, np.sqrt(np.mean(np.sum(reduced**2, axis=1))))
+    return Teacher(item_ID=item_ID, click_ID=click_ID)
+
+
+def start(model: Interest, tokens_IT: NDArray[np.int32], teacher: Teacher, known_I: NDArray[np.bool_]) -> None:
+    """Sets the bag (see `start_bag`) and the table of clicks, where the model has them, to what the teacher says."""
+    start_bag(model.encoder, tokens_IT, teacher.item_ID, known_I)
+    if model.table is not None:
+        with torch.no_grad():
+            model.table.copy_(torch.from_numpy(teacher.click_ID))
 
 
 def start_bag(
-    encoder: Encoder, tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32], teacher_ID: NDArray[np.float32]
+    encoder: Encoder, tokens_IT: NDArray[np.int32], teacher_ID: NDArray[np.float32], known_I: NDArray[np.bool_]
 ) -> None:
     """Sets the bag to a ridge regression of the teacher on the same tokens and pairs, and the rest to little.
 
-    At most _MOST texts teach, drawn evenly in the order given: time grows with their third power.
+    Their rarity is 1 + log((1 + texts) / (1 + texts with it)), as in `text.terms`. Only `known_I` teach, and of these
+    at most _MOST, drawn evenly in the order given: time grows with their third power.
     """
-    if encoder.bag is None:
+    if encoder.bag is None or not known_I.any():
         return
-    known_I = np.flatnonzero((teacher_ID != 0).any(1))
-    known_I = known_I[:: max(1, -(-len(known_I) // _MOST))]
-    if not len(known_I):
+    grams_IG = grams(torch.from_numpy(tokens_IT[known_I]), encoder.vocabulary)
+    sorted_IG = grams_IG.sort(dim=1).values
+    first_IG = torch.nn.functional.pad(sorted_IG[:, 1:] != sorted_IG[:, :-1], (1, 0), value=True)
+    of_V = torch.bincount(sorted_IG[first_IG], minlength=len(encoder.rarity))
+    encoder.rarity.copy_(1 + torch.log((1 + len(grams_IG)) / (1 + of_V)))
+    rows = np.flatnonzero((teacher_ID[known_I] != 0).any(1))
+    rows = rows[:: max(1, -(-len(rows) // _MOST))]
+    if not len(rows):
         return
-    grams_NG = grams(torch.from_numpy(tokens_IT[known_I]), encoder.vocabulary).numpy()
-    row_K, place_K = np.nonzero(grams_NG != PADDING)
-    share_K = (1 / (2 * np.maximum(lengths_I[known_I], 1) - 1))[row_K].astype(np.float32)
-    size = len(known_I), encoder.bag.num_embeddings
-    shares_NV = csr_matrix((share_K, (row_K, grams_NG[row_K, place_K])), shape=size)
+    share_NG, grams_NG = encoder.shares(grams_IG[rows]).numpy(), grams_IG[rows].numpy()
+    row_K, place_K = np.nonzero(share_NG)
+    size = len(rows), encoder.bag.num_embeddings
+    shares_NV = csr_matrix((share_NG[row_K, place_K], (row_K, grams_NG[row_K, place_K])), shape=size)
     kernel = (shares_NV @ shares_NV.T).toarray()
-    kernel[np.diag_indices(len(kernel))] += np.float32(_PENALTY * kernel.diagonal().mean())
+    kernel[np.diag_indices(len(kernel))] += np.float32(_PENALTY)
     factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
-    weights_VD = shares_NV.T @ cho_solve(factor, teacher_ID[known_I], check_finite=False)
+    weights_VD = shares_NV.T @ cho_solve(factor, teacher_ID[known_I][rows], check_finite=False)
     with torch.no_grad():
         encoder.bag.weight.copy_(torch.from_numpy(np.asarray(weights_VD, np.float32)))
         if encoder.deep:
@@ -71,9 +98,9 @@ def start_bag(
 
 
 def distillation(vec_ID: Tensor, teacher_ID: Tensor) -> Tensor:
-    """Mean cosine distance between pupil and teacher; 0 for items of which the teacher knows nothing."""
+    """Mean squared distance between pupil and teacher; 0 for items of which the teacher knows nothing."""
     known_I = (teacher_ID != 0).any(1)
-    return ((1 - (vec_ID * teacher_ID).sum(1)) * known_I).sum() / known_I.sum().clamp(min=1)
+    return ((vec_ID - teacher_ID).square().sum(1) * known_I).sum() / known_I.sum().clamp(min=1)
 
 
 def pretrain(

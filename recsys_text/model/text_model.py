@@ -8,8 +8,9 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,9 @@ from scipy.special import logsumexp
 from recsys_text.config import Model
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.data import TrainSet
-from recsys_text.model.scorer import Interest, item_vectors, user_vectors
+from recsys_text.model.scorer import Interest, click_vectors, item_vectors, user_vectors
 from recsys_text.model.wide import Wide
+from recsys_text.text.normalise import FIELDS
 from recsys_text.text.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]
@@ -33,11 +35,20 @@ _PULL = 10.0
 _USERS = 4096
 
 
+def tokens_of(
+    tokenizer: Tokenizer, texts: Sequence[str], settings: Model
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """What the encoder reads of texts: ids_IT, with the fields by themselves where it wants them, and lengths_I."""
+    if settings.views:
+        return tokenizer.encode_views(texts, settings.max_tokens, len(FIELDS))
+    return tokenizer.encode(texts, settings.max_tokens)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Items:
     """I items as candidates, float32[I, W], and as clicks of a history, float32[I, W - 1].
 
-    text: float32[I, D] of length 1, the network's; its cosine says how alike two texts are.
+    text: float32[I, D], the network's; its cosine says how alike two texts are.
     """
 
     candidate: Floats
@@ -59,6 +70,10 @@ class TextModel:
     network: Interest
     wide: Wide
     weights: tuple[float, float, float, float]
+    #: The items whose clicks have vectors of their own in the network, in the order of its table.
+    item_ids: tuple[str, ...] = ()
+    #: The users who have vectors of their own, in the order of the network's long-term ones.
+    user_ids: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Model:
@@ -66,18 +81,40 @@ class TextModel:
 
     def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> Items:
         """The vectors of texts; with their ids, clicks on items that training knew have places of their own."""
-        text_ID = item_vectors(self.network, *self.tokenizer.encode(texts, self.settings.max_tokens))
+        text_ID = item_vectors(self.network, *tokens_of(self.tokenizer, texts, self.settings))
+        row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        rows_I = np.full(len(texts), -1)
+        if item_ids is not None:
+            rows_I[:] = [row_of.get(item_id, -1) for item_id in item_ids]
+        click_ID = click_vectors(self.network, text_ID, rows_I)
         candidate, click = self.wide.items(texts, item_ids)
-        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([text_ID, click]), text=text_ID)
+        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([click_ID, click]), text=text_ID)
 
-    def users(self, items: Items, history_NH: NDArray[np.int32]) -> Floats:
+    @cached_property
+    def _person(self) -> dict[str, int]:
+        return {user_id: row for row, user_id in enumerate(self.user_ids)}
+
+    def who(self, user_N: NDArray[np.integer[Any]], user_ids: Sequence[str]) -> NDArray[np.int64] | None:
+        """The rows of users in the network's long-term vectors, -1 for a stranger; None where it has none.
+
+        user_N: positions in `user_ids`, -1 for a user without an id.
+        """
+        if not self.user_ids:
+            return None
+        distinct, which_N = np.unique(user_N, return_inverse=True)
+        rows = [self._person.get(user_ids[user], -1) if user >= 0 else -1 for user in distinct.tolist()]
+        return np.array(rows, np.int64)[which_N]
+
+    def users(self, items: Items, history_NH: NDArray[np.int32], who_N: NDArray[np.int64] | None = None) -> Floats:
         """float32[N, W]: its dot product with `items.candidate` is the interest.
 
-        history_NH: positions in `items`, oldest first; padding, -1, before the oldest.
+        history_NH: positions in `items`, oldest first; padding, -1, before the oldest. who_N: from `who`.
         """
         dim = items.text.shape[1]
         user_NW = np.empty((len(history_NH), items.candidate.shape[1]), np.float32)
-        user_NW[:, :dim] = self.weights[0] * user_vectors(self.network, items.text, history_NH)
+        user_NW[:, :dim] = self.weights[0] * user_vectors(
+            self.network, np.ascontiguousarray(items.click[:, :dim]), history_NH, who_N=who_N
+        )
         ends = np.cumsum([dim, *self.wide.width])
         for start in range(0, len(history_NH), _USERS):
             part = slice(start, start + _USERS)
@@ -101,7 +138,8 @@ class TextModel:
         """
         single = replace(self, weights=(1.0, 1.0, 1.0, 1.0))
         parts = np.cumsum([0, items.text.shape[1], *self.wide.width, 1])
-        users_NW = single.users(items, rows.history_NH)
+        who_N = None if rows.user_N is None or not self.user_ids else rows.user_N.astype(np.int64)
+        users_NW = single.users(items, rows.history_NH, who_N)
         said_NCK = np.zeros((*rows.candidates_NC.shape, len(PRIOR)))
         for column, item_N in enumerate(rows.candidates_NC.T):
             product_NW = users_NW * items.candidate[item_N]
@@ -128,15 +166,20 @@ class TextModel:
         save_model(folder, self.network)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
         self.wide.save(folder)
-        (folder / "weights.json").write_text(json.dumps(self.weights))
+        (folder / "weights.json").write_text(
+            json.dumps({"weights": self.weights, "item_ids": self.item_ids, "user_ids": self.user_ids})
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote. Raises ContractError for a damaged network; the rest raises what its reader does."""
-        network, match, collaborative, appeal = json.loads((folder / "weights.json").read_text())
+        about = json.loads((folder / "weights.json").read_text())
+        network, match, collaborative, appeal = about["weights"]
         return cls(
             tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
             network=load_model(folder),
             wide=Wide.load(folder),
             weights=(network, match, collaborative, appeal),
+            item_ids=tuple(about["item_ids"]),
+            user_ids=tuple(about["user_ids"]),
         )

@@ -12,16 +12,17 @@ def normalise(text: pl.Expr) -> pl.Expr:
 
 
 def item_text(items: pl.DataFrame) -> pl.Series:
-    """The text of each item: title, category, tags and description joined by a space.
+    """The text of each item: a line each for title, category, tags and description, as far as the last that has text.
 
     Args:
         items: has the columns `title`, `category`, `tags`, `description` of the items table.
 
     Returns:
-        A Series `text`, one string per row, in the order of the rows; empty where no field has text.
+        A Series `text`, one string per row, in the order of the rows; empty where no field has text. A field without
+        text before one with text is an empty line, so that the place of a line says which field it is.
     """
     fields = [
-        (pl.col(name).list.join(" ") if name == "tags" else pl.col(name)).cast(pl.String).fill_null("")
+        normalise((pl.col(name).list.join(" ") if name == "tags" else pl.col(name)).cast(pl.String).fill_null(""))
         for name in FIELDS
     ]
-    return items.select(text=normalise(pl.concat_str(fields, separator=" "))).to_series()
+    return items.select(text=pl.concat_str(fields, separator="\n").str.strip_chars_end("\n")).to_series()

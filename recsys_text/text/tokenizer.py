@@ -53,6 +53,24 @@ class Tokenizer:
         )
         return ids_NT, lengths_N
 
+    def encode_views(
+        self, texts: Sequence[str], max_tokens: int, views: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """As `encode`, and beside it each of the first `views` lines of a text by itself, as wide as the whole.
+
+        Returns:
+            ids_NT, of width `max_tokens * (1 + views)`: the whole, then the lines, a missing one all 0; and the
+            lengths_N of the whole.
+        """
+        ids_NT, lengths_N = self.encode(texts, max_tokens)
+        lines = [(text.split("\n") + [""] * views)[:views] for text in texts]
+        parts = [ids_NT]
+        for line_N in zip(*lines, strict=True) if lines else [()] * views:
+            part_NT, _ = self.encode(line_N, max_tokens)
+            part_NT[np.array([not line.strip() for line in line_N], np.bool_)] = PADDING
+            parts.append(part_NT)
+        return np.hstack(parts), lengths_N
+
     def tokens(self, text: str) -> list[str]:
         """The tokens of one text as strings, uncut."""
         return list(self._backend.encode(text, add_special_tokens=False).tokens)

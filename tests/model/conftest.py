@@ -8,6 +8,7 @@ import torch
 
 from recsys_text.config import Model, Training
 from recsys_text.model.data import TrainSet
+from recsys_text.model.pretrain import Teacher
 
 # Two threads that wait for each other are slower than one, at this size and on a busy machine.
 torch.set_num_threads(1)
@@ -25,7 +26,8 @@ TRAINING = Training(
 class World:
     tokens_IT: np.ndarray
     lengths_I: np.ndarray
-    teacher_ID: np.ndarray
+    teacher: Teacher
+    known_I: np.ndarray
     train: TrainSet
     valid: TrainSet
 
@@ -56,4 +58,11 @@ def world() -> World:
     topic_I1 = np.arange(ITEMS)[:, None] % 2
     taught = np.hstack([topic_I1, 1 - topic_I1, 0.3 * draw.standard_normal((ITEMS, SETTINGS.dim - 2))])
     teacher_ID = (taught / np.linalg.norm(taught, axis=1, keepdims=True)).astype(np.float32)
-    return World(tokens_IT=tokens_IT, lengths_I=lengths_I, teacher_ID=teacher_ID, train=rows(300, 1), valid=rows(80, 2))
+    return World(
+        tokens_IT=tokens_IT,
+        lengths_I=lengths_I,
+        teacher=Teacher(item_ID=teacher_ID, click_ID=teacher_ID),
+        known_I=np.ones(ITEMS, np.bool_),
+        train=rows(300, 1),
+        valid=rows(80, 2),
+    )

@@ -2,8 +2,9 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
-from recsys_text.model.data import CHUNK, batch_of, batches, shuffled, train_set
+from recsys_text.model.data import CHUNK, batch_of, batches, libraries, shuffled, train_set
 from tests.model.conftest import rows
 
 
@@ -55,3 +56,54 @@ def test_no_impressions_make_no_rows():
     made = train_set(np.zeros((0, 4), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
     assert len(made) == 0
     assert made.history_NH.shape == (0, 4)
+
+
+def test_histories_of_learned_clicks_stay_codes_and_their_texts_are_not_read():
+    history_BH, candidates_BC = np.array([[-1, 7], [8, 9]], np.int32), np.array([[3, 4], [4, -1]], np.int32)
+    batch = batch_of(history_BH, candidates_BC, learned=True)
+    assert batch.items_I.tolist() == [3, 4]
+    assert batch.history_BH.tolist() == history_BH.tolist()
+    assert batch.candidates_BC.tolist() == [[0, 1], [1, -1]]
+
+
+@given(
+    clicked=st.lists(st.sets(st.integers(0, 11), max_size=8), min_size=1, max_size=7),
+    hidden=st.floats(0.05, 0.95),
+    negatives=st.integers(0, 20),
+    seed=st.integers(0, 99),
+)
+def test_what_is_hidden_of_a_library_is_told_by_the_rest(clicked, hidden, negatives, seed):
+    clicks_UI = csr_matrix(np.array([[item in own for item in range(12)] for own in clicked], np.float32))
+    known_I = np.arange(12) % 3 > 0
+    found = libraries(clicks_UI, known_I, hidden, 12, negatives)
+    whole = sorted(tuple(sorted(own)) for own in clicked if len(own) > 1)
+    assert len(found) == len(whole)
+    seen = []
+    for batch in found.epoch(3, torch.Generator().manual_seed(seed)):
+        assert (batch.items_I.diff() > 0).all()
+        clicks, others = set(), set()
+        for row in range(len(batch)):
+            count = int(batch.clicks_B[row])
+            history = set(batch.history_BH[row][batch.history_BH[row] >= 0].tolist())
+            candidates = batch.candidates_BC[row][batch.candidates_BC[row] >= 0]
+            items = batch.items_I[candidates].tolist()
+            assert len(set(items)) == len(items)
+            targets, rest = set(items[:count]), set(items[count:])
+            own = history | targets
+            assert not history & targets
+            assert not rest & own
+            assert count == min(max(1, round(len(own) * hidden)), len(own) - 1)
+            seen.append(tuple(sorted(own)))
+            clicks |= targets
+            others |= rest
+        assert clicks <= set(batch.items_I.tolist())
+        assert all(known_I[item] for item in set(batch.items_I.tolist()) - clicks)
+        assert len(batch.items_I) >= min(negatives, known_I.sum())
+    assert sorted(seen) == whole
+
+
+def test_a_long_library_is_told_by_its_last_clicks():
+    clicks_UI = csr_matrix(np.ones((1, 30), np.float32))
+    (batch,) = libraries(clicks_UI, np.ones(30, np.bool_), 0.1, 4, 0).epoch(8, torch.Generator().manual_seed(1))
+    hidden = set(batch.items_I[batch.candidates_BC[0, :3]].tolist())
+    assert batch.history_BH.tolist() == [[item for item in range(30) if item not in hidden][-4:]]

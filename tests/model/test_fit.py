@@ -1,16 +1,18 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.data import TrainSet, batch_of, batches
+from recsys_text.model.data import TrainSet, batch_of, batches, libraries
 from recsys_text.model.fit import EpochResult, Silent, evaluate, fit, listwise_loss
 from recsys_text.model.optimise import adamw, learning_rate, resolve_device, weights_digest
 from recsys_text.model.scorer import build
-from tests.model.conftest import SETTINGS, TRAINING, VOCABULARY, rows
+from tests.model.conftest import ITEMS, SETTINGS, TRAINING, VOCABULARY, rows
 
 EMPTY = TrainSet(history_NH=np.zeros((0, 5), np.int32), candidates_NC=np.zeros((0, 5), np.int32))
 
@@ -44,7 +46,8 @@ class Interrupt(Recorder):
 def _fit(world, training=TRAINING, *, valid=None, model=None, **options):
     model = model or build(SETTINGS, VOCABULARY, seed=1)
     valid = world.valid if valid is None else valid
-    results = fit(model, world.tokens_IT, world.lengths_I, world.teacher_ID, world.train, valid, training, **options)
+    texts = world.tokens_IT, world.lengths_I, world.teacher
+    results = fit(model, *texts, world.train, valid, world.known_I, training, **options)
     return model, results
 
 
@@ -61,6 +64,37 @@ def test_learns_who_reads_what(world):
     assert after[1] > max(0.85, before[1])
     assert [result.epoch for result in results] == [1, 2, 3]
     assert results[-1].loss < results[0].loss
+
+
+def test_learns_from_what_is_hidden_of_each_users_clicks(world):
+    """Users stay with one topic, and clicks have vectors of their own: nothing of a history is encoded."""
+    draw = np.random.default_rng(4)
+    topic_U1 = np.arange(80)[:, None] % 2
+    clicks_UI = csr_matrix(((np.arange(ITEMS) % 2 == topic_U1) & (draw.random((80, ITEMS)) < 0.5)).astype(np.float32))
+    learned = SETTINGS.model_copy(update={"clicks": "learned", "user": "mean"})
+    training = TRAINING.model_copy(update={"task": "hidden", "epochs": 12, "patience": 12, "batch_size": 20})
+    model = build(learned, VOCABULARY, seed=1, items=ITEMS)
+    valid = replace(world.valid, learned=True)
+    before = evaluate(model, world.tokens_IT, world.lengths_I, valid)
+    results = fit(
+        model, world.tokens_IT, world.lengths_I, world.teacher, libraries(clicks_UI, world.known_I, 0.3, 30, 10),
+        valid, world.known_I, training,
+    )  # fmt: skip
+    after = evaluate(model, world.tokens_IT, world.lengths_I, valid)
+    assert after[1] > max(0.85, before[1])
+    assert results[-1].loss < results[0].loss
+
+
+def test_the_loss_of_several_clicks_by_hand(monkeypatch, world):
+    """Two clicks beside two others, each told from the others alone; padding counts for nothing."""
+    model = build(SETTINGS, VOCABULARY, seed=1)
+    interest = torch.tensor([[1.0, 2.0, 0.0, 0.5, -torch.inf], [3.0, 1.0, -torch.inf, -torch.inf, -torch.inf]])
+    monkeypatch.setattr(model, "forward", lambda *_: interest)
+    batch = replace(batch_of(np.zeros((2, 1), np.int32), np.zeros((2, 5), np.int32)), clicks_B=torch.tensor([2, 1]))
+    others = 1 + math.exp(0.5)
+    expected = [math.log(1 + others / math.e), math.log(1 + others / math.e**2), math.log(1 + math.e**-2)]
+    tokens, lengths = torch.from_numpy(world.tokens_IT), torch.from_numpy(world.lengths_I)
+    assert listwise_loss(model, tokens, lengths, batch)[1].item() == pytest.approx(sum(expected) / 3, rel=1e-5)
 
 
 def test_same_seed_same_weights_and_the_random_state_is_left_alone(world):
@@ -191,9 +225,10 @@ def test_refusals(world):
             build(SETTINGS, VOCABULARY, 1),
             world.tokens_IT,
             world.lengths_I,
-            world.teacher_ID,
+            world.teacher,
             EMPTY,
             world.valid,
+            world.known_I,
             TRAINING,
         )
     if not torch.cuda.is_available():

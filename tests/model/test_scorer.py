@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.model.scorer import Interest, build, item_vectors, user_vectors
+from recsys_text.model.scorer import Interest, build, click_vectors, item_vectors, user_vectors
 from tests.model.conftest import ITEMS, SETTINGS, VOCABULARY, WIDTH
 
 
@@ -23,7 +23,6 @@ def test_shapes_types_and_lengths(model, vec_ID):
     assert vec_ID.shape == (ITEMS, SETTINGS.dim)
     assert vec_ND.shape == (2, SETTINGS.dim)
     assert vec_ID.dtype == vec_ND.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vec_ID, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(vec_ND, axis=1), model.scale.item(), rtol=1e-5)
 
 
@@ -90,3 +89,61 @@ def test_the_seed_alone_decides_the_first_weights():
     second, third = build(SETTINGS, VOCABULARY, seed=9), build(SETTINGS, VOCABULARY, seed=10)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.encoder.embedding.weight, third.encoder.embedding.weight)
+
+
+@pytest.mark.parametrize("user", ["mean", "attention", "gru", "gru+attention"])
+def test_every_way_from_clicks_to_a_user_learns_and_ignores_padding(user, world, vec_ID):
+    model = build(SETTINGS.model_copy(update={"user": user}), VOCABULARY, seed=1)
+    bare, padded, nobody = (
+        user_vectors(model, vec_ID, np.array([row], np.int32)) for row in ([1, 2], [-1, 1, 2], [-1, -1])
+    )
+    np.testing.assert_allclose(padded, bare, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(bare), model.scale.item(), rtol=1e-5)
+    assert np.abs(nobody - bare).max() > 1e-3
+    model.users(torch.from_numpy(vec_ID), torch.tensor([[1, 2], [-1, -1]])).sum().backward()
+    assert all(weight.grad is not None for name, weight in model.tower.named_parameters())
+    backwards = user_vectors(model, vec_ID, np.array([[2, 1]], np.int32))
+    # Only a GRU knows which came first before the bias for the age of a click is learned.
+    assert (np.abs(backwards - bare).max() > 1e-4) == ("gru" in user)
+
+
+def test_a_click_has_a_vector_of_its_own_where_it_is_learned(world, vec_ID):
+    shape = SETTINGS.model_copy(update={"clicks": "learned", "user": "mean"})
+    model = build(shape, VOCABULARY, seed=1, items=ITEMS)
+    planted_DD = np.random.default_rng(0).normal(size=(SETTINGS.dim, SETTINGS.dim)).astype(np.float32)
+    with torch.no_grad():
+        model.table.copy_(torch.from_numpy(vec_ID @ planted_DD))
+        model.table[3] += 1
+    known = np.delete(np.arange(ITEMS), [0, 1])
+    model.translate(vec_ID[known], known)
+    assert model.table.shape == (ITEMS - 2, SETTINGS.dim)
+    rows_I = np.arange(ITEMS) - 2
+    rows_I[:2] = -1
+    click_ID = click_vectors(model, vec_ID, rows_I)
+    assert (click_ID[2:] == model.table.detach().numpy()).all()
+    np.testing.assert_allclose(click_ID[3], vec_ID[3] @ planted_DD + 1, rtol=1e-5)
+    # A new item's click is what its text says: near where the planted map puts it.
+    for new in (0, 1):
+        said, expected = click_ID[new], vec_ID[new] @ planted_DD
+        assert said @ expected > 0.8 * np.linalg.norm(said) * np.linalg.norm(expected)
+    assert click_vectors(build(SETTINGS, VOCABULARY, seed=1), vec_ID, rows_I) is vec_ID
+
+
+def test_a_known_user_starts_from_a_vector_of_its_own(vec_ID):
+    model = build(SETTINGS.model_copy(update={"user": "gru", "long_term": True}), VOCABULARY, seed=1, people=3)
+    with torch.no_grad():
+        model.long_term[1] += 1
+    history_NH = np.array([[1, 2]] * 3, np.int32)
+    vec_ND = user_vectors(model, vec_ID, history_NH, who_N=np.array([0, 1, -1]))
+    np.testing.assert_allclose(vec_ND[0], vec_ND[2], atol=1e-5)
+    assert np.abs(vec_ND[1] - vec_ND[2]).max() > 1e-2
+    np.testing.assert_allclose(user_vectors(model, vec_ID, history_NH), vec_ND[[2, 2, 2]], atol=1e-5)
+    # Hidden for half of the users while training, the whole vector of a user at a time.
+    model.train()
+    start_BD = torch.ones(400, SETTINGS.dim)
+    click_1D = torch.from_numpy(vec_ID[1:2])
+    with torch.no_grad():
+        found_BD = model.tower(click_1D, torch.zeros(400, 1, dtype=torch.int64), start_BD)
+    distinct = np.unique(found_BD.numpy().round(4), axis=0, return_counts=True)[1]
+    assert len(distinct) == 2
+    assert distinct.min() > 100

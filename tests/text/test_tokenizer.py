@@ -88,3 +88,20 @@ def test_refusals():
         train_tokenizer(TEXTS, 100)
     with pytest.raises(ContractError, match="not a saved tokenizer"):
         Tokenizer.from_json("{}")
+
+
+def test_views_are_the_whole_and_each_line_by_itself(tokenizer):
+    texts = ["new novel\n\nfacc", "plain", ""]
+    ids_NT, lengths_N = tokenizer.encode_views(texts, 6, 3)
+    whole_NT, whole_N = tokenizer.encode(texts, 6)
+    assert ids_NT.shape == (3, 24)
+    assert (ids_NT[:, :6] == whole_NT).all()
+    assert (lengths_N == whole_N).all()
+    first_NT, _ = tokenizer.encode(["new novel", "plain"], 6)
+    third_NT, _ = tokenizer.encode(["facc"], 6)
+    assert (ids_NT[:2, 6:12] == first_NT).all()
+    assert (ids_NT[0, 18:] == third_NT[0]).all()
+    assert not ids_NT[:, 12:18].any()
+    assert not ids_NT[1:, 18:].any()
+    assert not ids_NT[2, 6:].any()
+    assert tokenizer.encode_views([], 6, 3)[0].shape == (0, 24)
