@@ -28,6 +28,7 @@ from recsys_text.config import Candidates
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.calibration import calibration_error
 from recsys_text.evaluation.metrics import evaluate
+from recsys_text.fitting import fit_neighbours
 from recsys_text.ranking.affinity import affinity, dots
 from recsys_text.ranking.blend import Kind, fit_blend
 from recsys_text.ranking.calibrate import fit_calibrator
@@ -35,6 +36,7 @@ from recsys_text.ranking.candidates import histories, sampled_impressions, with_
 from recsys_text.ranking.features import FEATURES, INTEREST_FEATURES, assemble, counts
 from recsys_text.ranking.log import Impressions, Log, impressions_from_frame
 from recsys_text.ranking.logged import take
+from recsys_text.ranking.neighbours import Neighbours, together
 
 SEED = 7
 CHUNK = 500_000
@@ -51,15 +53,17 @@ def vectors(data: Data) -> Floats:
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
 
 
-def matrices(log: Log, items_ID: Floats, impressions: Impressions) -> Iterator[tuple[Impressions, Floats]]:
+def matrices(
+    log: Log, items_ID: Floats, neighbours: Neighbours, impressions: Impressions
+) -> Iterator[tuple[Impressions, Floats]]:
     """The features of whole impressions, some at a time."""
     for part in impressions.chunks(CHUNK):
         history_NH = histories(log, part.user, part.time, HISTORY)
         known_NH1 = (history_NH >= 0)[..., None]
         users_ND = (items_ID[history_NH] * known_NH1).sum(1) / np.maximum(known_NH1.sum(1), 1)
         interest_P = dots(users_ND.astype(np.float32), items_ID, part.item, part.offsets)
-        text = {"interest": interest_P} | affinity(log, items_ID, part, history_NH)
-        yield part, assemble(counts(log, part), text, part.offsets)
+        said = {"interest": interest_P} | affinity(log, items_ID, part, history_NH)
+        yield part, assemble(counts(log, part), said | together(log, part, neighbours), part.offsets)
 
 
 def thinned(part: Impressions, features_PF: Floats, n: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
@@ -95,9 +99,10 @@ def main() -> None:
     options = parser.parse_args()
     log, items_ID, newest, tests = load(options)
     calibrates_N = np.random.default_rng(SEED).integers(0, 5, len(log.user_ids))[newest.user] == 0
+    before, known = (fit_neighbours(log, time.replace(tzinfo=UTC)) for time in (options.start, options.cutoff))
     teaching = [
         thinned(part, features_PF, options.candidates)
-        for part, features_PF in matrices(log, items_ID, take(newest, np.flatnonzero(~calibrates_N)))
+        for part, features_PF in matrices(log, items_ID, before, take(newest, np.flatnonzero(~calibrates_N)))
     ]
     taught_PF, clicked_P = (
         np.concatenate([rows[0] for rows in teaching]),
@@ -105,8 +110,8 @@ def main() -> None:
     )
     offsets_N1 = np.concatenate(([0], np.cumsum(np.concatenate([rows[2] for rows in teaching]))))
     calibrating = take(newest, np.flatnonzero(calibrates_N))
-    calibrating_PF = np.concatenate([features for _, features in matrices(log, items_ID, calibrating)])
-    tests_PF = np.concatenate([features for _, features in matrices(log, items_ID, tests)])
+    calibrating_PF = np.concatenate([features for _, features in matrices(log, items_ID, before, calibrating)])
+    tests_PF = np.concatenate([features for _, features in matrices(log, items_ID, known, tests)])
     day_P = np.expm1(tests_PF[:, FEATURES.index("clicks_24h")])
     rare_N = np.bincount(tests.row[tests.clicked & (day_P <= RARE + 0.5)], minlength=len(tests)) > 0
     print(f"{datetime.now(UTC):%Y-%m-%d}: learns from {len(offsets_N1) - 1:,} clicks, {len(clicked_P):,} rows")
@@ -142,9 +147,11 @@ def main() -> None:
             rates.append(len(raw_P) / (perf_counter() - begin))
         torch.set_num_threads(1)
         calibrator = fit_calibrator(
-            blend.predict(np.ascontiguousarray(calibrating_PF[:, columns]), threads=1), calibrating.clicked
+            blend.predict(np.ascontiguousarray(calibrating_PF[:, columns]), threads=1),
+            calibrating.clicked,
+            calibrating.offsets,
         )
-        error = calibration_error(calibrator.predict(raw_P), tests.clicked, top=0.01)
+        error = calibration_error(calibrator.predict(raw_P, tests.offsets), tests.clicked, top=0.01)
         found[name] = evaluate(raw_P, tests.clicked, tests.offsets)
         ndcg_N = found[name]["ndcg@10"]
         whole = interval(ndcg_N, tests.user, resamples=1000, seed=SEED)

@@ -14,10 +14,12 @@ import numpy as np
 
 from benchmarks.logs import caixin
 from recsys_text.config import Candidates
+from recsys_text.fitting import fit_neighbours
 from recsys_text.ranking.affinity import affinity, dots
 from recsys_text.ranking.candidates import histories, sampled_impressions
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Impressions
+from recsys_text.ranking.neighbours import together
 
 PAIRS = 1_000_000
 
@@ -42,11 +44,13 @@ def main() -> None:
     log = caixin(folder).log
     # Of the default width; what they say is of no matter here.
     vectors_ID = np.random.default_rng(0).normal(size=(len(log.item_ids), 64)).astype(np.float32)
+    neighbours = fit_neighbours(log, span[0])
+    log = caixin(folder).log  # anew, without the indexes
     begin = time.perf_counter()
     history_NH = histories(log, shown.user, shown.time, 10)
     interest_P = dots(vectors_ID[shown.user % len(vectors_ID)], vectors_ID, shown.item, shown.offsets)
-    text = {"interest": interest_P} | affinity(log, vectors_ID, shown, history_NH)
-    matrix = assemble(counts(log, shown), text, shown.offsets)
+    said = {"interest": interest_P} | affinity(log, vectors_ID, shown, history_NH) | together(log, shown, neighbours)
+    matrix = assemble(counts(log, shown), said, shown.offsets)
     seconds = time.perf_counter() - begin
     print(json.dumps({"pairs": matrix.shape[0], "features": matrix.shape[1], "seconds": round(seconds, 2)}))
 

@@ -1,4 +1,4 @@
-"""Tokenizer, text model, blend, calibrator and their settings as one unit. Knows its own folder and nothing else.
+"""Tokenizer, text model, neighbours, blend, calibrator and their settings as one unit. Knows its own folder only.
 
 The one place where interest and score are computed: training rows, evaluation, `rank`, nightly scoring and
 the MLflow model all come through here.
@@ -25,6 +25,7 @@ from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import COUNTS, FEATURES, INTEREST_FEATURES, assemble, counts
 from recsys_text.ranking.log import Impressions, Log
+from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Bundle:
     """
 
     text: TextModel
+    neighbours: Neighbours
     blend: Blend
     without_interest: Blend
     calibrator: Calibrator
@@ -61,28 +63,29 @@ class Bundle:
         )
 
     def _score(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
-        interest_P, features_PF = features(self.text, log, items, impressions)
-        return interest_P, self.probability(features_PF)
+        interest_P, features_PF = features(self.text, self.neighbours, log, items, impressions)
+        return interest_P, self.probability(features_PF, impressions.offsets)
 
     def compare(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats, Floats]:
         """As `score`, and the raw scores of the blend without the interest, of which only the order has a meaning."""
         none = np.zeros(0, np.float32)
         found = [(none, none, none)]
         for part in impressions.chunks(CHUNK):
-            interest_P, features_PF = features(self.text, log, items, part)
+            interest_P, features_PF = features(self.text, self.neighbours, log, items, part)
             without_P = self.without_interest.predict(features_PF[:, WITHOUT_INTEREST]).astype(np.float32)
-            found.append((interest_P, self.probability(features_PF), without_P))
+            found.append((interest_P, self.probability(features_PF, part.offsets), without_P))
         interest_P, score_P, without_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P, without_P
 
-    def probability(self, features_PF: Floats) -> Floats:
-        """Calibrated click probability, float32[P], of pairs whose features are known."""
-        return self.calibrator.predict(self.blend.predict(features_PF)).astype(np.float32)
+    def probability(self, features_PF: Floats, offsets_N1: NDArray[np.int64]) -> Floats:
+        """Calibrated click probability, float32[P], of the candidates of whole impressions whose features are known."""
+        return self.calibrator.predict(self.blend.predict(features_PF), offsets_N1).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes safetensors, LightGBM's text and JSON into an empty folder, the checksums last."""
         folder.mkdir(parents=True, exist_ok=True)
         self.text.save(folder)
+        self.neighbours.save(folder)
         self.blend.save(folder)
         (folder / _WITHOUT).mkdir()
         self.without_interest.save(folder / _WITHOUT)
@@ -101,7 +104,7 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Raises ConfigError where the folder holds no bundle, ContractError where it is damaged."""
+        """Raises ConfigError where no bundle is, ContractError for a damaged one and one of other features."""
         if not (folder / "bundle.json").exists():
             raise ConfigError(f"{folder} holds no bundle: it has no bundle.json")
         try:
@@ -109,14 +112,23 @@ class Bundle:
             for name, checksum in about["sha256"].items():
                 if _checksum(folder / name) != checksum:  # LightGBM, for one, crashes on half a model
                     raise ValueError(f"checksum of {name}")
+            blend, without_interest = Blend.load(folder), Blend.load(folder / _WITHOUT)
+            if blend.features != FEATURES:
+                raise ContractError(
+                    f"the bundle in {folder} is of recsys-text {about['recsys_text']} and of other features than this "
+                    "version computes; train again"
+                )
             return cls(
                 text=TextModel.load(folder),
-                blend=Blend.load(folder),
-                without_interest=Blend.load(folder / _WITHOUT),
+                neighbours=Neighbours.load(folder),
+                blend=blend,
+                without_interest=without_interest,
                 calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
                 candidates=Candidates.model_validate(about["candidates"]),
                 cutoff=datetime.fromisoformat(about["cutoff"]),
             )
+        except ContractError:
+            raise
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ContractError(
                 f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
@@ -127,12 +139,15 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def features(text: TextModel, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
+def features(
+    text: TextModel, neighbours: Neighbours, log: Log, items: Items, impressions: Impressions
+) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
     history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
     who_N = text.who(impressions.user, log.user_ids)
     interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets, who_N)
     said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
+    said |= together(log, impressions, neighbours)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
 
@@ -158,7 +173,8 @@ class TextScorer:
         """One row per user: `history` (texts clicked, oldest first) and `candidates` (texts) to `interest` and `score`.
 
         Both are lists with a value per candidate. Columns named like those of `features.counts`, with a number per
-        candidate, tell what is known of clicks and ages; without them everything counts as new and never clicked.
+        candidate, tell what is known of clicks and ages; without them everything counts as new and never clicked. Texts
+        have no ids, so that neighbours say nothing.
         """
         import pandas as pd  # noqa: PLC0415 - MLflow hands pandas in; nothing else needs it
 
@@ -182,8 +198,8 @@ class TextScorer:
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
         text = {"interest": interest_P, "trend": np.zeros_like(interest_P)}
-        text |= nearness(items.text, item_P, offsets, history_NH)
-        score_P = self._bundle.probability(assemble(known, text, offsets))
+        text |= nearness(items.text, item_P, offsets, history_NH) | dict.fromkeys(TOGETHER, np.zeros_like(interest_P))
+        score_P = self._bundle.probability(assemble(known, text, offsets), offsets)
         split = offsets[1:-1]
         return pd.DataFrame(
             {

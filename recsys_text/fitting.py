@@ -5,6 +5,7 @@ the newest of them; the blend learns from the windows after those, and the calib
 blend has not seen. All of it lies before the cutoff, so that the test windows are untouched.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +17,7 @@ from recsys_text.bundle import CHUNK, WITHOUT_INTEREST, Bundle, features
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.collaborative import clicked_once
+from recsys_text.model.collaborative import clicked_once, ease
 from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.pretrain import teacher_of
@@ -25,16 +26,26 @@ from recsys_text.model.text_model import ALONE, Items, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
-from recsys_text.ranking.candidates import histories, with_negatives
+from recsys_text.ranking.candidates import histories, pool_sizes, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log, micros
-from recsys_text.ranking.logged import impressions_between, teaching_impressions
+from recsys_text.ranking.logged import impressions_between, take, teaching_impressions
+from recsys_text.ranking.neighbours import Neighbours, nearest
+from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at: more of them cost time and move nothing.
 _VALIDATION = 2000
 #: One user in so many calibrates, the others teach the blend.
 _CALIBRATION_SHARE = 5
+#: Items whose clicks are weighed against each other, the most clicked ones: time grows as their third power.
+_NEIGHBOUR_ITEMS = 8000
+#: Of the fit of those weights, and how many of them each item keeps: both were best on goodbooks, clicks held out.
+_NEIGHBOUR_PENALTY, _NEIGHBOURS = 100.0, 50
+#: Pairs whose features the blend and its calibration are fitted from, about: so many take two minutes on one thread.
+_PAIRS = 16_000_000
+#: Impressions without which there is nothing to learn, however large the pools.
+_FEWEST = 200
 
 
 class Stages(Progress, Protocol):
@@ -63,27 +74,25 @@ def fit_bundle(
             f"training needs three windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
             "extract older windows or give a later --cutoff"
         )
-    first_of_blend = len(starts) - min(settings.training.blend_windows, (len(starts) - 1) // 2)
+    first_of_blend = len(starts) - blend_windows(log, [*starts, cutoff], settings)
     blend_start = starts[first_of_blend]
     older = starts[:first_of_blend]
     text, results = fit_text(
         log, texts, older, end=blend_start, settings=settings, checkpoint=checkpoint, progress=progress
     )
     items = text.items(texts, log.item_ids)
-    training, pool = settings.training, settings.candidates
-    newest, _ = impressions_between(
-        log, blend_start, cutoff, pool, max_impressions=training.blend_clicks, seed=training.seed
-    )
-    progress.stage(f"Blend: learning from {len(newest):,} clicks since {blend_start:%Y-%m-%dT%H:%MZ}")
-    blend, without_interest, calibrator = _fit_ranker(text, log, items, newest, settings)
-    # Only now may the wide path see the newest clicks: the blend has learned from what it said without them.
-    everything = _clicks(log, starts[0], cutoff, settings, training.max_clicks)
+    progress.stage(f"Blend: learning from what came since {blend_start:%Y-%m-%dT%H:%MZ}")
+    blend, without_interest, calibrator = fit_ranker(text, log, items, [*starts[first_of_blend:], cutoff], settings)
+    # Only now may the wide path and the neighbours see the newest clicks: the blend has learned from what they said
+    # without them.
+    everything = _clicks(log, starts[0], cutoff, settings, settings.training.max_clicks)
     bundle = Bundle(
         text=replace(text, wide=_fit_wide(log, texts, everything, cutoff, settings)),
+        neighbours=fit_neighbours(log, cutoff),
         blend=blend,
         without_interest=without_interest,
         calibrator=calibrator,
-        candidates=pool,
+        candidates=settings.candidates,
         cutoff=cutoff,
     )
     return bundle, results
@@ -154,48 +163,99 @@ def _fit_wide(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, set
     )
 
 
-def _fit_ranker(
-    text: TextModel, log: Log, items: Items, impressions: Impressions, settings: Settings
+def fit_neighbours(log: Log, end: datetime) -> Neighbours:
+    """What a click on one item says for another, from the clicks before `end` on the most clicked items."""
+    before = log.positive & (log.time < micros(end))
+    clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+    counts_I = np.asarray(clicks_UI.sum(0)).ravel()
+    most = np.lexsort((log.neutral, -counts_I))[:_NEIGHBOUR_ITEMS]
+    most = np.sort(most[counts_I[most] > 0])
+    weights_JJ = ease(clicks_UI[:, most], _NEIGHBOUR_PENALTY)
+    return nearest([log.item_ids[item] for item in most], weights_JJ, _NEIGHBOURS)
+
+
+def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
+    """How many of the windows between `bounds` the blend learns from: `training.blend_windows` at most.
+
+    Where whole windows are evaluated, no more than fill its room: the newer they are, the more alike is what the text
+    model and the neighbours have seen before them to what they will have seen when they serve.
+    """
+    most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
+    if settings.evaluation.at == "click":
+        return most
+    room, clicks = _room(log, bounds[-1], settings), log.clicks_of_user
+    ends_W = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(np.array([micros(end)]))) for end in bounds]
+    active_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(ends_W)]
+    return next((count for count in range(1, most) if sum(active_W[-count:]) >= room), most)
+
+
+def _room(log: Log, time: datetime, settings: Settings) -> int:
+    """How many impressions the blend and its calibration learn from: fewer where pools are large."""
+    pool = int(pool_sizes(log, np.array([micros(time)]), settings.candidates)[0])
+    return min(settings.training.blend_clicks, max(_FEWEST, _PAIRS // max(1, pool)))
+
+
+def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings) -> Impressions:
+    """What the blend learns from, in windows between `bounds`: impressions of the kind that are evaluated."""
+    pool, seed = settings.candidates, settings.training.seed
+    room = _room(log, bounds[-1], settings)
+    if settings.evaluation.at == "window":
+        found, _ = window_impressions(log, list(itertools.pairwise(bounds)), pool, max_impressions=room, seed=seed)
+        return found
+    low, high = np.searchsorted(log.logged.time, [micros(bounds[0]), micros(bounds[-1])])
+    if low < high:  # lists that were shown are short, whatever the pools
+        room = settings.training.blend_clicks
+    found, _ = impressions_between(log, bounds[0], bounds[-1], pool, max_impressions=room, seed=seed)
+    return found
+
+
+def fit_ranker(
+    text: TextModel, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings
 ) -> tuple[Blend, Blend, Calibrator]:
-    """The blend, the same without the interest, and the calibrator of the first.
+    """The blend, the same without the interest, and the calibrator of the first, from the windows between `bounds`.
 
     Features are computed in whole pools, as when they are served; only then are rows left out for the blend.
     """
+    impressions, neighbours = newest_impressions(log, bounds, settings), fit_neighbours(log, bounds[0])
+    if not len(impressions):
+        raise ContractError(
+            "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
+        )
     seed = settings.training.seed
     # Drawn, not cut: users are sorted by id, and ids often tell who came first.
     calibrates_U = np.random.default_rng(seed).integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
     calibrates_N = calibrates_U[impressions.user]
-    teaching, clicked, kept, whole, labels = [], [], [], [], []
-    done = 0
-    for part in impressions.chunks(CHUNK):
-        _, features_PF = features(text, log, items, part)
-        calibrates = calibrates_N[done : done + len(part)]
-        done += len(part)
-        few = with_negatives(part, settings.training.blend_candidates, seed)
+    teaching = take(impressions, np.flatnonzero(~calibrates_N))
+    # As many others beside each click, where several of an impression were clicked.
+    others = round(
+        settings.training.blend_candidates
+        * float(np.mean(impressions.clicked))
+        * len(impressions.item)
+        / len(impressions)
+    )
+    rows, clicked, sizes = [], [], []
+    for part in teaching.chunks(CHUNK):
+        _, features_PF = features(text, neighbours, log, items, part)
+        few = with_negatives(part, others, seed)
         catalogue = len(log.item_ids)
-        chosen_P = np.zeros(len(part.item), dtype=np.bool_)
-        chosen_P[np.searchsorted(part.row * catalogue + part.item, few.row * catalogue + few.item)] = True
-        chosen_P &= ~calibrates[part.row]
-        teaching.append(features_PF[chosen_P])
-        clicked.append(part.clicked[chosen_P])
-        kept.append(np.diff(few.offsets)[~calibrates])
-        whole.append(features_PF[calibrates[part.row]])
-        labels.append(part.clicked[calibrates[part.row]])
-    if not teaching:
-        raise ContractError(
-            "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
-        )
-    teaching_PF = np.concatenate(teaching)
+        rows.append(features_PF[np.searchsorted(part.row * catalogue + part.item, few.row * catalogue + few.item)])
+        clicked.append(few.clicked)
+        sizes.append(np.diff(few.offsets))
+    taught_PF = np.concatenate(rows)
     blend, without_interest = (
         fit_blend(
-            teaching_PF[:, places],
+            taught_PF[:, places],
             np.concatenate(clicked),
-            np.concatenate(([0], np.cumsum(np.concatenate(kept)))),
-            impressions.user[~calibrates_N],
+            np.concatenate(([0], np.cumsum(np.concatenate(sizes)))),
+            teaching.user,
             kind=settings.blend.kind,
             names=[FEATURES[place] for place in places],
             seed=seed,
         )
         for places in (list(range(len(FEATURES))), WITHOUT_INTEREST)
     )
-    return blend, without_interest, fit_calibrator(blend.predict(np.concatenate(whole)), np.concatenate(labels))
+    calibrating = take(impressions, np.flatnonzero(calibrates_N))
+    raw = [np.zeros(0)]
+    for part in calibrating.chunks(CHUNK):
+        raw.append(blend.predict(features(text, neighbours, log, items, part)[1]))
+    return blend, without_interest, fit_calibrator(np.concatenate(raw), calibrating.clicked, calibrating.offsets)

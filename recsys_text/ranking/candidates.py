@@ -47,6 +47,11 @@ def pool_chunks(
             yield part, *_without_consumed(log, times_N[part], users_N[part], *alive.at(times_N[part]))
 
 
+def pool_sizes(log: Log, times_N: Int64, settings: Candidates) -> Int64:
+    """How many items are in the pool at each time, int64[N], before what a user consumed is left out."""
+    return _alive(log, settings).size(times_N)
+
+
 def histories(log: Log, users_N: Int32, times_N: Int64, length: int) -> Int32:
     """The items of the last `length` positive events strictly before each time, int32[N, length].
 

@@ -14,6 +14,7 @@ from recsys_text.ranking.affinity import AFFINITY
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import NEXT_SPANS, coclick, following
 from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
+from recsys_text.ranking.neighbours import TOGETHER
 from recsys_text.ranking.states import arrives
 
 Float32 = NDArray[np.float32]
@@ -43,6 +44,7 @@ _RATES = ("click_rate", "click_rate_24h")
 _RANKED = (
     "clicks_30m", "clicks_2h", "clicks_24h", "age_hours", "since_click_hours",
     "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_total", "interest", "near",
+    "together_late",
 )  # fmt: skip
 
 #: The columns of `counts`.
@@ -53,7 +55,7 @@ _SHARED = ("clicks_2h", "coclick_6h", "coclick_24h")
 INTEREST_FEATURES: tuple[str, ...] = ("interest", *AFFINITY, "interest_rank", "near_rank")
 
 FEATURES: tuple[str, ...] = (
-    *COUNTS, "velocity", "pace", "interest", *AFFINITY,
+    *COUNTS, *TOGETHER, "velocity", "pace", "interest", *AFFINITY,
     *(f"{name}_share" for name in _SHARED), *(f"{name}_rank" for name in _RANKED),
 )  # fmt: skip
 
@@ -98,15 +100,15 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     )
 
 
-def assemble(counts: Mapping[str, Float32], text: Mapping[str, Float32], offsets: Int64) -> Float32:
+def assemble(counts: Mapping[str, Float32], said: Mapping[str, Float32], offsets: Int64) -> Float32:
     """float32[P, F] with the columns of FEATURES: counts and hours as log1p, and ranks within each impression.
 
-    text: "interest" and the columns of AFFINITY. velocity is log((clicks_2h + 1) / (clicks_24h / 12 + 1)): above 0
-    where the last two hours beat the day; pace is the log of the clicks per hour since the item is known; `_share` is
-    the log of a candidate's share of the impression's sum.
+    said: what fitted parts say, "interest" and the columns of AFFINITY and of TOGETHER. velocity is
+    log((clicks_2h + 1) / (clicks_24h / 12 + 1)): above 0 where the last two hours beat the day; pace is the log of the
+    clicks per hour since the item is known; `_share` is the log of a candidate's share of the impression's sum.
     """
     columns: dict[str, Float32] = dict(counts) | {
-        name: text[name].astype(np.float32) for name in ("interest", *AFFINITY)
+        name: said[name].astype(np.float32) for name in ("interest", *AFFINITY, *TOGETHER)
     }
     # Sorting is what takes the time, and numpy sorts without Python's lock.
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -77,7 +77,8 @@ def no_impressions() -> Impressions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
-    """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by (time, user, item).
+    """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by time and user; those
+    of one user and time, of which none is the newest, by `neutral`.
 
     `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, and
     `dropped` counts the events on items that are not in the catalogue. `logged` are the impressions that were logged,
@@ -145,8 +146,7 @@ class Log:
         """int64[I]: the order of the items by a hash of their ids. Ids may follow popularity, so that their own order
         must never decide between equal scores.
         """
-        digests = [hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in self.item_ids]
-        return np.argsort(np.argsort(np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64), kind="stable"))
+        return _neutral(self.item_ids)
 
     def item_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of item ids, -1 where an id is not in the catalogue."""
@@ -183,7 +183,8 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
     ).filter(pl.col("item") >= 0)
     user_ids = coded["user_id"].unique().sort().to_list()
     coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
-    coded = coded.sort("time", "user", "item", "positive")
+    coded = coded.with_columns(turn=pl.Series(_neutral(item_ids)).gather(coded["item"]))
+    coded = coded.sort("time", "user", "turn", "positive")
     known_at = items["known_at"]
     return Log(
         item_ids=item_ids,
@@ -243,6 +244,11 @@ def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:
         item=item,
         clicked=clicked,
     )
+
+
+def _neutral(item_ids: list[str]) -> Int64:
+    digests = [hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in item_ids]
+    return np.argsort(np.argsort(np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64), kind="stable"))
 
 
 def _flat(lists: pl.Series) -> pl.Series:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import polars as pl
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation import metrics
 from recsys_text.evaluation.gate import decide
 from recsys_text.evaluation.reliability import svg
@@ -87,7 +89,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
 def gate(settings: Settings, version: str) -> dict[str, Any]:
     """Makes a version champion if it is the first, or beats the champion on the same impressions of the newest windows.
 
-    The lower bound of the paired bootstrap interval of its gain in nDCG@10 must clear `gate.min_gain`. Returns
+    The lower bound of the paired bootstrap interval of its gain in nDCG@10 must clear `gate.min_gain`. A champion that
+    this version cannot score with counts as none: it must not keep out what can. Returns
     {"promoted", "version", "reason", "gain", "low", "high"}; the verdict is kept as tags of the version.
     """
     registry = tracker(settings)
@@ -96,7 +99,12 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
         return {"promoted": True, "version": version, "reason": "it is champion already"}
     if champion is None:
         return _promote(registry, version, {"reason": "there was no champion"})
-    bundles = [Bundle.load(registry.bundle(name)) for name in (version, champion)]
+    challenging = _bundle(registry, version)
+    try:
+        bundles = [challenging, _bundle(registry, champion)]
+    except ContractError as error:
+        reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
+        return _promote(registry, version, {"reason": reason})
     windows = newest_windows(settings, max(bundle.cutoff for bundle in bundles))
     data = inputs(settings)
     impressions, _ = impressions_of(settings, data, windows, bundles[0].candidates)
@@ -121,6 +129,19 @@ def gate(settings: Settings, version: str) -> dict[str, Any]:
         return _promote(registry, version, figures)
     registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
     return {"promoted": False, "version": version} | figures
+
+
+def _bundle(registry: Tracker, version: str) -> Bundle:
+    """A registered bundle; a useless copy of it here is fetched anew. Raises ContractError if that helps nothing."""
+    folder = registry.bundle(version)
+    try:
+        return Bundle.load(folder)
+    except (ContractError, ConfigError):
+        shutil.rmtree(folder)
+    try:
+        return Bundle.load(registry.bundle(version))
+    except ConfigError as error:
+        raise ContractError(str(error)) from None
 
 
 def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,6 @@
+import hashlib
+import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -5,8 +8,10 @@ import mlflow
 import polars as pl
 import pytest
 
+from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import evaluate
 from recsys_text.steps.inputs import lake_state, the_store, tracker
 from recsys_text.steps.publish import publish, publish_begin, publish_commit
@@ -91,6 +96,45 @@ def test_a_champion_is_no_challenger(published: Settings) -> None:
     assert tracker(published).version("champion") == "1"
     assert tracker(published).version("challenger") is None
     assert gate(published, "1")["promoted"]
+
+
+def with_less_features(bundle: Path) -> None:
+    """Makes it what an older version would have saved: whole, but its blend knows one feature less."""
+    about = json.loads((bundle / "blend.json").read_text())
+    (bundle / "blend.json").write_text(json.dumps(about | {"features": about["features"][:-1]}))
+    signed = json.loads((bundle / "bundle.json").read_text())
+    signed["sha256"]["blend.json"] = hashlib.sha256((bundle / "blend.json").read_bytes()).hexdigest()
+    (bundle / "bundle.json").write_text(json.dumps(signed))
+
+
+def test_a_champion_of_other_features_keeps_nobody_out(published: Settings, tmp_path: Path) -> None:
+    registry = tracker(published)
+    older = tmp_path / "bundle"
+    shutil.copytree(registry.bundle("1"), older)
+    with_less_features(older)
+    with pytest.raises(ContractError, match="of other features than this version computes; train again"):
+        Bundle.load(older)
+    with registry.run(params={}, datasets={}):
+        former = registry.register(older, {"history": ["boat"], "candidates": ["rose"]}, COUNTS)
+    registry.set_alias("champion", former)
+    verdict = gate(published, "1")
+    assert verdict["promoted"]
+    assert verdict["reason"].startswith(f"champion {former} cannot score any more, so it counts as none: the bundle in")
+    assert registry.version("champion") == "1"
+    assert registry.tags("1")["gate.reason"] == verdict["reason"]
+    # A challenger that cannot score has nothing to win.
+    with pytest.raises(ContractError, match="of other features"):
+        gate(published, former)
+    assert registry.version("champion") == "1"
+
+
+def test_a_champion_that_is_damaged_here_is_fetched_anew(published: Settings) -> None:
+    registry = tracker(published)
+    again = train(published, progress=Quiet()).version
+    with_less_features(registry.bundle("1"))
+    (registry.bundle("1") / "blend.txt").write_text("half a model")
+    assert "gain over the champion" in gate(published, again)["reason"]
+    assert Bundle.load(registry.bundle("1"))
 
 
 def test_the_newest_model_decides_whether_training_is_due(published: Settings) -> None:

@@ -102,7 +102,8 @@ def test_histories_hold_the_last_clicks_strictly_before(
     log = log_of([(item, 0, None) for item in ITEMS], events)
     users, times = coded(log, asked)
     for (user, t), row in zip(asked, histories(log, users, times, length), strict=True):
-        clicks = sorted((time, item) for who, item, kind, time in events if (who, kind) == (user, "click") and time < t)
+        mine = [(time, item) for who, item, kind, time in events if (who, kind) == (user, "click") and time < t]
+        clicks = sorted(mine, key=lambda click: (click[0], log.neutral[log.item_ids.index(click[1])]))
         assert [log.item_ids[code] for code in row if code >= 0] == [item for _, item in clicks][-length:]
         assert row[-1] >= 0 or not clicks
         assert len(row) == length

@@ -13,12 +13,14 @@ from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
+from recsys_text.ranking.neighbours import nearest, together
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")
 ITEMS, USERS = "abcde", "tuvwx"
 QUARTER = 900_000_000
 VECTORS = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
+BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
 Event = tuple[str, str, str, int]
 
 times = st.builds(lambda quarter, micros: quarter * QUARTER + micros, st.integers(1, 120), st.integers(-1, 1))
@@ -63,6 +65,7 @@ def seen(log: Log, asked: list[int]) -> tuple[list[list[str]], list[list[str]], 
     ]
     history_NH = histories(log, shown.user, shown.time, 10)
     text = {"interest": np.zeros(len(shown.item), np.float32)} | affinity(log, VECTORS, shown, history_NH)
+    text |= together(log, shown, BELONGING)
     return pool, past, assemble(counts(log, shown), text, shown.offsets)
 
 

@@ -17,6 +17,7 @@ from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import DECAY
 from recsys_text.ranking.features import FEATURES, HISTORY, INTEREST_FEATURES, assemble, counts, percentile
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
+from recsys_text.ranking.neighbours import nearest, together
 from recsys_text.ranking.states import PAUSE
 from recsys_text.ranking.transitions import WINDOW
 
@@ -28,6 +29,9 @@ Event = tuple[str, str, int]
 
 half_hours = st.builds(lambda half, micros: half * HOUR // 2 + micros, st.integers(1, 82), st.integers(-1, 1))
 event_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), half_hours), max_size=30, unique=True)
+
+
+BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
 
 
 def log_of(events: list[Event]) -> Log:
@@ -60,13 +64,21 @@ def everything(log: Log, users: list[str], time: int) -> Impressions:
 def matrix(log: Log, shown: Impressions, interest: np.ndarray, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(len(ITEMS), 3)).astype(np.float32)
     history = histories(log, shown.user, shown.time, HISTORY)
-    return assemble(counts(log, shown), {"interest": interest} | affinity(log, vectors, shown, history), shown.offsets)
+    said = {"interest": interest} | affinity(log, vectors, shown, history) | together(log, shown, BELONGING)
+    return assemble(counts(log, shown), said, shown.offsets)
+
+
+def clicks_of(events: list[Event], user: str) -> list[tuple[int, str]]:
+    """The clicks of a user in the order of time; those of one time in an order that the names do not tell."""
+    turn = log_of([]).neutral
+    mine = [(time, item) for who, item, time in events if who == user]
+    return sorted(mine, key=lambda click: (click[0], turn[ITEMS.index(click[1])]))
 
 
 def transitions(events: list[Event]) -> list[tuple[str, str, int]]:
     found = []
     for user in USERS:
-        clicks = sorted((time, item) for who, item, time in events if who == user)
+        clicks = clicks_of(events, user)
         for later, (time, b) in enumerate(clicks):
             found += [(a, b, time) for _, a in clicks[max(0, later - WINDOW) : later] if a != b]
     return found
@@ -104,7 +116,7 @@ def test_coclicks_are_discounted_shares_of_what_followed_the_history(events: lis
         moves = [(a, b) for a, b, time in transitions(events) if time < NOW and NOW - time <= span * HOUR]
         expected, last = [], []
         for user in [*USERS, "stranger"]:
-            history = [item for _, item in sorted((t, i) for who, i, t in events if who == user and t < NOW)][-HISTORY:]
+            history = [item for time, item in clicks_of(events, user) if time < NOW][-HISTORY:]
             for item in ITEMS:
                 share = [moves.count((a, item)) / max(sum(first == a for first, _ in moves), 1) for a in history[::-1]]
                 expected.append(sum(DECAY**k * part for k, part in enumerate(share)))
@@ -118,7 +130,7 @@ def test_coclicks_are_discounted_shares_of_what_followed_the_history(events: lis
 def test_next_clicks_are_shrunk_shares_of_where_the_newest_click_led(events: list[Event]) -> None:
     log = log_of(events)
     columns = counts(log, everything(log, [*USERS, "stranger"], NOW))
-    own = {user: [(t, i) for t, i in sorted((t, i) for who, i, t in events if who == user)] for user in USERS}
+    own = {user: clicks_of(events, user) for user in USERS}
     moves = [(a, b, t) for clicks in own.values() for (_, a), (t, b) in itertools.pairwise(clicks) if a != b]
     for name, span in (("2h", 2.0), ("24h", 24.0), ("total", math.inf)):
         past = [(a, b) for a, b, time in moves if time < NOW and NOW - time <= span * HOUR]

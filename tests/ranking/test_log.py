@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -49,6 +50,31 @@ def test_codes_are_positions_in_sorted_ids_and_events_are_in_time_order(log: Log
     assert log.positive.tolist() == [True, True, False]
     assert log.known_at.tolist() == log.published_at.tolist() == [micros(at(0)), micros(at(1))]
     assert log.expires_at.tolist() == [NEVER, micros(at(9))]
+
+
+def test_no_order_of_names_tells_which_of_the_events_of_one_time_is_the_newest() -> None:
+    number = 50
+    names = [f"{n:02d}" for n in range(number)]
+    known = pl.DataFrame(
+        {"item_id": names, "known_at": [at(0)] * number, "published_at": None, "expires_at": None},
+        schema={"item_id": pl.String, "known_at": TIME, "published_at": TIME, "expires_at": TIME},
+    )
+    events = pl.DataFrame(
+        {"user_id": "u", "item_id": names, "event_type": "click", "occurred_at": [at(1)] * number},
+        schema={"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME},
+    )
+    log = build_log(known, events)
+    assert np.argsort(log.neutral).tolist() == log.item.tolist() != sorted(log.item)
+
+
+def test_a_dislike_is_no_click() -> None:
+    rows = [("u", "a", "dislike", at(1)), ("u", "b", "purchase", at(2))]
+    schema = {"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME}
+    log = build_log(catalogue(), pl.DataFrame(rows, schema=schema, orient="row"))
+    assert log.positive.tolist() == [False, True]
+    assert log.clicks_of_user.value.tolist() == [1]
+    # It was met all the same, and is in no pool of this user any more.
+    assert log.consumed.value.tolist() == [0, 1]
 
 
 def test_events_on_unknown_items_are_dropped_and_counted(log: Log) -> None:

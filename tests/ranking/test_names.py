@@ -11,9 +11,11 @@ from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import FEATURES, HISTORY, assemble, counts
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
+from recsys_text.ranking.neighbours import nearest, together
 from tests.ranking.test_features import NOW, TIME, at
 
 ITEMS, USERS = "abcde", "uvw"
+WEIGHTS = np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32)
 #: Of exact length, so that no rounding depends on the order of the items.
 VECTORS = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1]]
 
@@ -52,7 +54,8 @@ def seen(events: list[tuple[str, str, int]], items: dict[str, str], users: dict[
     )
     text = {"interest": np.tile(np.arange(5, dtype=np.float32), len(USERS))}
     text |= affinity(log, by_code, shown, histories(log, shown.user, shown.time, HISTORY))
-    return assemble(counts(log, shown), text, shown.offsets)
+    belonging = nearest([items[name] for name in ITEMS], WEIGHTS, 2)
+    return assemble(counts(log, shown), text | together(log, shown, belonging), shown.offsets)
 
 
 @settings(deadline=None)

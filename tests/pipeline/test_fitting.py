@@ -1,0 +1,54 @@
+"""How much the blend learns from."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from recsys_text import fitting
+from recsys_text.config import Settings, load
+from recsys_text.fitting import blend_windows
+from recsys_text.ranking.candidates import pool_sizes
+from recsys_text.ranking.log import Log, micros
+from recsys_text.steps.inputs import inputs
+from tests.conftest import DAYS, START, write_small_project
+from tests.pipeline.conftest import run_cli
+
+BOUNDS = [START + timedelta(days=day) for day in range(DAYS + 1)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    config = write_small_project(tmp_path_factory.mktemp("fitting"))
+    assert run_cli("extract", "-c", str(config), "--from", f"{START:%Y-%m-%d}", "--to", f"{BOUNDS[-1]:%Y-%m-%d}") == 0
+    return load(config)
+
+
+@pytest.fixture(scope="module")
+def log(project: Settings) -> Log:
+    return inputs(project).log
+
+
+def at_windows(project: Settings, room: int) -> Settings:
+    training = project.training.model_copy(update={"blend_clicks": room, "blend_windows": 2})
+    evaluation = project.evaluation.model_copy(update={"at": "window"})
+    return project.model_copy(update={"training": training, "evaluation": evaluation})
+
+
+def test_whole_windows_are_taken_from_the_newest_on_until_there_are_enough(project: Settings, log: Log) -> None:
+    newest = log.time >= micros(BOUNDS[-2])
+    active = len(np.unique(log.user[newest & log.positive]))
+    assert blend_windows(log, BOUNDS, at_windows(project, active)) == 1
+    assert blend_windows(log, BOUNDS, at_windows(project, active + 1)) == 2
+    single = at_windows(project, 1).model_copy(update={"evaluation": project.evaluation})
+    assert blend_windows(log, BOUNDS, single) == 2
+
+
+def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pool_sizes(log, np.array([micros(START)]), project.candidates).tolist() == [48]
+    monkeypatch.setattr(fitting, "_FEWEST", 2)
+    monkeypatch.setattr(fitting, "_PAIRS", 48 * 5)
+    for at in ("click", "window"):
+        evaluation = project.evaluation.model_copy(update={"at": at})
+        chosen = project.model_copy(update={"evaluation": evaluation})
+        assert len(fitting.newest_impressions(log, BOUNDS[-3:], chosen)) == 5
