@@ -123,7 +123,7 @@ class Model(Section):
 
     The bag reads `max_tokens` of a text; convolutions (none where `kernel_sizes` is empty) and the RNN read the first
     `sequence`. `match` and `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first
-    one, `decay` what a click weighs there beside the next one; `wide` says whether interest is the sum of both paths,
+    one; `wide` says whether interest is the sum of both paths,
     or the network alone.
     """
 
@@ -146,10 +146,9 @@ class Model(Section):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     history: PositiveInt = 30
     wide: bool = True
-    match: PositiveInt = 128
-    penalty: float = Field(default=100.0, gt=0)
-    collaborative: PositiveInt = 32
-    decay: float = Field(default=0.9, gt=0, le=1)
+    match: PositiveInt = 512
+    penalty: float = Field(default=1.0, gt=0)
+    collaborative: PositiveInt = 128
 
     @model_validator(mode="after")
     def _readable(self) -> Self:

@@ -26,10 +26,12 @@ from recsys_text.text.tokenizer import Tokenizer
 Floats = NDArray[np.float32]
 
 #: What network, match, collaborative and appeal weigh before anything is known; fitting starts and is drawn there.
-PRIOR = (1.0, 4.0, 4.0, 0.3)
+PRIOR = (1.0, 1.0, 4.0, 0.3)
 #: The network without the wide path.
 ALONE = (1.0, 0.0, 0.0, 0.0)
 _PULL = 10.0
+#: What a click may weigh beside the next one, what is taken before anything is known first.
+DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
 _USERS = 4096
 
 
@@ -53,12 +55,14 @@ class TextModel:
     """Interest = weighted sum of what the network and the parts of the wide path say, all of it from texts.
 
     The wide path takes a user's history as the mean of its clicks, each weighing `decay` times the next one.
+    The weights and the decay are fitted together (see `weighed`).
     """
 
     tokenizer: Tokenizer
     network: Interest
     wide: Wide
     weights: tuple[float, float, float, float]
+    decay: float = DECAYS[0]
 
     @property
     def settings(self) -> Model:
@@ -84,7 +88,7 @@ class TextModel:
             sums_NC = np.zeros((len(history_NH[part]), ends[-1] - dim), np.float32)
             for history_N in history_NH[part].T:
                 known_N = history_N >= 0
-                sums_NC *= self.settings.decay
+                sums_NC *= self.decay
                 sums_NC[known_N] += items.click[history_N[known_N], dim:]
             for weight, low, high in zip(self.weights[1:3], ends[:-1], ends[1:], strict=True):
                 sum_NC = sums_NC[:, low - dim : high - dim]
@@ -94,49 +98,65 @@ class TextModel:
         return user_NW
 
     def weighed(self, items: Items, rows: TrainSet) -> Self:
-        """The same model with the weights under which the clicks of these rows are likeliest.
+        """The same model with the weights and the decay under which the clicks of these rows are likeliest.
 
         A conditional logit (McFadden 1974) over each row's candidates, no weight below 0, drawn to PRIOR as by ten more
         rows, so that few rows change little. The rows must be later than what any part has seen.
         """
-        single = replace(self, weights=(1.0, 1.0, 1.0, 1.0))
+        found = []
+        for decay in DECAYS:
+            single = replace(self, weights=(1.0, 1.0, 1.0, 1.0), decay=decay)
+            found.append((*_likeliest(single._said(items, rows), rows.candidates_NC < 0), decay))
+        _, weights, decay = min(found, key=lambda each: each[0])  # of equals the first
+        return replace(self, weights=weights, decay=decay)
+
+    def _said(self, items: Items, rows: TrainSet) -> NDArray[np.float64]:
+        """float64[N, C, 4]: what each part says of the candidates of each row."""
         parts = np.cumsum([0, items.text.shape[1], *self.wide.width, 1])
-        users_NW = single.users(items, rows.history_NH)
+        users_NW = self.users(items, rows.history_NH)
         said_NCK = np.zeros((*rows.candidates_NC.shape, len(PRIOR)))
         for column, item_N in enumerate(rows.candidates_NC.T):
             product_NW = users_NW * items.candidate[item_N]
             for part, (low, high) in enumerate(itertools.pairwise(parts.tolist())):
                 said_NCK[:, column, part] = product_NW[:, low:high].sum(axis=1)
-        missing_NC = rows.candidates_NC < 0
-        prior = np.array(PRIOR)
-
-        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            logit_NC = np.where(missing_NC, -np.inf, said_NCK @ weights)
-            normal_N1 = logsumexp(logit_NC, axis=1, keepdims=True)
-            excess_NC = np.exp(logit_NC - normal_N1)
-            excess_NC[:, 0] -= 1
-            away = (weights - prior) / prior
-            value = float(np.sum(normal_N1[:, 0] - logit_NC[:, 0]) + _PULL * away @ away)
-            return value, np.einsum("nc,nck->k", excess_NC, said_NCK) + 2 * _PULL * away / prior
-
-        found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
-        network, match, collaborative, appeal = (float(weight) for weight in found.x)
-        return replace(self, weights=(network, match, collaborative, appeal))
+        return said_NCK
 
     def save(self, folder: Path) -> None:
         """Writes the network, the tokenizer and the wide path into a folder that exists."""
         save_model(folder, self.network)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
         self.wide.save(folder)
-        (folder / "weights.json").write_text(json.dumps(self.weights))
+        (folder / "weights.json").write_text(json.dumps({"weights": self.weights, "decay": self.decay}))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote. Raises ContractError for a damaged network; the rest raises what its reader does."""
-        network, match, collaborative, appeal = json.loads((folder / "weights.json").read_text())
+        fitted = json.loads((folder / "weights.json").read_text())
+        network, match, collaborative, appeal = fitted["weights"]
         return cls(
             tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
             network=load_model(folder),
             wide=Wide.load(folder),
             weights=(network, match, collaborative, appeal),
+            decay=fitted["decay"],
         )
+
+
+def _likeliest(
+    said_NCK: NDArray[np.float64], missing_NC: NDArray[np.bool_]
+) -> tuple[float, tuple[float, float, float, float]]:
+    """The loss, in nats, and the weights of the conditional logit in which each row's first candidate was chosen."""
+    prior = np.array(PRIOR)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit_NC = np.where(missing_NC, -np.inf, said_NCK @ weights)
+        normal_N1 = logsumexp(logit_NC, axis=1, keepdims=True)
+        excess_NC = np.exp(logit_NC - normal_N1)
+        excess_NC[:, 0] -= 1
+        away = (weights - prior) / prior
+        value = float(np.sum(normal_N1[:, 0] - logit_NC[:, 0]) + _PULL * away @ away)
+        return value, np.einsum("nc,nck->k", excess_NC, said_NCK) + 2 * _PULL * away / prior
+
+    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
+    network, match, collaborative, appeal = (float(weight) for weight in found.x)
+    return float(found.fun), (network, match, collaborative, appeal)
