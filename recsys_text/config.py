@@ -136,8 +136,8 @@ class Model(Section):
     that is `learned` for each item that training knew, which pays where items live long. With `views`, convolutions and
     RNN read each field of an item by itself, and attention joins them; with `long_term`, the GRU starts from a vector
     of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match` and
-    `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first one, `decay` what a click
-    weighs there beside the next one; `wide` says whether interest is the sum of both paths,
+    `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first one; `wide` says whether
+    interest is the sum of both paths,
     or the network alone.
     """
 
@@ -165,10 +165,9 @@ class Model(Section):
     views: bool = False
     long_term: bool = False
     wide: bool = True
-    match: PositiveInt = 128
-    penalty: float = Field(default=100.0, gt=0)
-    collaborative: PositiveInt = 32
-    decay: float = Field(default=0.9, gt=0, le=1)
+    match: PositiveInt = 512
+    penalty: float = Field(default=1.0, gt=0)
+    collaborative: PositiveInt = 128
 
     @model_validator(mode="before")
     @classmethod

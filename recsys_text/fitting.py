@@ -20,9 +20,9 @@ from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.collaborative import clicked_once, ease
 from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
-from recsys_text.model.pretrain import teacher_of
+from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import build, item_vectors
-from recsys_text.model.text_model import ALONE, Items, TextModel, tokens_of
+from recsys_text.model.text_model import ALONE, PRIOR, Items, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
@@ -117,8 +117,7 @@ def fit_text(
     train = _clicks(log, starts[0], stop_start, settings, training.max_clicks)
     valid = _clicks(log, stop_start, end, settings, _VALIDATION)
     wide = _fit_wide(log, texts, train, stop_start, settings)
-    candidate_IW, click_IW = wide.items(texts, log.item_ids)
-    teacher = teacher_of(candidate_IW[:, :-1], click_IW, model.dim, training.seed)
+    teacher = _teacher(wide, texts, log.item_ids, settings)
     before = log.positive & (log.time < micros(stop_start))
     rows: Rows = train
     if training.task == "hidden":
@@ -136,8 +135,19 @@ def fit_text(
     if model.long_term:
         text = replace(text, user_ids=tuple(log.user_ids))
     if model.wide:
-        text = text.weighed(text.items(texts, log.item_ids), valid)
+        fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
+        text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N)
     return text, results
+
+
+def _teacher(wide: Wide, texts: Sequence[str], item_ids: Sequence[str], settings: Settings) -> Teacher:
+    """Match and collaborative side by side, as they weigh before anything is known of a log."""
+    candidate_IW, click_IW = wide.items(texts, item_ids)
+    for weight, columns in zip(PRIOR[1:3], np.split(np.arange(click_IW.shape[1]), [wide.width[0]]), strict=True):
+        candidate_IW[:, columns] *= weight
+        # Users are of length 1 in each part.
+        click_IW[:, columns] /= np.sqrt(np.mean(np.sum(click_IW[:, columns] ** 2, axis=1))) or 1
+    return teacher_of(candidate_IW[:, :-1], click_IW, settings.model.dim, settings.training.seed)
 
 
 def _clicks(log: Log, start: datetime, end: datetime, settings: Settings, most: int) -> TrainSet:

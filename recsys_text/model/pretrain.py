@@ -41,7 +41,7 @@ class Teacher:
 
 
 def teacher_of(candidate_IW: NDArray[np.float32], click_IW: NDArray[np.float32], dim: int, seed: int) -> Teacher:
-    """The vectors of the wide path in the `dim` directions in which candidates vary most, of length 1 in the mean.
+    """The vectors of the wide path in the `dim` directions in which their products vary most, of length 1 in the mean.
 
     Where there are fewer than `dim` independent directions, the last columns are zero.
     """
@@ -49,8 +49,12 @@ def teacher_of(candidate_IW: NDArray[np.float32], click_IW: NDArray[np.float32],
     components = min(dim, *(size - 1 for size in candidate_IW.shape))
     if components < 1:
         return Teacher(item_ID=item_ID, click_ID=click_ID)
-    reduction = TruncatedSVD(components, random_state=seed).fit(candidate_IW)
-    for vec_ID, wide_IW in ((item_ID, candidate_IW), (click_ID, click_IW)):
+    # A column counts by what clicks make of it: with A A the second moments of clicks, c k = (c A) (k A^-1).
+    values, directions = np.linalg.eigh((click_IW.T @ click_IW).astype(np.float64) / len(click_IW))
+    deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-12)))
+    item_IW = (candidate_IW @ (directions * deviation)).astype(np.float32)
+    reduction = TruncatedSVD(components, random_state=seed).fit(item_IW)
+    for vec_ID, wide_IW in ((item_ID, item_IW), (click_ID, click_IW @ (directions / deviation))):
         reduced = reduction.transform(wide_IW)
         vec_ID[:, :components] = reduced / max(1e-6, np.sqrt(np.mean(np.sum(reduced**2, axis=1))))
     return Teacher(item_ID=item_ID, click_ID=click_ID)

@@ -26,12 +26,15 @@ from recsys_text.text.normalise import FIELDS
 from recsys_text.text.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]
+Weights = tuple[float, float, float, float]
 
 #: What network, match, collaborative and appeal weigh before anything is known; fitting starts and is drawn there.
-PRIOR = (1.0, 4.0, 4.0, 0.3)
+PRIOR = (1.0, 1.0, 4.0, 0.3)
 #: The network without the wide path.
 ALONE = (1.0, 0.0, 0.0, 0.0)
 _PULL = 10.0
+#: What a click may weigh beside the next one, what is taken before anything is known first.
+DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
 _USERS = 4096
 
 
@@ -64,12 +67,14 @@ class TextModel:
     """Interest = weighted sum of what the network and the parts of the wide path say, all of it from texts.
 
     The wide path takes a user's history as the mean of its clicks, each weighing `decay` times the next one.
+    The weights and the decay are fitted together (see `weighed`).
     """
 
     tokenizer: Tokenizer
     network: Interest
     wide: Wide
-    weights: tuple[float, float, float, float]
+    weights: Weights
+    decay: float = DECAYS[0]
     #: The items whose clicks have vectors of their own in the network, in the order of its table.
     item_ids: tuple[str, ...] = ()
     #: The users who have vectors of their own, in the order of the network's long-term ones.
@@ -121,7 +126,7 @@ class TextModel:
             sums_NC = np.zeros((len(history_NH[part]), ends[-1] - dim), np.float32)
             for history_N in history_NH[part].T:
                 known_N = history_N >= 0
-                sums_NC *= self.settings.decay
+                sums_NC *= self.decay
                 sums_NC[known_N] += items.click[history_N[known_N], dim:]
             for weight, low, high in zip(self.weights[1:3], ends[:-1], ends[1:], strict=True):
                 sum_NC = sums_NC[:, low - dim : high - dim]
@@ -130,45 +135,45 @@ class TextModel:
         user_NW[:, ends[-1]] = self.weights[3]
         return user_NW
 
-    def weighed(self, items: Items, rows: TrainSet) -> Self:
-        """The same model with the weights under which the clicks of these rows are likeliest.
+    def weighed(self, items: Items, rows: TrainSet, fresh_N: NDArray[np.bool_]) -> Self:
+        """The same model with the decay and the weights under which the clicks of these rows are likeliest.
 
-        A conditional logit (McFadden 1974) over each row's candidates, no weight below 0, drawn to PRIOR as by ten more
-        rows, so that few rows change little. The rows must be later than what any part has seen.
+        A conditional logit (McFadden 1974) over each row's candidates, no weight below 0, drawn as by ten more rows to
+        PRIOR, but for the network, whose prior lets it tell candidates as far apart as match does: few rows change
+        little. The rows must be later than what any part has seen, and the weights look at fresh_N alone, clicks on
+        items that no part has seen clicked: what a part says of an item that taught it proves nothing.
         """
-        single = replace(self, weights=(1.0, 1.0, 1.0, 1.0))
+        best = (np.inf, DECAYS[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
+        for decay in DECAYS:
+            said_NCK = replace(self, weights=(1.0, 1.0, 1.0, 1.0), decay=decay)._said(items, rows)
+            missing_NC = rows.candidates_NC < 0
+            prior = _prior(said_NCK, missing_NC)
+            loss, _ = _likeliest(said_NCK, missing_NC, prior)
+            if loss < best[0]:  # of equals the first
+                best = (loss, decay, said_NCK, prior)
+        _, decay, said_NCK, prior = best
+        _, weights = _likeliest(said_NCK[fresh_N], rows.candidates_NC[fresh_N] < 0, prior)
+        return replace(self, weights=weights, decay=decay)
+
+    def _said(self, items: Items, rows: TrainSet) -> NDArray[np.float64]:
+        """float64[N, C, 4]: what each part says of the candidates of each row."""
         parts = np.cumsum([0, items.text.shape[1], *self.wide.width, 1])
         who_N = None if rows.user_N is None or not self.user_ids else rows.user_N.astype(np.int64)
-        users_NW = single.users(items, rows.history_NH, who_N)
+        users_NW = self.users(items, rows.history_NH, who_N)
         said_NCK = np.zeros((*rows.candidates_NC.shape, len(PRIOR)))
         for column, item_N in enumerate(rows.candidates_NC.T):
             product_NW = users_NW * items.candidate[item_N]
             for part, (low, high) in enumerate(itertools.pairwise(parts.tolist())):
                 said_NCK[:, column, part] = product_NW[:, low:high].sum(axis=1)
-        missing_NC = rows.candidates_NC < 0
-        prior = np.array(PRIOR)
-
-        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            logit_NC = np.where(missing_NC, -np.inf, said_NCK @ weights)
-            normal_N1 = logsumexp(logit_NC, axis=1, keepdims=True)
-            excess_NC = np.exp(logit_NC - normal_N1)
-            excess_NC[:, 0] -= 1
-            away = (weights - prior) / prior
-            value = float(np.sum(normal_N1[:, 0] - logit_NC[:, 0]) + _PULL * away @ away)
-            return value, np.einsum("nc,nck->k", excess_NC, said_NCK) + 2 * _PULL * away / prior
-
-        found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
-        network, match, collaborative, appeal = (float(weight) for weight in found.x)
-        return replace(self, weights=(network, match, collaborative, appeal))
+        return said_NCK
 
     def save(self, folder: Path) -> None:
         """Writes the network, the tokenizer and the wide path into a folder that exists."""
         save_model(folder, self.network)
         (folder / "tokenizer.json").write_text(self.tokenizer.to_json())
         self.wide.save(folder)
-        (folder / "weights.json").write_text(
-            json.dumps({"weights": self.weights, "item_ids": self.item_ids, "user_ids": self.user_ids})
-        )
+        about = {"weights": self.weights, "decay": self.decay, "item_ids": self.item_ids, "user_ids": self.user_ids}
+        (folder / "weights.json").write_text(json.dumps(about))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -180,6 +185,37 @@ class TextModel:
             network=load_model(folder),
             wide=Wide.load(folder),
             weights=(network, match, collaborative, appeal),
+            decay=about["decay"],
             item_ids=tuple(about["item_ids"]),
             user_ids=tuple(about["user_ids"]),
         )
+
+
+def _prior(said_NCK: NDArray[np.float64], missing_NC: NDArray[np.bool_]) -> Weights:
+    """PRIOR with the network's part scaled to the spread of match among the candidates of a row."""
+    known_NC1 = ~missing_NC[..., None]
+    size_N1 = np.maximum(known_NC1.sum(axis=1), 1)
+    away_NCK = (said_NCK - ((said_NCK * known_NC1).sum(axis=1) / size_N1)[:, None]) * known_NC1
+    network, match = np.sqrt((away_NCK**2).sum(axis=(0, 1)))[:2].tolist()
+    alike = PRIOR[1] * match / network if network > 0 and match > 0 else PRIOR[0]
+    return (alike, *PRIOR[1:])
+
+
+def _likeliest(
+    said_NCK: NDArray[np.float64], missing_NC: NDArray[np.bool_], drawn_to: Weights
+) -> tuple[float, Weights]:
+    """The loss, in nats, and the weights of the conditional logit in which each row's first candidate was chosen."""
+    prior = np.array(drawn_to)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit_NC = np.where(missing_NC, -np.inf, said_NCK @ weights)
+        normal_N1 = logsumexp(logit_NC, axis=1, keepdims=True)
+        excess_NC = np.exp(logit_NC - normal_N1)
+        excess_NC[:, 0] -= 1
+        away = (weights - prior) / prior
+        value = float(np.sum(normal_N1[:, 0] - logit_NC[:, 0]) + _PULL * away @ away)
+        return value, np.einsum("nc,nck->k", excess_NC, said_NCK) + 2 * _PULL * away / prior
+
+    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
+    network, match, collaborative, appeal = (float(weight) for weight in found.x)
+    return float(found.fun), (network, match, collaborative, appeal)

@@ -1,8 +1,10 @@
-"""The wide path: linear maps from sparse n-grams to where users' clicks place items, in closed form. Knows no tokens,
-no network and no time.
+"""The wide path: maps from sparse n-grams to where users' clicks place items, in closed form. Knows no tokens, no
+network and no time.
 
-Kernel ridge regression throughout: with T the TF-IDF rows of n items and K = T T', a target Y of those items is
-predicted for a text t as (T t)' (K + penalty)^-1 Y, which is linear in t. The rows may weigh differently.
+Kernel ridge regression throughout: a target Y of n items is predicted for a text t as k(t) (K + penalty)^-1 Y, with
+the kernel k(s, t) = (exp(c cos) - 1) / (exp(c) - 1) of the cosine of their TF-IDF rows: beside the n-grams also their
+pairs, triples and so on count, each order weighing c / order of the one before (a Gaussian kernel on the sphere less
+its constant). A text that shares nothing with another has kernel 0, and says nothing. The rows may weigh differently.
 
 Legend: I items, n items that taught, U users, V terms, M `match`, R `collaborative`, W columns of all parts.
 """
@@ -26,39 +28,42 @@ from recsys_text.text.terms import Terms
 
 Floats = NDArray[np.float32]
 
-#: Penalties of the collaborative and of the appeal map; the rows of T have length 1, so that K's diagonal is 1.
-_COLLABORATIVE_PENALTY, _APPEAL_PENALTY = 1.0, 10.0
+#: How much more than n-grams their combinations count: c of the kernel.
+_CURVE = 2.0
+#: Penalties of the collaborative and of the appeal map; the kernel of a text with itself is 1.
+_COLLABORATIVE_PENALTY, _APPEAL_PENALTY = 1.0, 100.0
 #: Items that teach at most, the most clicked: time grows with their third power.
 _MOST = 16_384
-#: Clicks that are added to each item's before its co-clicks are made relative, so that one click proves little.
+#: Clicks that are added to each item's before its clicks are made relative, so that one click proves little.
 _PRIOR = 5.0
+#: The power of an item's clicks by which the match's are divided before they are reduced: at 0 the most clicked items
+#: take all the rank, at 1/2 the rarest count as much as they.
+_RELATIVE = 0.25
 #: What is added to a length before dividing by it: a vector near zero says little and stays short.
 _SHRINK = 0.05
-# An item's own collaborative vector needs a few clicks; below, the one that its text predicts says more.
-_OWN_CLICKS = 3
+# An item's own place needs a few clicks; below, the one that its text predicts says more.
+_OWN_CLICKS = 2
 # From so many clicks on an item's place is certain enough for a full vote.
 _CERTAIN = 20.0
-_OVERSAMPLING, _ITERATIONS = 64, 2
+_OVERSAMPLING, _ITERATIONS = 64, 4
+#: Texts whose kernels with all that taught are made at a time.
+_TEXTS = 1024
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wide:
     """The fitted maps. Columns, in order: match M, collaborative R, appeal 1.
 
-    match: the best rank-M approximation of the profile of what a user clicked, in n-grams made independent of each
-    other; collaborative: the direction in which users who click an item click others; appeal: how often an item is
-    clicked where it is a candidate, as a logarithm.
+    match: the product of a candidate's and of a click's is how much that click speaks for clicks on the candidate, also
+    by how certain that is; collaborative: the direction in which users who click an item click others, whatever the
+    certainty; appeal: how often an item is clicked where it is a candidate, as a logarithm.
     """
 
     terms: Terms
     rows_NV: csr_matrix
     weights: dict[str, Floats]
     item_ids: list[str]
-    own_JR: Floats
-
-    @cached_property
-    def _maps(self) -> dict[str, Floats]:
-        return {name: np.asarray(self.rows_NV.T @ weight, np.float32) for name, weight in self.weights.items()}
+    own_JC: Floats
 
     @cached_property
     def _known(self) -> dict[str, int]:
@@ -72,27 +77,30 @@ class Wide:
     def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> tuple[Floats, Floats]:
         """What texts are as candidates, float32[I, M + R + 1], and as clicks of a history, float32[I, M + R].
 
-        A candidate is its text alone. A click whose id was clicked enough in training has a place of its own.
+        A candidate is its text alone. A click whose id was clicked enough in training has vectors of its own.
         """
+        names = ("match", "collaborative", "appeal", "history")
+        cuts = np.cumsum([self.weights[name].shape[1] for name in names])
+        all_NC = np.hstack([self.weights[name] for name in names])
+        said_IC = np.empty((len(texts), cuts[-1]), np.float32)
         rows_IV = self.terms.transform(texts)
-        match, clicked, place, appeal = (
-            np.asarray(rows_IV @ self._maps[name], np.float32)
-            for name in ("match", "history", "collaborative", "appeal")
-        )
-        match, place = _short_unit(match), _short_unit(place)
-        own = place.copy()
+        for start in range(0, len(texts), _TEXTS):
+            part = slice(start, start + _TEXTS)
+            said_IC[part] = _kernel(rows_IV[part], self.rows_NV) @ all_NC
+        said_IC[:, cuts[0] : cuts[1]] = _short_unit(said_IC[:, cuts[0] : cuts[1]])
+        click_IC = np.hstack([said_IC[:, cuts[2] :], said_IC[:, cuts[0] : cuts[1]]])
         if item_ids is not None:
             at = [(row, self._known[item_id]) for row, item_id in enumerate(item_ids) if item_id in self._known]
             if at:
                 rows, known = np.array(at).T
-                own[rows] = self.own_JR[known]
-        return np.hstack([match, place, appeal]), np.hstack([clicked, own])
+                click_IC[rows] = self.own_JC[known]
+        return said_IC[:, : cuts[2]].copy(), click_IC
 
     def save(self, folder: Path) -> None:
         """Writes `wide.safetensors` and `wide.json` into a folder that exists."""
         arrays = {f"weight.{name}": np.ascontiguousarray(weight) for name, weight in self.weights.items()}
         arrays |= {
-            "own": self.own_JR,
+            "own": self.own_JC,
             "rows.data": self.rows_NV.data,
             "rows.indices": self.rows_NV.indices.astype(np.int32),
             "rows.indptr": self.rows_NV.indptr.astype(np.int64),
@@ -115,7 +123,7 @@ class Wide:
                 name.removeprefix("weight."): array for name, array in arrays.items() if name.startswith("weight.")
             },
             item_ids=about["item_ids"],
-            own_JR=arrays["own"],
+            own_JC=arrays["own"],
         )
 
 
@@ -143,19 +151,22 @@ def fit_wide(
     teaching = teaching[counts_I[teaching] + shown_I[teaching] > 0]
     terms = Terms.fit([text for text, known in zip(texts, known_I, strict=True) if known])
     rows_NV = terms.transform([texts[item] for item in teaching])
-    kernel = (rows_NV @ rows_NV.T).toarray().astype(np.float32)
+    kernel = _kernel(rows_NV, rows_NV)
     clicks_UN, counts_N = clicks_UI.tocsc()[:, teaching].tocsr().astype(np.float32), counts_I[teaching]
-    match, history = _match(kernel, clicks_UN, settings.match, np.float32(settings.penalty), seed)
+    certain_N = np.minimum(counts_N, _CERTAIN) / (_CERTAIN / 2)
     place_NR = _places(clicks_UN, counts_N, settings.collaborative, seed)
-    votes_N = np.minimum(counts_N, _CERTAIN) / (_CERTAIN / 2)
     rate_N = np.log((counts_N + 0.5) / (shown_I[teaching] + 0.5))
     seen_N = counts_N + shown_I[teaching]
     proof_N = seen_N / (seen_N + 2)
     rate_N -= np.average(rate_N, weights=proof_N) if len(teaching) else 0
+    click_NM, clicked_NM = _reduced(clicks_UN, counts_N, settings.match, seed)
+    both = _ridge(kernel, np.hstack([clicked_NM, click_NM]), np.ones(len(teaching)), settings.penalty)
+    match, history = both[:, : clicked_NM.shape[1]], both[:, clicked_NM.shape[1] :]
+    stretch_MM, back_MM = _spread(kernel @ match)
     weights = {
-        "match": match,
-        "history": history,
-        "collaborative": _ridge(kernel, place_NR, votes_N, _COLLABORATIVE_PENALTY),
+        "match": match @ back_MM,
+        "history": history @ stretch_MM,
+        "collaborative": _ridge(kernel, place_NR, certain_N, _COLLABORATIVE_PENALTY),
         "appeal": _ridge(kernel, rate_N[:, None].astype(np.float32), proof_N, _APPEAL_PENALTY),
     }
     own = np.flatnonzero(counts_N >= _OWN_CLICKS)
@@ -164,46 +175,49 @@ def fit_wide(
         rows_NV=rows_NV,
         weights=weights,
         item_ids=[item_ids[teaching[row]] for row in own],
-        own_JR=place_NR[own],
+        own_JC=np.hstack([click_NM[own] @ stretch_MM, place_NR[own]]),
     )
 
 
-def _match(kernel: Floats, clicks_UN: csr_matrix, rank: int, penalty: np.float32, seed: int) -> tuple[Floats, Floats]:
-    """Weights of candidates and of clicks, float32[n, M] each, whose product is a reduced-rank ridge regression.
+def _kernel(rows_IV: csr_matrix, rows_NV: csr_matrix) -> Floats:
+    """float32[I, n], from 0 for texts that share nothing to 1 for equal ones."""
+    kernel_IN: Floats = (rows_IV @ rows_NV.T).toarray().astype(np.float32, copy=False)
+    kernel_IN *= np.float32(_CURVE)
+    np.expm1(kernel_IN, out=kernel_IN)
+    kernel_IN /= np.float32(np.expm1(_CURVE))
+    return kernel_IN
 
-    Full rank would be X (K + penalty)^-1 T t for users' clicks X: the profile of a user in n-grams, made independent of
-    each other where the penalty is small, as they are where it is large.
-    Of rank M, it is projected on the M directions in which its fitted values X A, A = K (K + penalty)^-1, vary most
-    (Izenman 1975), found by subspace iteration (Halko et al. 2011, algorithm 4.4).
+
+def _reduced(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> tuple[Floats, Floats]:
+    """float32[n, M] each, of items as clicks of a user and as what is clicked: a user's sum of the first times the
+    second is the nearest of rank M to the clicks X, where clicks on what is clicked often count less.
+
+    The M largest singular directions V of X S, S = diag((clicks + 5) ** -_RELATIVE), found by subspace iteration (Halko
+    et al. 2011, algorithm 4.4): X S V V' S^-1.
     """
-    n = len(kernel)
-    rank = min(rank, n)
+    n = len(counts_N)
+    rank = min(rank, n, clicks_UN.shape[0])
     if rank == 0:
         return np.zeros((n, 0), np.float32), np.zeros((n, 0), np.float32)
-    regularised = kernel.copy()
-    regularised[np.diag_indices(n)] += penalty
-    factor = cho_factor(regularised, lower=True, overwrite_a=True, check_finite=False)
-
-    def solve(columns: Floats) -> Floats:
-        return np.asarray(cho_solve(factor, columns, check_finite=False), np.float32)
-
-    def fitted(columns: Floats) -> Floats:
-        return columns - penalty * solve(columns)  # A = 1 - penalty * (K + penalty)^-1
-
-    def spread(columns: Floats) -> Floats:
-        return fitted(np.asarray(clicks_UN.T @ (clicks_UN @ fitted(columns)), np.float32))
+    size_N1 = ((counts_N + _PRIOR) ** _RELATIVE).astype(np.float32)[:, None]
+    relative_UN = clicks_UN @ diags(1 / size_N1[:, 0])
+    relative_NU = relative_UN.T.tocsr()
 
     basis = np.random.default_rng(seed).standard_normal((n, min(n, rank + _OVERSAMPLING)), dtype=np.float32)
-    for _ in range(_ITERATIONS + 1):
-        basis, _ = np.linalg.qr(spread(basis))
-    values, rotation = np.linalg.eigh((basis.T @ spread(basis)).astype(np.float64))
-    values, rotation = values[::-1][:rank], rotation[:, ::-1][:, :rank]
-    directions = (basis @ rotation).astype(np.float32)
-    size = np.sqrt(np.maximum(values, 1e-6 * max(values[0], 1e-6))).astype(np.float32)
-    target = solve(np.asarray(clicks_UN.T @ (clicks_UN @ fitted(directions)), np.float32)) / size**1.5
-    # Of length 1 in the mean, which `_short_unit` counts on.
-    target /= np.sqrt(np.mean(np.sum((kernel @ target) ** 2, axis=1))) or 1
-    return target, solve(directions) / np.sqrt(size)
+    for _ in range(_ITERATIONS):
+        basis, _ = np.linalg.qr(relative_NU @ (relative_UN @ basis))
+    _, rotation = np.linalg.eigh((basis.T @ (relative_NU @ (relative_UN @ basis))).astype(np.float64))
+    direction_NM = basis @ rotation[:, ::-1][:, :rank].astype(np.float32)
+    return direction_NM / size_N1, direction_NM * size_N1
+
+
+def _spread(said_NM: Floats) -> tuple[Floats, Floats]:
+    """float32[M, M] each, A and A^-1', with which candidates c A^-1' vary alike in all directions: the length of a user
+    u A is then how much the products with candidates vary, so that users of length 1 are told apart alike.
+    """
+    values, directions = np.linalg.eigh((said_NM.T @ said_NM).astype(np.float64) / max(len(said_NM), 1))
+    deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(initial=0), 1e-12)))
+    return (directions * deviation).astype(np.float32), (directions / deviation).astype(np.float32)
 
 
 def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> Floats:

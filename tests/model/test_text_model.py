@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -5,15 +7,13 @@ from scipy.sparse import csr_matrix
 from recsys_text.config import Model
 from recsys_text.model.data import TrainSet
 from recsys_text.model.scorer import build
-from recsys_text.model.text_model import ALONE, PRIOR, TextModel
+from recsys_text.model.text_model import ALONE, DECAYS, PRIOR, TextModel
 from recsys_text.model.wide import fit_wide
 from recsys_text.text.tokenizer import train_tokenizer
 
 TEXTS = [f"{topic} {word} {number}" for number, word in enumerate("abcdefgh") for topic in ("land", "sea")]
 IDS = [f"i{number}" for number in range(len(TEXTS))]
-SHAPE = Model(
-    vocabulary=330, dim=6, embedding=4, channels=2, hidden=3, match=4, collaborative=3, history=3, dropout=0, decay=0.5
-)
+SHAPE = Model(vocabulary=330, dim=6, embedding=4, channels=2, hidden=3, match=4, collaborative=3, history=3, dropout=0)
 
 
 def _model(clicked: bool = True) -> TextModel:
@@ -62,7 +62,7 @@ def test_an_older_click_weighs_less_by_the_decay(model):
     alone = _with(model, (0.0, 1.0, 0.0, 0.0))
     dim, match = items.text.shape[1], model.wide.width[0]
     found = alone.users(items, np.array([[-1, 4, 7]], np.int32))[0, dim : dim + match]
-    sum_M = 0.5 * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
+    sum_M = model.decay * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
     np.testing.assert_allclose(found, sum_M / np.linalg.norm(sum_M), atol=1e-6)
 
 
@@ -75,23 +75,66 @@ def test_the_network_alone_hears_nothing_of_the_wide_path(model):
 def test_weights_that_made_the_clicks_are_found(model):
     items = model.items(TEXTS, IDS)
     draw = np.random.default_rng(2)
-    planted = (2.0, 8.0, 1.0, PRIOR[3])
     history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
+    blank = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
+    prior = model.weighed(items, blank, np.zeros(4000, np.bool_)).weights
+    planted = (1.5 * prior[0], 1.5, 2.0, PRIOR[3])
     users = _with(model, planted).users(items, history_NH)
     logit_NC = np.einsum("nd,ncd->nc", users, items.candidate[candidates_NC])
     chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
     rows = np.arange(len(chosen_N))
     candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
-    found = model.weighed(items, TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)).weights
-    np.testing.assert_allclose(found, planted, rtol=0.4)
+    planted_rows = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
+    found = model.weighed(items, planted_rows, np.ones(len(rows), np.bool_))
+    np.testing.assert_allclose(found.weights, planted, rtol=0.4)
+    # Rows that taught a part prove nothing of what it weighs, but still how fast clicks fade.
+    unproven = model.weighed(items, planted_rows, np.zeros(len(rows), np.bool_))
+    assert unproven.weights[1:] == pytest.approx(PRIOR[1:])
+    assert unproven.decay == found.decay
+
+
+def test_how_fast_clicks_fade_is_found():
+    model = _model()
+    items = model.items(TEXTS, IDS)
+    draw = np.random.default_rng(3)
+    history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
+    candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
+    planted = replace(_with(model, (0.0, 12.0, 0.0, 0.0)), decay=0.6)
+    logit_NC = np.einsum("nd,ncd->nc", planted.users(items, history_NH), items.candidate[candidates_NC])
+    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
+    rows = np.arange(len(chosen_N))
+    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    train = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
+    assert model.weighed(items, train, rows >= 0).decay == 0.6
+
+
+def test_before_anything_is_proven_the_network_tells_candidates_as_far_apart_as_match():
+    model = _model()
+    items = model.items(TEXTS, IDS)
+    draw = np.random.default_rng(4)
+    rows = TrainSet(
+        history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),
+        candidates_NC=np.tile(np.arange(len(TEXTS), dtype=np.int32), (200, 1)),
+    )
+    found = model.weighed(items, rows, np.zeros(200, np.bool_))
+    spread = [
+        np.std(part - part.mean(axis=1, keepdims=True))
+        for part in (
+            replace(found, weights=(*found.weights[:1], 0, 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
+            replace(found, weights=(0, found.weights[1], 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
+        )
+    ]
+    assert spread[0] == pytest.approx(spread[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("clicked", [True, False])
 def test_without_rows_the_weights_stay(clicked):
     model = _model(clicked)
     none = TrainSet(history_NH=np.zeros((0, 3), np.int32), candidates_NC=np.zeros((0, 4), np.int32))
-    assert model.weighed(model.items(TEXTS, IDS), none).weights == pytest.approx(PRIOR)
+    found = model.weighed(model.items(TEXTS, IDS), none, np.zeros(0, np.bool_))
+    assert found.weights == pytest.approx(PRIOR)
+    assert found.decay == DECAYS[0]
 
 
 def test_a_part_without_columns_keeps_its_weight():
@@ -102,7 +145,7 @@ def test_a_part_without_columns_keeps_its_weight():
         history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),
         candidates_NC=draw.integers(0, len(TEXTS), (200, 4)).astype(np.int32),
     )
-    weights = model.weighed(model.items(TEXTS, IDS), rows).weights
+    weights = model.weighed(model.items(TEXTS, IDS), rows, np.ones(200, np.bool_)).weights
     assert weights[1:3] == pytest.approx(PRIOR[1:3])
 
 

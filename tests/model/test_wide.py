@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsys_text.config import Model
-from recsys_text.model.wide import Wide, fit_wide
+from recsys_text.model.wide import Wide, _kernel, fit_wide
 
 TEXTS = [
     "red fox hunt", "red fox den", "red wolf hunt", "blue whale sea", "blue whale song", "blue dolphin sea",
@@ -44,18 +44,31 @@ def _fitted(order=None, clicks=CLICKS, shown=SHOWN, **shape) -> Wide:
 
 def test_full_rank_match_is_the_ridge_regression_of_the_clicks():
     wide = _fitted(match=100)
-    teaching = [TEXTS.index(text) for text in TEXTS if TEXTS.index(text) in wide_rows(wide)]
-    rows = wide.terms.transform([TEXTS[item] for item in teaching])
-    kernel = (rows @ rows.T).toarray()
-    direct = CLICKS[:, teaching] @ np.linalg.solve(kernel + 2.0 * np.eye(len(kernel)), kernel)
-    said = (CLICKS[:, teaching] @ (kernel @ wide.weights["history"])) @ (kernel @ wide.weights["match"]).T
-    scale = np.sum(direct * said) / np.sum(said * said)
-    np.testing.assert_allclose(scale * said, direct, atol=5e-3)
+    candidate, click = wide.items([*TEXTS, "red fox cub"], [*IDS, "new"])
+    match = wide.width[0]
+    said = CLICKS @ click[:-1, :match] @ candidate[:, :match].T
+    # By hand: the kernel of cosines, whatever else shares a word.
+    rows = wide.terms.transform([*TEXTS, "red fox cub"])
+    cosine = (rows @ rows.T).toarray()
+    kernel = np.expm1(2 * cosine) / np.expm1(2)
+    taught = kernel[:-1, :-1]
+    direct = CLICKS @ np.linalg.solve(taught + 2.0 * np.eye(len(taught)), kernel[:-1])
+    np.testing.assert_allclose(said, direct, atol=1e-3)
 
 
-def wide_rows(wide: Wide) -> list[int]:
-    """Which items taught, in their order: all that were clicked or shown."""
-    return list(range(wide.rows_NV.shape[0]))
+def test_users_of_length_one_are_told_apart_alike():
+    """Whatever a user clicked, what is said of the candidates varies as much as of those of any other."""
+    candidate, _ = _fitted(match=4).items(TEXTS)
+    match_IM = candidate[:, :4]
+    np.testing.assert_allclose(match_IM.T @ match_IM / len(TEXTS), np.eye(4), atol=1e-3)
+
+
+def test_a_kernel_is_one_for_equal_texts_and_zero_for_strangers():
+    rows = _fitted().terms.transform(["red fox hunt", "red fox hunt", "blue whale sea", "red fox song"])
+    kernel = _kernel(rows, rows)
+    assert kernel[0, 1] == pytest.approx(1)
+    assert kernel[0, 2] == 0
+    assert 0 < kernel[0, 3] < (rows[0] @ rows[3].T).toarray().item()
 
 
 def test_what_is_clicked_together_lies_together_and_new_texts_lie_where_their_words_do():
