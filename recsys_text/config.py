@@ -192,7 +192,8 @@ class Training(Section):
     and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
     newest for early stopping. With `task = "next"` each click is to be told from `negatives` others of its pool by
     what was clicked before it; with "hidden", for items that do not age, every epoch hides the share `hidden` of each
-    user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. Scheduled
+    user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. With
+    `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled
     training runs when the newest window is `every` windows past the newest model.
     """
 
@@ -208,7 +209,7 @@ class Training(Section):
     pretrain_epochs: int = Field(default=10, ge=0)
     distillation: float = Field(default=1.0, ge=0)
     epochs: PositiveInt = 3
-    patience: PositiveInt = 1
+    patience: int = Field(default=1, ge=0)
     batch_size: PositiveInt = 512
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)

@@ -90,7 +90,7 @@ def fit(
 
     First the encoder learns from the texts alone (see `pretrain`), then all of it from the clicks: the
     softmax over a row's candidates should favour the click. The learning rate rises and falls once over
-    all epochs; training ends `patience` epochs after the lowest validation loss, or, without validation
+    all epochs; training ends `patience` epochs after the lowest validation loss, or, without patience or validation
     rows, after the last epoch.
 
     The same arguments give the same weights on one CPU with the same number of threads. Every epoch is
@@ -136,7 +136,8 @@ def fit(
         best_epoch, best_loss = max(
             ((each.epoch, each.valid_loss) for each in results if each.best), default=(0, math.inf)
         )
-        while len(results) < training.epochs and len(results) - best_epoch < training.patience:
+        patience = training.patience or math.inf
+        while len(results) < training.epochs and len(results) - best_epoch < patience:
             epoch = len(results) + 1
             total, seen, begun = torch.zeros((), device=device), 0, perf_counter()
             model.train()
@@ -152,7 +153,7 @@ def fit(
                     progress.on_step("train", total.item() / seen, seen / (perf_counter() - begun), step + 1, steps)
             speed = seen / (perf_counter() - begun)
             valid_loss, valid_ndcg = evaluate(model, tokens_IT, lengths_I, valid)
-            improved = len(valid) == 0 or valid_loss < best_loss
+            improved = len(valid) == 0 or not training.patience or valid_loss < best_loss
             if improved:
                 best, best_epoch, best_loss = _copy(model), epoch, valid_loss
             results.append(

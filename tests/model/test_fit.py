@@ -195,6 +195,17 @@ def test_without_validation_rows_the_last_epoch_counts(world):
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
+def test_without_patience_the_last_epoch_counts(world):
+    """Validation rows whose users want the other topic get worse from the first epoch on."""
+    history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
+    full = (candidates_NC >= 0).all(1) & (history_NH >= 0).any(1)
+    upset = TrainSet(history_NH=history_NH[full], candidates_NC=candidates_NC[full][:, ::-1].copy())
+    training = TRAINING.model_copy(update={"epochs": 4, "patience": 0, "pretrain_epochs": 0})
+    model, results = _fit(world, training, valid=upset)
+    assert [result.best for result in results] == [True] * 4
+    assert evaluate(model, world.tokens_IT, world.lengths_I, upset)[0] == results[-1].valid_loss > results[0].valid_loss
+
+
 def test_validation_figures_by_hand(world, monkeypatch):
     """Interests 1, 0, 2 and a padded one: the click is second of three. Then a tie, which counts against it."""
     model = build(SETTINGS, VOCABULARY, seed=1)
