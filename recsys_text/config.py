@@ -193,8 +193,8 @@ class Training(Section):
     newest for early stopping. With `task = "next"` each click is to be told from `negatives` others of its pool by
     what was clicked before it; with "hidden", for items that do not age, every epoch hides the share `hidden` of each
     user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. With
-    `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled
-    training runs when the newest window is `every` windows past the newest model.
+    `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled training runs when the newest
+    window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90

@@ -136,8 +136,7 @@ def fit(
         best_epoch, best_loss = max(
             ((each.epoch, each.valid_loss) for each in results if each.best), default=(0, math.inf)
         )
-        patience = training.patience or math.inf
-        while len(results) < training.epochs and len(results) - best_epoch < patience:
+        while len(results) < training.epochs and len(results) - best_epoch < (training.patience or math.inf):
             epoch = len(results) + 1
             total, seen, begun = torch.zeros((), device=device), 0, perf_counter()
             model.train()

@@ -91,7 +91,7 @@ def test_a_book_is_liked_from_four_stars_and_its_popularity_is_no_text(tmp_path:
     found = goodbooks(tmp_path)
     assert found.items.to_dict(as_series=False) == {
         "item_id": ["1", "2"],
-        "text": ["A title fiction classics Somebody", "Other Nobody"],
+        "text": ["A title\n\nfiction classics\nSomebody", "Other\n\n\nNobody"],
     }
     assert found.clicks["item_id"].to_list() == ["2", "1"]
 
