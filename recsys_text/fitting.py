@@ -22,7 +22,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import EpochResult, Progress, fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import build, item_vectors
-from recsys_text.model.text_model import ALONE, PRIOR, Items, TextModel, tokens_of
+from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, Items, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
@@ -136,7 +136,8 @@ def fit_text(
         text = replace(text, user_ids=tuple(log.user_ids))
     if model.wide:
         fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
-        text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N)
+        decays = NO_DECAY if training.task == "hidden" else DECAYS
+        text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
     return text, results
 
 

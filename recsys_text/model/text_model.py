@@ -35,6 +35,8 @@ ALONE = (1.0, 0.0, 0.0, 0.0)
 _PULL = 10.0
 #: What a click may weigh beside the next one, what is taken before anything is known first.
 DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
+#: Where users are taken as libraries, in which no click is newer.
+NO_DECAY = (1.0,)
 _USERS = 4096
 
 
@@ -135,7 +137,9 @@ class TextModel:
         user_NW[:, ends[-1]] = self.weights[3]
         return user_NW
 
-    def weighed(self, items: Items, rows: TrainSet, fresh_N: NDArray[np.bool_]) -> Self:
+    def weighed(
+        self, items: Items, rows: TrainSet, fresh_N: NDArray[np.bool_], decays: Sequence[float] = DECAYS
+    ) -> Self:
         """The same model with the decay and the weights under which the clicks of these rows are likeliest.
 
         A conditional logit (McFadden 1974) over each row's candidates, no weight below 0, drawn as by ten more rows to
@@ -143,8 +147,8 @@ class TextModel:
         little. The rows must be later than what any part has seen, and the weights look at fresh_N alone, clicks on
         items that no part has seen clicked: what a part says of an item that taught it proves nothing.
         """
-        best = (np.inf, DECAYS[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
-        for decay in DECAYS:
+        best = (np.inf, decays[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
+        for decay in decays:
             said_NCK = replace(self, weights=(1.0, 1.0, 1.0, 1.0), decay=decay)._said(items, rows)
             missing_NC = rows.candidates_NC < 0
             prior = _prior(said_NCK, missing_NC)
