@@ -136,7 +136,10 @@ def fit_text(
         text = replace(text, user_ids=tuple(log.user_ids))
     if model.wide:
         fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
-        decays = NO_DECAY if training.task == "hidden" else DECAYS
+        # A library's next clicks are on items that taught the parts, beside others that did: no judge of new ones.
+        decays = DECAYS
+        if training.task == "hidden":
+            fresh_N[:], decays = False, NO_DECAY
         text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
     return text, results
 
