@@ -137,7 +137,7 @@ def fit_text(
     if model.wide:
         fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
         # A library's next clicks are on items that taught the parts, beside others that did: no judge of new ones.
-        decays = DECAYS
+        decays: Sequence[float] = DECAYS
         if training.task == "hidden":
             fresh_N[:], decays = False, NO_DECAY
         text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
