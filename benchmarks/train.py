@@ -80,6 +80,7 @@ def _reshaped(batch: Batch, items_I: Tensor, slots: Tensor) -> Batch:
         items_I=items_I,
         history_BH=slots[:history].view_as(batch.history_BH),
         candidates_BC=slots[history:].view_as(batch.candidates_BC),
+        clicks_B=batch.clicks_B,
     )
 
 
