@@ -91,26 +91,15 @@ def bundle(
     """The step that holds a bundle, in the folder `bundle`, of all that `data` knows before the cutoff."""
     depends = _depends(files, settings, cutoff) | {"code": cache.code(BUNDLE, OURS)}
 
-    def work(folder: Path) -> Mapping[str, Any]:
+    def fit(folder: Path, checkpoint: Checkpoint, timed: Timed) -> None:
         before = data().before(cutoff)
         starts = before.starts(cutoff)[-settings.training.history :]
-        checkpoint = Checkpoint(run.cache.root / "checkpoints" / cache.key(depends))
-        with TrainingProgress(Console()) as shown:
-            timed = Timed(inner=shown)
-            found, _ = fit_bundle(
-                before.log,
-                before.texts,
-                starts,
-                cutoff=cutoff,
-                settings=settings,
-                checkpoint=checkpoint,
-                progress=timed,
-            )
+        found, _ = fit_bundle(
+            before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=timed
+        )
         found.save(folder / "bundle")
-        checkpoint.clear()
-        return timed.figures()
 
-    return run.cache.step(f"{name}-bundle", depends, work)
+    return _fitted(run, f"{name}-bundle", depends, fit)
 
 
 def text_model(
@@ -128,26 +117,29 @@ def text_model(
     """
     depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS)} | more
 
-    def work(folder: Path) -> Mapping[str, Any]:
+    def fit(folder: Path, checkpoint: Checkpoint, timed: Timed) -> None:
         known = data()
+        found, _ = fit_text(
+            known.log, known.texts, known.starts(end), end=end, settings=settings, checkpoint=checkpoint, progress=timed
+        )
+        (folder / "text").mkdir()
+        found.save(folder / "text")
+
+    return _fitted(run, f"{name}-text", depends, fit)
+
+
+def _fitted(run: Run, step: str, depends: Mapping[str, Any], fit: Callable[[Path, Checkpoint, Timed], None]) -> Path:
+    """The step whose folder `fit` fills, with a checkpoint that a later run goes on from; its figures are `Timed`'s."""
+
+    def work(folder: Path) -> Mapping[str, Any]:
         checkpoint = Checkpoint(run.cache.root / "checkpoints" / cache.key(depends))
         with TrainingProgress(Console()) as shown:
             timed = Timed(inner=shown)
-            found, _ = fit_text(
-                known.log,
-                known.texts,
-                known.starts(end),
-                end=end,
-                settings=settings,
-                checkpoint=checkpoint,
-                progress=timed,
-            )
-        (folder / "text").mkdir()
-        found.save(folder / "text")
+            fit(folder, checkpoint, timed)
         checkpoint.clear()
         return timed.figures()
 
-    return run.cache.step(f"{name}-text", depends, work)
+    return run.cache.step(step, depends, work)
 
 
 def _depends(files: Mapping[str, str], settings: Settings, cutoff: datetime) -> dict[str, Any]:

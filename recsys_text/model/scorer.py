@@ -80,7 +80,7 @@ class UserTower(nn.Module):
     def _last(self, vec_BHD: Tensor, lengths_B: Tensor, start_BD: Tensor | None) -> Tensor:
         if start_BD is not None and self.long_term_dropout is not None:
             # A whole user at a time, so that the clicks alone must do too (An et al. 2019).
-            start_BD = self.long_term_dropout(start_BD[:, None].transpose(0, 1)).transpose(0, 1)[:, 0]
+            start_BD = self.long_term_dropout(start_BD[None])[0]
         states_BHD, _ = self.rnn(vec_BHD, None if start_BD is None else start_BD[None].contiguous())
         last_B11 = (lengths_B - 1).clamp(min=0)[:, None, None]
         vec_BD: Tensor = self.project(states_BHD.gather(1, last_B11.expand(-1, 1, states_BHD.shape[2])).squeeze(1))

@@ -51,6 +51,13 @@ def _fit(world, training=TRAINING, *, valid=None, model=None, **options):
     return model, results
 
 
+def _upset(world) -> TrainSet:
+    """Validation rows whose users want the other topic: they get worse from the first epoch on."""
+    history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
+    full = (candidates_NC >= 0).all(1) & (history_NH >= 0).any(1)
+    return TrainSet(history_NH=history_NH[full], candidates_NC=candidates_NC[full][:, ::-1].copy())
+
+
 def _same(first: EpochResult, second: EpochResult) -> bool:
     names = ("epoch", "loss", "valid_loss", "valid_ndcg", "best")
     return all(getattr(first, name) == getattr(second, name) for name in names)
@@ -175,10 +182,7 @@ def test_a_foreign_checkpoint_is_refused(world, tmp_path):
 
 
 def test_stops_early_and_keeps_the_best_weights(world):
-    """Validation rows whose users want the other topic get worse from the first epoch on."""
-    history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
-    full = (candidates_NC >= 0).all(1) & (history_NH >= 0).any(1)
-    upset = TrainSet(history_NH=history_NH[full], candidates_NC=candidates_NC[full][:, ::-1].copy())
+    upset = _upset(world)
     training = TRAINING.model_copy(update={"epochs": 8, "patience": 2, "pretrain_epochs": 0})
     model, results = _fit(world, training, valid=upset)
     best = min(results, key=lambda result: result.valid_loss)
@@ -196,10 +200,7 @@ def test_without_validation_rows_the_last_epoch_counts(world):
 
 
 def test_without_patience_the_last_epoch_counts(world):
-    """Validation rows whose users want the other topic get worse from the first epoch on."""
-    history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
-    full = (candidates_NC >= 0).all(1) & (history_NH >= 0).any(1)
-    upset = TrainSet(history_NH=history_NH[full], candidates_NC=candidates_NC[full][:, ::-1].copy())
+    upset = _upset(world)
     training = TRAINING.model_copy(update={"epochs": 4, "patience": 0, "pretrain_epochs": 0})
     model, results = _fit(world, training, valid=upset)
     assert [result.best for result in results] == [True] * 4
