@@ -19,7 +19,7 @@ from recsys_text import __version__
 from recsys_text.config import Candidates
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.model.text_model import Items, TextModel
-from recsys_text.ranking.affinity import affinity, dots, nearness
+from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.candidates import histories
@@ -197,8 +197,8 @@ class TextScorer:
         known["user_clicks"] = np.repeat([len(row) for row in histories_N], sizes_N).astype(np.float32)
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
-        text = {"interest": interest_P, "trend": np.zeros_like(interest_P)}
-        text |= nearness(items.text, item_P, offsets, history_NH) | dict.fromkeys(TOGETHER, np.zeros_like(interest_P))
+        text = dict.fromkeys((*AFFINITY, *TOGETHER), np.zeros_like(interest_P)) | {"interest": interest_P}
+        text |= nearness(items.text, item_P, offsets, history_NH)
         score_P = self._bundle.probability(assemble(known, text, offsets), offsets)
         split = offsets[1:-1]
         return pd.DataFrame(

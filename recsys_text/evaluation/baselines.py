@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Log
-from recsys_text.ranking.timeline import timeline
+from recsys_text.ranking.opinions import category_shares
 
 #: Clicks of a user's history that make the TF-IDF profile.
 HISTORY = 30
@@ -60,25 +60,13 @@ def category_popularity(log: Log, impressions: Impressions, categories: Sequence
     All strictly before the impression. The user's share has one click more, spread as everybody's clicks are, so that
     a user without clicks sees the items by their popularity. Items without a category share one.
     """
-    names, code_I = np.unique([name or "" for name in categories], return_inverse=True)
-    clicks, own = log.clicks_of_item, log.clicks_of_user
-    of_category = timeline(np.repeat(code_I, np.diff(clicks.start)), clicks.time, clicks.value, len(names))
-    user = np.repeat(np.arange(len(log.user_ids)), np.diff(own.start))
-    pair, place = np.unique(user * len(names) + code_I[own.value], return_inverse=True)
-    of_pair = timeline(place, own.time, own.value, len(pair))
-    row_P, item_P = impressions.row, impressions.item
-    time_N, category_P = impressions.time, code_I[item_P]
-    item_clicks_P = clicks.stop(item_P, clicks.rank(time_N)[row_P]) - clicks.begin(item_P)
-    all_N = clicks.rank(time_N)
-    category_clicks_P = of_category.stop(category_P, all_N[row_P]) - of_category.begin(category_P)
-    user_clicks_N = own.stop(impressions.user, own.rank(time_N)) - own.begin(impressions.user)
-    wanted_P = impressions.user[row_P].astype(np.int64) * len(names) + category_P
-    at_P = np.minimum(np.searchsorted(pair, wanted_P), max(0, len(pair) - 1))
-    none_P = np.full(len(at_P), -1) if not len(pair) else np.where(pair[at_P] == wanted_P, at_P, -1)
-    both_P = of_pair.stop(none_P, of_pair.rank(time_N)[row_P]) - of_pair.begin(none_P)
-    everyone_P = category_clicks_P / np.maximum(all_N, 1)[row_P]
-    share_P = (both_P + everyone_P) / (user_clicks_N + 1)[row_P]
-    return np.asarray(item_clicks_P / np.maximum(category_clicks_P, 1) * share_P, np.float32)
+    _, code_I = np.unique([name or "" for name in categories], return_inverse=True)
+    clicks, item_P, row_P = log.clicks_of_item, impressions.item, impressions.row
+    all_N = clicks.rank(impressions.time)
+    item_clicks_P = clicks.stop(item_P, all_N[row_P]) - clicks.begin(item_P)
+    of_user_P, of_all_P = category_shares(log, code_I, impressions, weight=1.0)
+    category_clicks_P = np.round(of_all_P * all_N[row_P])
+    return np.asarray(item_clicks_P / np.maximum(category_clicks_P, 1) * of_user_P, np.float32)
 
 
 def tfidf_profile(log: Log, impressions: Impressions, texts: Sequence[str], *, cutoff: int) -> Float32:

@@ -30,8 +30,8 @@ Floats = NDArray[np.float32]
 
 #: How much more than n-grams their combinations count: c of the kernel.
 _CURVE = 2.0
-#: Penalties of the collaborative and of the appeal map; the kernel of a text with itself is 1.
-_COLLABORATIVE_PENALTY, _APPEAL_PENALTY = 1.0, 100.0
+#: The penalty of the appeal map; the kernel of a text with itself is 1.
+_APPEAL_PENALTY = 100.0
 #: Items that teach at most, the most clicked: time grows with their third power.
 _MOST = 16_384
 #: Clicks that are added to each item's before its clicks are made relative, so that one click proves little.
@@ -43,8 +43,6 @@ _RELATIVE = 0.25
 _SHRINK = 0.05
 # An item's own place needs a few clicks; below, the one that its text predicts says more.
 _OWN_CLICKS = 2
-# From so many clicks on an item's place is certain enough for a full vote.
-_CERTAIN = 20.0
 _OVERSAMPLING, _ITERATIONS = 64, 4
 #: Texts whose kernels with all that taught are made at a time.
 _TEXTS = 1024
@@ -153,20 +151,21 @@ def fit_wide(
     rows_NV = terms.transform([texts[item] for item in teaching])
     kernel = _kernel(rows_NV, rows_NV)
     clicks_UN, counts_N = clicks_UI.tocsc()[:, teaching].tocsr().astype(np.float32), counts_I[teaching]
-    certain_N = np.minimum(counts_N, _CERTAIN) / (_CERTAIN / 2)
     place_NR = _places(clicks_UN, counts_N, settings.collaborative, seed)
     rate_N = np.log((counts_N + 0.5) / (shown_I[teaching] + 0.5))
     seen_N = counts_N + shown_I[teaching]
     proof_N = seen_N / (seen_N + 2)
     rate_N -= np.average(rate_N, weights=proof_N) if len(teaching) else 0
     click_NM, clicked_NM = _reduced(clicks_UN, counts_N, settings.match, seed)
-    both = _ridge(kernel, np.hstack([clicked_NM, click_NM]), np.ones(len(teaching)), settings.penalty)
-    match, history = both[:, : clicked_NM.shape[1]], both[:, clicked_NM.shape[1] :]
-    stretch_MM, back_MM = _spread(kernel @ match)
+    targets_NW, rank = np.hstack([clicked_NM, click_NM, place_NR]), clicked_NM.shape[1]
+    maps_NW = _ridge(kernel, targets_NW, np.ones(len(teaching)), settings.penalty)
+    match, history, collaborative = np.split(maps_NW, [rank, 2 * rank], axis=1)
+    # What the ridge says of its own rows is their target less the penalty times their dual weights.
+    stretch_MM, back_MM = _spread(clicked_NM - np.float32(settings.penalty) * match)
     weights = {
         "match": match @ back_MM,
         "history": history @ stretch_MM,
-        "collaborative": _ridge(kernel, place_NR, certain_N, _COLLABORATIVE_PENALTY),
+        "collaborative": collaborative,
         "appeal": _ridge(kernel, rate_N[:, None].astype(np.float32), proof_N, _APPEAL_PENALTY),
     }
     own = np.flatnonzero(counts_N >= _OWN_CLICKS)

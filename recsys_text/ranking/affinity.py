@@ -8,25 +8,37 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys_text.ranking.candidates import newest
 from recsys_text.ranking.log import HOUR, Impressions, Int32, Int64, Log
 from recsys_text.ranking.timeline import Ints
 
 Float32 = NDArray[np.float32]
 
 #: The columns of `affinity`.
-AFFINITY = ("near", "near_newest", "trend")
+AFFINITY = ("near", "near_newest", "near_disliked", "trend")
 _TREND = 24 * HOUR
+#: Dislikes of a user that a candidate is compared with, the newest ones.
+_DISLIKES = 20
 
 
 def affinity(log: Log, items_ID: Float32, impressions: Impressions, history_NH: Int32) -> dict[str, Float32]:
     """The columns of AFFINITY, float32[P] each, from events strictly before each impression.
 
-    near, near_newest: see `nearness`, with the history as from `histories`; trend: cosine of the candidate and the sum
+    near, near_newest: see `nearness`, with the history as from `histories`; near_disliked: cosine of the candidate and
+    the nearest of what the user disliked, 0 where that is nothing; trend: cosine of the candidate and the sum
     of all that anybody clicked in the 24 hours before: text that many read now, 0 where there is none.
     """
     unit_ID = _unit(items_ID)
     trend_P = dots(_trend(log, unit_ID, impressions.time), unit_ID, impressions.item, impressions.offsets)
-    return nearness(items_ID, impressions.item, impressions.offsets, history_NH) | {"trend": trend_P}
+    near = nearness(items_ID, impressions.item, impressions.offsets, history_NH)
+    return near | {"near_disliked": _near_disliked(log, items_ID, impressions), "trend": trend_P}
+
+
+def _near_disliked(log: Log, items_ID: Float32, impressions: Impressions) -> Float32:
+    if not log.disliked.any():
+        return np.zeros(len(impressions.item), np.float32)
+    disliked_NH = newest(log.dislikes_of_user, impressions.user, impressions.time, _DISLIKES)
+    return nearness(items_ID, impressions.item, impressions.offsets, disliked_NH)["near"]
 
 
 def dots(users_ND: Float32, items_ID: Float32, item_P: Ints, offsets_N1: Int64) -> Float32:

@@ -15,7 +15,7 @@ import polars as pl
 
 from recsys_text.config import Candidates
 from recsys_text.ranking.log import Bool, Impressions, Int32, Int64, Log, micros, no_impressions
-from recsys_text.ranking.timeline import expand, timeline
+from recsys_text.ranking.timeline import Timeline, expand, timeline
 
 #: Pairs that are expanded at a time; an eighth of a gigabyte with what it takes to make them.
 CHUNK = 2_000_000
@@ -57,7 +57,11 @@ def histories(log: Log, users_N: Int32, times_N: Int64, length: int) -> Int32:
 
     Oldest first, so that the newest is in the last column; -1 fills the columns before the oldest.
     """
-    clicks = log.clicks_of_user
+    return newest(log.clicks_of_user, users_N, times_N, length)
+
+
+def newest(clicks: Timeline, users_N: Int32, times_N: Int64, length: int) -> Int32:
+    """As `histories`, of any events by user whose values are items."""
     stop_N = clicks.stop(users_N, clicks.rank(times_N))
     at_NH = stop_N[:, None] + np.arange(-length, 0)
     missing_NH = at_NH < clicks.begin(users_N)[:, None]

@@ -38,6 +38,8 @@ def without_items(log: Log, cold_I: Bool) -> Log:
         item=log.item[kept],
         time=log.time[kept],
         positive=log.positive[kept],
+        disliked=log.disliked[kept],
+        value=log.value[kept],
         logged=_without(log.logged, cold_I),
     )
 

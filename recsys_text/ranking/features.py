@@ -15,6 +15,7 @@ from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import NEXT_SPANS, coclick, following
 from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
 from recsys_text.ranking.neighbours import TOGETHER
+from recsys_text.ranking.opinions import OPINIONS, opinions, shrunk_means
 from recsys_text.ranking.states import arrives
 
 Float32 = NDArray[np.float32]
@@ -23,7 +24,7 @@ Float32 = NDArray[np.float32]
 HISTORY = 10
 #: Clicks of a user that tell a taste.
 _TASTE = 20
-#: Impressions of the usual rate that a click rate starts with.
+#: Impressions of the usual rate that an item's click rate starts with.
 _SHOWN = 20.0
 #: The share of an impression's clicks is shrunk as if it had so many more.
 _DOUBT = 5.0
@@ -48,7 +49,7 @@ _RANKED = (
 )  # fmt: skip
 
 #: The columns of `counts`.
-COUNTS: tuple[str, ...] = (*_COUNTS, *_HOURS, "hour", *_COCLICKS, *_NEXT_SHARES, *_TASTES, *_RATES)
+COUNTS: tuple[str, ...] = (*_COUNTS, *_HOURS, "hour", *_COCLICKS, *_NEXT_SHARES, *_TASTES, *_RATES, *OPINIONS)
 #: Columns that are also given as their share of the impression's sum.
 _SHARED = ("clicks_2h", "coclick_6h", "coclick_24h")
 #: The columns that come from the items' texts; what is left without them is the ranker without text.
@@ -67,7 +68,8 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     item, by users who arrived with that click where this user arrives, else by users who read on (`ranking.states`);
     next_*, coclick_*: see `ranking.coclick`; age_hours: since the item is known; since_click_hours: since its last
     click (its age where it has none); user_idle_hours: since the user's last click (a month where there is none or it
-    is longer ago); hour: of the day, UTC; taste_*: see `_tastes`; click_rate*: see `_click_rates`.
+    is longer ago); hour: of the day, UTC; taste_*: see `_tastes`; click_rate*: see `_click_rates`;
+    category_affinity, value: see `opinions`.
     """
     time_N, row_P, item_P = impressions.time, impressions.row, impressions.item
     clicks = log.clicks_of_item
@@ -97,6 +99,7 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
         | following(log, impressions, history_NH[:, -1])
         | {name: values_N[row_P] for name, values_N in _tastes(log, begin_N, stop_N).items()}
         | _click_rates(log, impressions)
+        | opinions(log, impressions)
     )
 
 
@@ -169,28 +172,10 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
 
 
 def _click_rates(log: Log, impressions: Impressions) -> dict[str, Float32]:
-    """The share of an item's logged impressions that were clicked, ever and in a day; 0 where nothing is logged.
-
-    Shrunk to the rate of all items, as of the same time, by as much as _SHOWN impressions weigh.
-    """
-    shown = log.shown_of_item
-    if not len(shown.time):
-        return {name: np.zeros(len(impressions.item), dtype=np.float32) for name in _RATES}
-    clicks_E1 = np.concatenate(([0], np.cumsum(shown.value, dtype=np.int64)))
-    everywhere = np.concatenate(([0], np.cumsum(shown.value[np.argsort(shown.time, kind="stable")], dtype=np.int64)))
-    now_N, day_N = shown.rank(impressions.time), shown.rank(impressions.time - _DAY)
-    stop_P = shown.stop(impressions.item, now_N[impressions.row])
-    begins = {
-        "click_rate": shown.begin(impressions.item),
-        "click_rate_24h": shown.stop(impressions.item, day_N[impressions.row]),
-    }
-    usual_P = (everywhere[now_N] / np.maximum(now_N, 1))[impressions.row]
-    return {
-        name: ((clicks_E1[stop_P] - clicks_E1[begin_P] + _SHOWN * usual_P) / (stop_P - begin_P + _SHOWN)).astype(
-            np.float32
-        )
-        for name, begin_P in begins.items()
-    }
+    """The share of an item's logged impressions that were clicked, ever and in a day; 0 where nothing is logged."""
+    spans = dict(zip(_RATES, (None, _DAY), strict=True))
+    means, _ = shrunk_means(log.shown_of_item, impressions, spans, _SHOWN)
+    return {name: mean_P.astype(np.float32) for name, mean_P in means.items()}
 
 
 def percentile(values_P: Float32, offsets: Int64) -> Float32:

@@ -80,7 +80,8 @@ class Log:
     """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by time and user; those
     of one user and time, of which none is the newest, by `neutral`.
 
-    `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, and
+    `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, `category` is -1 where
+    it has none, `value` is NaN where an event has none, `disliked` marks the events that say no, and
     `dropped` counts the events on items that are not in the catalogue. `logged` are the impressions that were logged,
     in the order of time (see `ranking.logged`), and `unknown` counts their candidates that are not in the catalogue.
     """
@@ -90,10 +91,13 @@ class Log:
     known_at: Int64
     published_at: Int64
     expires_at: Int64
+    category: Int32
     user: Int32
     item: Int32
     time: Int64
     positive: Bool
+    disliked: Bool
+    value: NDArray[np.float64]
     dropped: int
     logged: Impressions = field(default_factory=no_impressions)
     unknown: int = 0
@@ -109,6 +113,18 @@ class Log:
         """The positive events by user; the value is the item."""
         on = self.positive
         return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+
+    @cached_property
+    def dislikes_of_user(self) -> Timeline:
+        """The events that say no, by user; the value is the item."""
+        on = self.disliked
+        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+
+    @cached_property
+    def values_of_item(self) -> Timeline:
+        """The events that have a value, by item; the value is theirs."""
+        on = ~np.isnan(self.value)
+        return timeline(self.item[on], self.time[on], self.value[on], len(self.item_ids))
 
     @cached_property
     def consumed(self) -> Timeline:
@@ -163,11 +179,15 @@ def micros(time: datetime) -> int:
 
 
 def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
-    """Codes a catalogue (item_id, published_at, expires_at, known_at) and events (user_id, item_id, event_type,
-    occurred_at). Raises ContractError for an item_id that comes twice or an item without `known_at`.
+    """Codes a catalogue (item_id, published_at, expires_at, known_at, perhaps category) and events (user_id, item_id,
+    event_type, occurred_at, perhaps value). Raises ContractError for an item_id that comes twice or an item without
+    `known_at`.
     """
     items = items.select(
         "item_id",
+        pl.col("category").cast(pl.String)
+        if "category" in items.columns
+        else pl.lit(None, pl.String).alias("category"),
         *(_micros(name) for name in ("known_at", "published_at", "expires_at")),
     )
     items = items.sort("item_id")
@@ -180,22 +200,27 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         pl.Series("item", _codes(events["item_id"], item_ids)),
         _micros("occurred_at").alias("time"),
         pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES).alias("positive"),
+        (pl.col("event_type").cast(pl.String) == "dislike").alias("disliked"),
+        pl.col("value").cast(pl.Float64) if "value" in events.columns else pl.lit(None, pl.Float64).alias("value"),
     ).filter(pl.col("item") >= 0)
     user_ids = coded["user_id"].unique().sort().to_list()
     coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
     coded = coded.with_columns(turn=pl.Series(_neutral(item_ids)).gather(coded["item"]))
-    coded = coded.sort("time", "user", "turn", "positive")
-    known_at = items["known_at"]
+    coded = coded.sort("time", "user", "turn", "positive", "disliked", "value")
+    known_at, categories = items["known_at"], items["category"].drop_nulls().unique().sort()
     return Log(
         item_ids=item_ids,
         user_ids=user_ids,
         known_at=known_at.to_numpy(),
         published_at=items["published_at"].fill_null(known_at).to_numpy(),
         expires_at=items["expires_at"].fill_null(NEVER).to_numpy(),
+        category=_codes(items["category"], categories.to_list()),
         user=coded["user"].to_numpy(),
         item=coded["item"].to_numpy(),
         time=coded["time"].to_numpy(),
         positive=coded["positive"].to_numpy(),
+        disliked=coded["disliked"].to_numpy(),
+        value=coded["value"].fill_null(np.nan).to_numpy(),
         dropped=len(events) - len(coded),
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
 Int64 = NDArray[np.int64]
+Values = NDArray[np.integer] | NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +25,7 @@ class Timeline:
     packed: Int64
     start: Int64
     time: Int64
-    value: Ints
+    value: Values
     clock: Int64
 
     def rank(self, times: Int64) -> Int64:
@@ -43,7 +44,7 @@ class Timeline:
         return np.where(group < 0, 0, self.start[group])
 
 
-def timeline(group: Ints, time: Int64, value: Ints, groups: int) -> Timeline:
+def timeline(group: Ints, time: Int64, value: Values, groups: int) -> Timeline:
     """Groups events that come in any order; events of one group and time keep theirs."""
     clock = np.sort(time)
     packed = group.astype(np.int64) * (len(time) + 1) + np.searchsorted(clock, time, side="left")

@@ -21,26 +21,41 @@ ITEMS, USERS = "abcde", "tuvwx"
 QUARTER = 900_000_000
 VECTORS = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
 BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
+CATEGORIES = dict(zip(ITEMS, ("one", "one", "two", None, "two"), strict=True))
+VALUES = (None, 1.0, 2.0, 5.0)
 Event = tuple[str, str, str, int]
 
 times = st.builds(lambda quarter, micros: quarter * QUARTER + micros, st.integers(1, 120), st.integers(-1, 1))
 event_lists = st.lists(
-    st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(("view", "click")), times), max_size=30
+    st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(("view", "click", "dislike")), times),
+    max_size=30,
 )
 catalogues = st.lists(st.tuples(times, st.none() | times), min_size=len(ITEMS), max_size=len(ITEMS))
 
 
 def log_of(items: list[tuple[int, int | None]], events: list[Event]) -> Log:
     known = pl.DataFrame(
-        [(name, at(known), None, at(expires)) for name, (known, expires) in zip(ITEMS, items, strict=True)],
-        schema={"item_id": pl.String, "known_at": TIME, "published_at": TIME, "expires_at": TIME},
+        [
+            (name, at(known), None, at(expires), CATEGORIES[name])
+            for name, (known, expires) in zip(ITEMS, items, strict=True)
+        ],
+        schema={
+            "item_id": pl.String,
+            "known_at": TIME,
+            "published_at": TIME,
+            "expires_at": TIME,
+            "category": pl.String,
+        },
         orient="row",
     )
     done = pl.DataFrame(
-        [(user, item, kind, at(time)) for user, item, kind, time in events],
-        schema={"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME},
+        [(user, item, kind, at(time), VALUES[time % len(VALUES)]) for user, item, kind, time in events],
+        schema={
+            "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
+            "value": pl.Float64,
+        },
         orient="row",
-    )
+    )  # fmt: skip
     return build_log(known, done)
 
 

@@ -197,7 +197,8 @@ def test_shares_are_of_the_impression() -> None:
 
 
 def test_the_columns_of_texts_are_those_that_change_with_the_vectors() -> None:
-    log = log_of([("u", "a", NOW - 1), ("v", "b", NOW - 2), ("v", "c", NOW - 3)])
+    log = log_of([("u", "a", NOW - 1), ("v", "b", NOW - 2), ("v", "c", NOW - 3), ("v", "d", NOW - 4)])
+    log = replace(log, disliked=log.item == 3)
     shown = everything(log, ["u", "v"], NOW)
     one, other = matrix(log, shown, np.arange(8, dtype=np.float32)), matrix(log, shown, -np.arange(8), seed=1)
     changed = [name for name, a, b in zip(FEATURES, one.T, other.T, strict=True) if not np.array_equal(a, b)]

@@ -16,6 +16,8 @@ from tests.ranking.test_features import NOW, TIME, at
 
 ITEMS, USERS = "abcde", "uvw"
 WEIGHTS = np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32)
+CATEGORIES = ("one", "two", None, "one", "two")
+KINDS = ("click", "click", "dislike", "share")
 #: Of exact length, so that no rounding depends on the order of the items.
 VECTORS = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1]]
 
@@ -29,13 +31,18 @@ event_lists = st.lists(
 def renamed_log(events: list[tuple[str, str, int]], items: dict[str, str], users: dict[str, str]) -> Log:
     schema: Any = {"item_id": pl.String, "known_at": TIME, "published_at": TIME, "expires_at": TIME}
     known = pl.DataFrame(
-        [(items[name], at(n * HOUR), None, None) for n, name in enumerate(ITEMS)], schema=schema, orient="row"
-    )
-    done = pl.DataFrame(
-        [(users[user], items[item], "click", at(time)) for user, item, time in events],
-        schema={"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME},
+        [(items[name], at(n * HOUR), None, None, CATEGORIES[n]) for n, name in enumerate(ITEMS)],
+        schema=schema | {"category": pl.String},
         orient="row",
     )
+    done = pl.DataFrame(
+        [(users[user], items[item], KINDS[time % 4], at(time), float(time % 3)) for user, item, time in events],
+        schema={
+            "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
+            "value": pl.Float64,
+        },
+        orient="row",
+    )  # fmt: skip
     return build_log(known, done)
 
 
