@@ -34,9 +34,9 @@ _STEEPNESS = 1 / 32, 32.0
 _NEAREST = -1e-12
 # The least weight of a share: even where clicks say the opposite, a higher score gets a higher probability.
 _LEAST = 1e-3
-# Log odds beyond which no log can tell: above, float64 has nothing left between probability and 1; below, they go on
-# falling, but so slowly that float32 keeps them apart and above 0.
-_HIGHEST, _LOWEST = 30.0, -60.0
+# Log odds beyond which no log can tell: above, float32 would round to 1; below, they go on falling, but so slowly that
+# float32 keeps them apart and above 0.
+_HIGHEST, _LOWEST = 15.0, -60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ def test_never_turns_an_order_round_however_close_or_far(pairs, others):
     found = fitted(pairs).predict(np.sort(others), one(others))
     assert np.all(np.diff(found) >= 0)
     assert 0 < found[0] <= found[-1] < 1
+    rounded = found.astype(np.float32)
+    assert 0 < rounded[0] <= rounded[-1] < 1
 
 
 @settings(deadline=None)
