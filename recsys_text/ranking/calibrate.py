@@ -4,8 +4,12 @@ A raw score has a meaning within its impression only, so that its level says not
 the impression, the softmax, which knows how many candidates there are and how they compare. On days unlike those of the
 training this keeps its level where raw scores drift.
 
-Shapes: N impressions, P pairs of an impression and a candidate, B blocks of the isotonic fit. The pairs of impression n
-are the slice offsets_N1[n]:offsets_N1[n + 1].
+How steep that softmax ought to be depends on the impression. Where one candidate stands out (a story that everybody
+reads) a blend is less sure than it could be, where many are alike it is too sure; days differ in how many impressions
+they have of each sort, so that a single steepness is right for the days it was fitted on and wrong for the next.
+
+Shapes: N impressions, P pairs of an impression and a candidate. The pairs of impression n are the slice
+offsets_N1[n]:offsets_N1[n + 1].
 """
 
 import json
@@ -14,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
 
 from recsys_text.errors import ContractError
 
@@ -24,41 +28,43 @@ Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.integer[Any]]
 
-# The share of the way to 0 or 1 that scores beyond the outermost blocks may go: they stay in order, and
-# their probability stays, for all purposes, that of the block.
-_TAIL = 1e-3
 # Where the factor of the raw scores is looked for; they spread by about 1 within an impression.
 _STEEPNESS = 1 / 32, 32.0
+# A share nearer to 1 has no logarithm of what is missing that float64 could tell.
+_NEAREST = -1e-12
+# The least weight of a share: even where clicks say the opposite, a higher score gets a higher probability.
+_LEAST = 1e-3
+# Log odds beyond which no log can tell: above, float32 would round to 1; below, they go on falling, but so slowly that
+# float32 keeps them apart and above 0.
+_HIGHEST, _LOWEST = 15.0, -60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrator:
-    """Straight lines between the blocks (share_B, probability_B), both strictly ascending, and flat tails.
+    """Softmax with a steepness for each impression, then the beta map of its shares.
 
-    The shares are logarithms of softmaxes of `steepness` times the raw scores. `spread`, in the same unit, is how far
-    into a tail half of its rise lies.
+    An impression's raw scores are multiplied by steepness * exp(level + slope * evenness), where its evenness is that
+    of the softmax at `steepness`. `beta` holds a, b and c of
+    log(p / (1 - p)) = a * log(share) - b * log(1 - share) + c, with a > 0 and b >= 0.
     """
 
     steepness: float
-    share: tuple[float, ...]
-    probability: tuple[float, ...]
-    spread: float
+    level: float
+    slope: float
+    beta: tuple[float, float, float]
 
     def predict(self, raw_P: Float, offsets_N1: Int) -> Double:
         """Click probabilities, float64[P] in (0, 1); in an impression a higher raw score never gets a lower one.
 
         Strictly higher as far as float64 can tell: sort before rounding to float32.
         """
-        x_B, p_B = np.array(self.share), np.array(self.probability)
-        x_P = log_share(self.steepness * np.asarray(raw_P, np.float64), offsets_N1)
-        left_P = np.clip(np.searchsorted(x_B, x_P, side="right") - 1, 0, max(0, len(x_B) - 2))
-        right_P = np.minimum(left_P + 1, len(x_B) - 1)
-        width_P = np.where(right_P > left_P, x_B[right_P] - x_B[left_P], 1.0)
-        part_P = np.clip((x_P - x_B[left_P]) / width_P, 0.0, 1.0)
-        inside_P = np.minimum(p_B[left_P] + part_P * (p_B[right_P] - p_B[left_P]), p_B[right_P])
-        below_P = _rise((x_B[0] - x_P) / self.spread) * p_B[0]
-        above_P = _rise((x_P - x_B[-1]) / self.spread) * (1 - p_B[-1])
-        return np.asarray(inside_P - _TAIL * below_P + _TAIL * above_P)
+        steep_P = self.steepness * np.asarray(raw_P, np.float64)
+        share_P = log_share(
+            _sharpened(steep_P, evenness(steep_P, offsets_N1), offsets_N1, self.level, self.slope), offsets_N1
+        )
+        log_odds_P = np.minimum(_odds(share_P) @ np.array(self.beta), _HIGHEST)
+        beyond_P = np.maximum(_LOWEST - log_odds_P, 0)
+        return np.asarray(expit(np.maximum(log_odds_P, _LOWEST) - np.log1p(beyond_P)))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -67,22 +73,19 @@ class Calibrator:
     def from_json(cls, text: str) -> "Calibrator":
         """Reads what `to_json` wrote; floats come back to the last bit."""
         read = json.loads(text)
-        return cls(
-            steepness=read["steepness"],
-            share=tuple(read["share"]),
-            probability=tuple(read["probability"]),
-            spread=read["spread"],
-        )
+        return cls(steepness=read["steepness"], level=read["level"], slope=read["slope"], beta=tuple(read["beta"]))
 
 
 def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator:
-    """Isotonic regression of the clicks on the scores' shares (Zadrozny and Elkan 2002), made strictly increasing.
+    """The parameters under which the clicks are likeliest: those of the softmax first, then those of the beta map.
 
-    The scores' steepness is the one under which the clicks are likeliest (temperature scaling, Guo et al. 2017).
+    Temperature scaling (Guo et al. 2017), here with a temperature that follows the impression, then beta calibration
+    (Kull et al. 2017). Where an impression has one click the beta map comes out near the identity; where it has
+    several it raises the shares to their rates. Isotonic regression needs more clicks than a fifth of the users have:
+    its highest blocks hold the noise of theirs.
 
-    Isotonic regression alone gives all scores of a block one probability, which would tie candidates that
-    the blend tells apart. Here each block's click rate holds at the block's mean log share, with straight
-    lines between. A block without a click, or with nothing else, gets half a click more or less.
+    All but the steepness and c have a normal prior of width 1 around what changes nothing, so that a handful of
+    clicks, or clicks that are told perfectly, do not drive them away.
 
     The pairs must be whole pools: with negatives left out, the probabilities would be those of the sample.
 
@@ -99,30 +102,29 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
             "take more windows or check the events"
         )
     exact_P = np.asarray(raw_P, np.float64)
-    found = minimize_scalar(
-        lambda power: -np.mean(log_share(np.exp(power) * exact_P, offsets_N1)[clicked_P]),
-        bounds=np.log(_STEEPNESS),
-        method="bounded",
-    )
-    steepness = float(np.exp(found.x))
-    value, group_P = np.unique(log_share(steepness * exact_P, offsets_N1), return_inverse=True)
-    size = np.bincount(group_P).astype(np.float64)
-    clicked = np.bincount(group_P, weights=clicked_P)
-    fitted = isotonic_regression(clicked / size, sample_weight=size)
-    # Equal but for rounding is one block: the blocks' rates must ascend strictly.
-    start_B = np.flatnonzero(np.diff(fitted, prepend=-1.0) > 1e-12)
-    size_B, clicked_B = np.add.reduceat(size, start_B), np.add.reduceat(clicked, start_B)
-    rate_B = clicked_B / size_B
-    if rate_B[0] == 0:
-        rate_B[0] = min(0.5 / size_B[0], rate_B[1] / 2)
-    if rate_B[-1] == 1:
-        rate_B[-1] = 1 - min(0.5 / size_B[-1], (1 - rate_B[-2]) / 2)
-    return Calibrator(
-        steepness=steepness,
-        share=tuple((np.add.reduceat(value * size, start_B) / size_B).tolist()),
-        probability=tuple(rate_B.tolist()),
-        spread=float(np.ptp(value)) or 1.0,
-    )
+
+    def surprise(steep_P: Double) -> float:
+        return -float(np.mean(log_share(steep_P, offsets_N1)[clicked_P]))
+
+    power = minimize_scalar(lambda x: surprise(np.exp(x) * exact_P), bounds=np.log(_STEEPNESS), method="bounded").x
+    steep_P = np.exp(power) * exact_P
+    even_N = evenness(steep_P, offsets_N1)
+    level, slope = minimize(
+        lambda x: surprise(_sharpened(steep_P, even_N, offsets_N1, *x)) + np.sum(x**2) / (2 * clicks),
+        np.zeros(2),
+        method="Nelder-Mead",
+        options={"xatol": 1e-3, "fatol": 1e-7, "initial_simplex": [[0, 0], [0.1, 0], [0, -0.3]]},
+    ).x
+    odds_P3 = _odds(log_share(_sharpened(steep_P, even_N, offsets_N1, level, slope), offsets_N1))
+    beta = minimize(
+        _beta_loss,
+        _UNCHANGED,
+        args=(odds_P3, clicked_P),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(_LEAST, None), (0, None), (None, None)],
+    ).x
+    return Calibrator(steepness=float(np.exp(power)), level=float(level), slope=float(slope), beta=tuple(beta.tolist()))
 
 
 def log_share(raw_P: Double, offsets_N1: Int) -> Double:
@@ -135,7 +137,35 @@ def log_share(raw_P: Double, offsets_N1: Int) -> Double:
     return np.asarray(apart_P - np.repeat(np.log(np.add.reduceat(np.exp(apart_P), begin_N)), size_N))
 
 
-def _rise(distance_P: Double) -> Double:
-    """From 0 at 0 towards 1, ever slower but never flat; 0 for a negative distance."""
-    beyond_P = np.maximum(distance_P, 0.0)
-    return np.asarray(beyond_P / (1 + beyond_P))
+def evenness(raw_P: Double, offsets_N1: Int) -> Double:
+    """The entropy of each impression's softmax by the largest it could have, float64[N] in [0, 1]; of one candidate 0.
+
+    By the largest, so that it says the same of a list of five and of a pool of five hundred.
+    """
+    size_N = np.diff(offsets_N1)
+    share_P = log_share(raw_P, offsets_N1)
+    entropy_N = -np.bincount(np.repeat(np.arange(len(size_N)), size_N), np.exp(share_P) * share_P, len(size_N))
+    return np.asarray(entropy_N / np.log(np.maximum(size_N, 2)))
+
+
+def _sharpened(steep_P: Double, even_N: Double, offsets_N1: Int, level: float, slope: float) -> Double:
+    return np.asarray(steep_P * np.repeat(np.exp(level + slope * even_N), np.diff(offsets_N1)))
+
+
+def _odds(log_share_P: Double) -> Double:
+    """What beta calibration weighs: log(share), -log(1 - share) and 1, float64[P, 3]."""
+    told_P = np.minimum(log_share_P, _NEAREST)
+    return np.stack([told_P, -np.log(-np.expm1(told_P)), np.ones_like(told_P)], axis=1)
+
+
+# The a, b and c that leave every share as it is.
+_UNCHANGED = np.array([1.0, 1.0, 0.0])
+
+
+def _beta_loss(beta: Double, odds_P3: Double, clicked_P: Bool) -> tuple[float, Double]:
+    """The negative log posterior of a, b and c, and its gradient, by the number of clicks."""
+    log_odds_P = odds_P3 @ beta
+    away = (beta - _UNCHANGED) * [1, 1, 0]
+    loss = np.logaddexp(0, log_odds_P).sum() - log_odds_P[clicked_P].sum() + away @ away / 2
+    slope = odds_P3.T @ (expit(log_odds_P) - clicked_P) + away
+    return float(loss / clicked_P.sum()), slope / clicked_P.sum()

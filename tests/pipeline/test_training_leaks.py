@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys_text import fitting
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.evaluation.bootstrap import interval
@@ -15,7 +16,9 @@ from recsys_text.evaluation.metrics import evaluate
 from recsys_text.fitting import fit_bundle
 from recsys_text.lake.windows import windows_between
 from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.text_model import Items, TextModel
 from recsys_text.ranking.log import Impressions, Log, build_log
+from recsys_text.ranking.neighbours import Neighbours
 from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
 from recsys_text.steps.train import train
@@ -97,6 +100,33 @@ def test_what_comes_at_or_after_the_cutoff_changes_no_byte(
     assert found[0] == found[1]
     # One click less before it does.
     assert found[1]["neighbours.safetensors"] != found[2]["neighbours.safetensors"]
+
+
+@pytest.mark.parametrize("at", ["click", "window"])
+def test_calibration_is_of_users_whom_the_blend_has_not_seen(
+    project: Settings, data: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    project = project.model_copy(update={"evaluation": project.evaluation.model_copy(update={"at": at})})
+    fit_blend, features = fitting.fit_blend, fitting.features
+    taught: set[int] = set()
+    scored: set[int] = set()
+
+    def spied_blend(
+        features_PF: np.ndarray, clicked_P: np.ndarray, offsets_N1: np.ndarray, users_N: np.ndarray, **more
+    ):
+        taught.update(users_N.tolist())
+        return fit_blend(features_PF, clicked_P, offsets_N1, users_N, **more)
+
+    def spied_features(text: TextModel, neighbours: Neighbours, log: Log, items: Items, part: Impressions):
+        if taught:  # what comes after the blend is there is scored by it
+            scored.update(part.user.tolist())
+        return features(text, neighbours, log, items, part)
+
+    monkeypatch.setattr(fitting, "fit_blend", spied_blend)
+    monkeypatch.setattr(fitting, "features", spied_features)
+    trained_on(data.log, data.texts, project, tmp_path)
+    assert len(taught) > len(scored) > 10
+    assert not taught & scored
 
 
 def test_the_lake_of_the_test_windows_changes_no_byte(published: Settings) -> None:
