@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.preprocessing import normalize
 
 from recsys_text.ranking.candidates import histories
@@ -76,11 +76,10 @@ def tfidf_profile(log: Log, impressions: Impressions, texts: Sequence[str], *, c
     item without a known term.
     """
     scores_P = np.zeros(len(impressions.item), np.float32)
-    known = [text for text, at in zip(texts, log.known_at, strict=True) if at < cutoff and text]
+    known = [row for row, at in enumerate(log.known_at.tolist()) if at < cutoff and texts[row]]
     if not known:
         return scores_P
-    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), max_features=_MAX_TERMS, dtype=np.float32)
-    vectors_IV = vectorizer.fit(known).transform(texts)
+    vectors_IV = _tfidf(texts, known)
     history_NH = histories(log, impressions.user, impressions.time, HISTORY)
     step = max(1, _CHUNK // vectors_IV.shape[1])
     for start in range(0, len(impressions), step):
@@ -95,3 +94,18 @@ def tfidf_profile(log: Log, impressions: Impressions, texts: Sequence[str], *, c
         cosine_MR = vectors_IV[items] @ profile_RV.T
         scores_P[pairs] = cosine_MR[place_P, impressions.row[pairs] - start]
     return scores_P
+
+
+def _tfidf(texts: Sequence[str], known: Sequence[int]) -> csr_matrix:
+    """TF-IDF rows of length 1 of all texts, float32[I, V]; terms and weights are those of the known ones alone.
+
+    Finding n-grams is what takes the time: they are counted once, and what scikit-learn would fit on the known texts
+    and then apply to all of them is taken out of these counts.
+    """
+    counts_IV = CountVectorizer(analyzer="char", ngram_range=(1, 3), dtype=np.float32).fit_transform(texts)
+    total_V = np.asarray(counts_IV[known].sum(axis=0)).ravel()
+    terms = np.flatnonzero(total_V)
+    if len(terms) > _MAX_TERMS:
+        terms = np.sort(terms[np.argsort(-total_V[terms], kind="stable")[:_MAX_TERMS]])
+    counts_IV = counts_IV[:, terms]
+    return TfidfTransformer().fit(counts_IV[known]).transform(counts_IV)

@@ -88,9 +88,8 @@ def first(scores_P: Float, impressions: Impressions, neutral_I: Int64, *, thread
     return np.concatenate([np.zeros((0, K), np.int32), *in_threads(take, parts(offsets, _CHUNK), threads)])
 
 
-def coverage(first_NK: Int32, item_P: NDArray[Any]) -> float:
-    """The share of the candidates `item_P` that are in a list, each item counted once; NaN without candidates."""
-    candidates = np.unique(item_P)
+def coverage(first_NK: Int32, candidates: NDArray[Any]) -> float:
+    """The share of the distinct `candidates` that are in a list; NaN without candidates."""
     return float(np.isin(candidates, first_NK).mean()) if len(candidates) else float("nan")
 
 

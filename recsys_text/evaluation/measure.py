@@ -78,7 +78,7 @@ def evaluation_table(
             against = (None, None, None) if method == SCORE else _numbers(gain)
             rows.append((method, name, metric, *_numbers(value), *against, *size))
         chosen_P = chosen_N[impressions.row]
-        candidates = impressions.item[chosen_P]
+        candidates = np.unique(impressions.item[chosen_P])
         for method, first_NK in first.items():
             share = lists.coverage(first_NK[chosen_N], candidates)
             rows.append((method, name, "coverage@10", _known(share), *_NOTHING, *size))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys_text.ranking.affinity import AFFINITY
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import NEXT_SPANS, coclick, following
-from recsys_text.ranking.log import HOUR, Impressions, Int64, Log
+from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log
 from recsys_text.ranking.neighbours import TOGETHER
 from recsys_text.ranking.opinions import OPINIONS, opinions, shrunk_means
 from recsys_text.ranking.states import arrives
@@ -31,6 +31,10 @@ _DOUBT = 5.0
 _DAY = 24 * HOUR
 _THREADS = 2
 _ROWS = 4096
+# Pairs that are sorted at a time, unless one impression has more: their places, and the numbers of their impressions,
+# have 16 bits each beside the 32 of a value.
+_PLACE_BITS = 16
+_BLOCK = 1 << _PLACE_BITS
 _SPANS = {"clicks_30m": HOUR // 2, "clicks_2h": 2 * HOUR, "clicks_6h": 6 * HOUR, "clicks_24h": _DAY}
 _ALIKE = {"alike_2h": 2 * HOUR, "alike_24h": _DAY}
 _NEXT = tuple(f"next_{span}" for span in NEXT_SPANS)
@@ -181,27 +185,54 @@ def _click_rates(log: Log, impressions: Impressions) -> dict[str, Float32]:
 def percentile(values_P: Float32, offsets: Int64) -> Float32:
     """The share of an impression's other candidates below each one, equal ones counting half; 0.5 when alone."""
     size_N = np.diff(offsets)
-    row_P = np.repeat(np.arange(len(size_N)), size_N)
-    key = ordered(values_P, row_P)
-    order = np.argsort(key)
-    new = np.concatenate(([True], np.diff(key[order]) != 0))[: len(key)]
-    run = np.cumsum(new) - 1
+    order, new = ordered(values_P, offsets)
     first = np.flatnonzero(new)
-    middle = first + (np.diff(np.concatenate((first, [len(key)]))) - 1) / 2
-    rank_P = np.empty(len(key))
-    rank_P[order] = middle[run]
-    others_N = size_N - 1
-    share = (rank_P - offsets[row_P]) / np.maximum(others_N, 1)[row_P]
-    return np.where(others_N[row_P] == 0, 0.5, share).astype(np.float32)
+    equal = np.diff(first, append=len(order))
+    # Half of its equals stand below it, itself not counted; alone, a pair is in the middle.
+    share = np.repeat(first + (equal - 1) / 2, equal)
+    share -= np.repeat(offsets[:-1] - 0.5 * (size_N == 1), size_N)
+    share /= np.repeat(np.maximum(size_N - 1, 1), size_N)
+    share_P = np.empty(len(order), np.float32)
+    share_P[order] = share
+    return share_P
 
 
-def ordered(values_P: Float32, row_P: Int64) -> NDArray[np.uint64]:
-    """One integer for each pair that sorts by impression, then by value: a single sort of integers is ten times as fast
-    as one by two keys. Negative floats have their bits flipped, others their sign (IEEE 754 orders the rest).
+def ordered(values_P: Float32, offsets: Int64) -> tuple[Int64, Bool]:
+    """The pairs by impression, then by value, then as they come; and whether each is above the one before it, or of
+    another impression.
+
+    One integer for each pair, of its impression, value and place, is sorted in blocks of what fits: integers alone sort
+    several times as fast as their positions, and a block stays in the cache.
     """
-    bits = (values_P.astype(np.float32) + np.float32(0)).view(np.uint32)
-    sortable = np.where(bits >> 31 != 0, ~bits, bits | np.uint32(1 << 31))
-    return row_P.astype(np.uint64) << np.uint64(32) | sortable
+    order, new = np.empty(len(values_P), np.int64), np.empty(len(values_P), np.bool_)
+    start = 0
+    while start < len(offsets) - 1:
+        full = int(np.searchsorted(offsets, offsets[start] + _BLOCK, side="right")) - 1
+        stop = max(start + 1, min(full, start + _BLOCK))
+        pairs = slice(offsets[start], offsets[stop])
+        # An impression by itself needs no bits for its number and may be of any size.
+        place_bits = np.uint64(_PLACE_BITS if stop - start > 1 else 32)
+        key = _sortable(values_P[pairs]).astype(np.uint64)
+        key <<= place_bits
+        row = np.arange(stop - start, dtype=np.uint64) << np.uint64(32 + _PLACE_BITS)
+        key |= np.repeat(row, np.diff(offsets[start : stop + 1]))
+        key |= np.arange(len(key), dtype=np.uint64)
+        key.sort()
+        order[pairs] = key & (np.uint64(1) << place_bits) - np.uint64(1)
+        order[pairs] += offsets[start]
+        key >>= place_bits
+        new[pairs] = True
+        new[pairs][1:] = key[1:] != key[:-1]
+        start = stop
+    return order, new
+
+
+def _sortable(values_P: Float32) -> NDArray[np.uint32]:
+    """Integers in the order of the values: negative floats have all their bits flipped, others their sign (IEEE 754
+    orders the rest).
+    """
+    bits = (values_P.astype(np.float32) + np.float32(0)).view(np.int32)
+    return (bits ^ (bits >> 31 | np.int32(-(1 << 31)))).view(np.uint32)
 
 
 def _last(times: Int64, stop: Int64) -> Int64:

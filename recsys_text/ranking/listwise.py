@@ -29,8 +29,8 @@ _WEIGHT_DECAY = 1e-4
 _LIMIT = 5.0
 #: A feature that spreads less is constant but for rounding.
 _SPREAD = 1e-6
-#: Pairs that go through the network at a time.
-_ROWS = 1 << 16
+#: Pairs that go through the network at a time: what a layer makes of them stays in a processor's cache.
+_ROWS = 1 << 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

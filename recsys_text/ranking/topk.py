@@ -17,14 +17,11 @@ def topk(score_P: Float32, neutral_P: Int64, offsets: Int64, k: int) -> tuple[In
     """
     if np.isnan(score_P).any():
         raise ValueError(f"{int(np.isnan(score_P).sum())} of {len(score_P)} scores are not numbers")
-    size_N = np.diff(offsets)
-    row_P = np.repeat(np.arange(len(size_N)), size_N)
-    key = ordered(-score_P, row_P)
-    order = np.argsort(key)
-    same = np.diff(key[order]) == 0
-    tied = np.flatnonzero(np.concatenate((same, [False]))[: len(key)] | np.concatenate(([False], same))[: len(key)])
+    order, new = ordered(-score_P, offsets)
+    tied = np.flatnonzero(~new | ~np.concatenate((new[1:], [True]))[: len(new)])
     pairs = order[tied]
-    order[tied] = pairs[np.lexsort((neutral_P[pairs], key[pairs]))]
+    order[tied] = pairs[np.lexsort((neutral_P[pairs], np.cumsum(new)[tied]))]
+    size_N = np.diff(offsets)
     kept_N = np.minimum(size_N, k)
-    place_P = np.arange(len(key)) - offsets[row_P]
+    place_P = np.arange(len(order)) - np.repeat(offsets[:-1], size_N)
     return np.concatenate(([0], np.cumsum(kept_N, dtype=np.int64))), order[place_P < k]

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recsys_text.evaluation.baselines import baseline_scores, category_popularity, tfidf_profile
+from recsys_text.evaluation.baselines import _tfidf, baseline_scores, category_popularity, tfidf_profile
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import NEVER, Impressions, build_log
 
@@ -129,6 +130,16 @@ def test_term_weights_come_from_items_known_before_the_cutoff_only():
     )
     np.testing.assert_array_equal(early[0], early[1])
     assert (late[0] != late[1]).any()
+
+
+def test_terms_and_weights_are_those_that_scikit_learn_fits_on_the_known_texts(monkeypatch):
+    known = [0, 2, 3]
+    for most in (1 << 18, 7):  # seven letters are commoner than any other term
+        monkeypatch.setattr("recsys_text.evaluation.baselines._MAX_TERMS", most)
+        texts = ["aaaaaaaabbbbbbb", "xyz abc", "cccccc ddddd", "eeee", ""]
+        fitted = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), max_features=most, dtype=np.float32)
+        expected = fitted.fit([texts[row] for row in known]).transform(texts)
+        np.testing.assert_allclose(_tfidf(texts, known).toarray(), expected.toarray(), rtol=1e-6)
 
 
 def test_no_known_text_and_no_impressions():

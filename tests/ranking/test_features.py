@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories
@@ -218,6 +219,18 @@ def test_percentile_is_the_share_of_others_below_with_ties_counting_half(rows: l
         for value in row
     ]
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sizes", [[3, 70_000, 2, 1, 0, 5], [0] * 70_000 + [4, 2], [2_000] * 70, [1] * 70_000])
+def test_percentile_holds_however_many_pairs_an_impression_or_a_block_has(sizes: list[int]) -> None:
+    values = np.random.default_rng(0).integers(-50, 50, sum(sizes)).astype(np.float32)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    found = percentile(values, offsets)
+    expected = [
+        (rankdata(row) - 1) / (len(row) - 1) if len(row) > 1 else np.full(len(row), 0.5)
+        for row in np.split(values, offsets[1:-1])
+    ]
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6)
 
 
 @settings(deadline=None)
