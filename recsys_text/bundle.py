@@ -69,7 +69,7 @@ class Bundle:
             interest_P, features_PF = features(self.text, self.neighbours, log, items, part)
             return interest_P, self.probability(features_PF, part.offsets, threads=1)
 
-        found = [(np.zeros(0, np.float32),) * 2, *self._in_parts(work, log, impressions)]
+        found = [(np.zeros(0, np.float32),) * 2, *in_parts(work, self.text, log, impressions)]
         interest_P, score_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P
 
@@ -83,27 +83,9 @@ class Bundle:
             without_P = self.without_interest.predict(without_PF, threads=1).astype(np.float32)
             return interest_P, self.probability(features_PF, part.offsets, threads=1), without_P
 
-        found = [(np.zeros(0, np.float32),) * 3, *self._in_parts(work, log, impressions)]
+        found = [(np.zeros(0, np.float32),) * 3, *in_parts(work, self.text, log, impressions)]
         interest_P, score_P, without_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P, without_P
-
-    def _in_parts(self, work: Callable[[Impressions], Result], log: Log, impressions: Impressions) -> Iterator[Result]:
-        """Work on parts of the impressions, one on each core.
-
-        The products within a part are small: threads of the linear algebra would wait for each other longer than they
-        compute. What all parts share is made before they start: what the log keeps, and the mode of the network.
-        """
-        counts(log, no_impressions())
-        network, threads = self.text.network, min(_THREADS, os.cpu_count() or 1)
-        before = torch.get_num_threads(), network.training
-        torch.set_num_threads(1)
-        network.eval()
-        try:
-            with threadpool_limits(1, "blas"):
-                yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
-        finally:
-            torch.set_num_threads(before[0])
-            network.train(before[1])
 
     def probability(self, features_PF: Floats, offsets_N1: NDArray[np.int64], *, threads: int = 0) -> Floats:
         """Calibrated click probability, float32[P], of the candidates of whole impressions whose features are known."""
@@ -166,6 +148,27 @@ class Bundle:
 
 def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def in_parts(
+    work: Callable[[Impressions], Result], text: TextModel, log: Log, impressions: Impressions
+) -> Iterator[Result]:
+    """Work that asks the text model on parts of the impressions, one on each core; results in order.
+
+    The products within a part are small: threads of the linear algebra would wait for each other longer than they
+    compute. What all parts share is made before they start: what the log keeps, and the mode of the network.
+    """
+    counts(log, no_impressions())
+    network, threads = text.network, min(_THREADS, os.cpu_count() or 1)
+    before = torch.get_num_threads(), network.training
+    torch.set_num_threads(1)
+    network.eval()
+    try:
+        with threadpool_limits(1, "blas"):
+            yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
+    finally:
+        torch.set_num_threads(before[0])
+        network.train(before[1])
 
 
 def features(

@@ -135,10 +135,10 @@ class Model(Section):
     `sequence`. `user` says how the last `history` clicks become a user; a click is the vector of its `text`, or one
     that is `learned` for each item that training knew, which pays where items live long. With `views`, convolutions and
     RNN read each field of an item by itself, and attention joins them; with `long_term`, the GRU starts from a vector
-    of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match` and
-    `collaborative` are the ranks of the maps of the wide path, `penalty` is that of the first one; `wide` says whether
-    interest is the sum of both paths,
-    or the network alone.
+    of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match`,
+    `collaborative` and `content` are the ranks of the parts of the wide path, 0 leaves `content` out; `penalty` is that
+    of its regressions, and `curve` how much texts must share to speak for each other (see `model.wide`); `wide` says
+    whether interest is the sum of both paths, or the network alone.
     """
 
     preset: Literal["lstur", "naml"] | None = None
@@ -166,8 +166,10 @@ class Model(Section):
     long_term: bool = False
     wide: bool = True
     match: PositiveInt = 512
-    penalty: float = Field(default=1.0, gt=0)
+    penalty: float = Field(default=0.3, gt=0)
     collaborative: PositiveInt = 128
+    content: int = Field(default=512, ge=0)
+    curve: float = Field(default=4.0, gt=0, le=20)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recsys_text.bundle import CHUNK, WITHOUT_INTEREST, Bundle, features
+from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, features, in_parts
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
@@ -146,12 +147,13 @@ def fit_text(
 
 def _teacher(wide: Wide, texts: Sequence[str], item_ids: Sequence[str], settings: Settings) -> Teacher:
     """Match and collaborative side by side, as they weigh before anything is known of a log."""
-    candidate_IW, click_IW = wide.items(texts, item_ids)
-    for weight, columns in zip(PRIOR[1:3], np.split(np.arange(click_IW.shape[1]), [wide.width[0]]), strict=True):
+    match, place, _ = wide.width
+    candidate_IW, click_IW = (vec_IW[:, : match + place] for vec_IW in wide.items(texts, item_ids))
+    for weight, columns in zip(PRIOR[1:3], np.split(np.arange(match + place), [match]), strict=True):
         candidate_IW[:, columns] *= weight
         # Users are of length 1 in each part.
         click_IW[:, columns] /= np.sqrt(np.mean(np.sum(click_IW[:, columns] ** 2, axis=1))) or 1
-    return teacher_of(candidate_IW[:, :-1], click_IW, settings.model.dim, settings.training.seed)
+    return teacher_of(candidate_IW, click_IW, settings.model.dim, settings.training.seed)
 
 
 def _clicks(log: Log, start: datetime, end: datetime, settings: Settings, most: int) -> TrainSet:
@@ -247,20 +249,24 @@ def fit_ranker(
         * len(impressions.item)
         / len(impressions)
     )
-    rows, clicked, sizes = [], [], []
-    for part in teaching.chunks(CHUNK):
-        _, features_PF = features(text, neighbours, log, items, part)
-        few = with_negatives(part, others, seed)
-        catalogue = len(log.item_ids)
-        rows.append(features_PF[np.searchsorted(part.row * catalogue + part.item, few.row * catalogue + few.item)])
-        clicked.append(few.clicked)
-        sizes.append(np.diff(few.offsets))
-    taught_PF = np.concatenate(rows)
+    few, catalogue = with_negatives(teaching, others, seed), len(log.item_ids)
+    # Candidates ascend in each impression, so that a pair has one place among all.
+    kept_P = np.searchsorted(teaching.row * catalogue + teaching.item, few.row * catalogue + few.item)
+
+    def work(part: Impressions) -> Floats:
+        return features(text, neighbours, log, items, part)[1]
+
+    taught_PF = np.empty((len(kept_P), len(FEATURES)), np.float32)
+    begin = 0
+    for features_PF in in_parts(work, text, log, teaching):
+        low, high = np.searchsorted(kept_P, [begin, begin + len(features_PF)])
+        taught_PF[low:high] = features_PF[kept_P[low:high] - begin]
+        begin += len(features_PF)
     blend, without_interest = (
         fit_blend(
             taught_PF[:, places],
-            np.concatenate(clicked),
-            np.concatenate(([0], np.cumsum(np.concatenate(sizes)))),
+            few.clicked,
+            few.offsets,
             teaching.user,
             kind=settings.blend.kind,
             names=[FEATURES[place] for place in places],
@@ -269,7 +275,9 @@ def fit_ranker(
         for places in (list(range(len(FEATURES))), WITHOUT_INTEREST)
     )
     calibrating = take(impressions, np.flatnonzero(calibrates_N))
-    raw = [np.zeros(0)]
-    for part in calibrating.chunks(CHUNK):
-        raw.append(blend.predict(features(text, neighbours, log, items, part)[1]))
-    return blend, without_interest, fit_calibrator(np.concatenate(raw), calibrating.clicked, calibrating.offsets)
+
+    def raw(part: Impressions) -> NDArray[np.float64]:
+        return blend.predict(work(part), threads=1)
+
+    raw_P = np.concatenate([np.zeros(0), *in_parts(raw, text, log, calibrating)])
+    return blend, without_interest, fit_calibrator(raw_P, calibrating.clicked, calibrating.offsets)

@@ -1,7 +1,8 @@
 """Tokenizer, network and wide path as one: texts in, vectors out, whose dot product is the interest. Knows no training
 loop and no time.
 
-Legend: I items, N users, H history, D `dim` of the network, M `match`, R `collaborative`, W = D + M + R + 1 columns.
+Legend: I items, N users, H history, D `dim` of the network, M `match`, R `collaborative`, S `content`,
+W = D + M + R + S + 1 columns.
 """
 
 import itertools
@@ -26,12 +27,13 @@ from recsys_text.text.normalise import FIELDS
 from recsys_text.text.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]
-Weights = tuple[float, float, float, float]
+#: Of network, match, collaborative, content and appeal.
+Weights = tuple[float, ...]
 
-#: What network, match, collaborative and appeal weigh before anything is known; fitting starts and is drawn there.
-PRIOR = (1.0, 1.0, 4.0, 0.3)
+#: What the parts weigh before anything is known; fitting starts and is drawn there.
+PRIOR = (1.0, 1.0, 4.0, 2.0, 0.3)
 #: The network without the wide path.
-ALONE = (1.0, 0.0, 0.0, 0.0)
+ALONE = (1.0, 0.0, 0.0, 0.0, 0.0)
 _PULL = 10.0
 #: What a click may weigh beside the next one, what is taken before anything is known first.
 DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
@@ -130,11 +132,11 @@ class TextModel:
                 known_N = history_N >= 0
                 sums_NC *= self.decay
                 sums_NC[known_N] += items.click[history_N[known_N], dim:]
-            for weight, low, high in zip(self.weights[1:3], ends[:-1], ends[1:], strict=True):
+            for weight, low, high in zip(self.weights[1:-1], ends[:-1], ends[1:], strict=True):
                 sum_NC = sums_NC[:, low - dim : high - dim]
                 length_N1 = np.linalg.norm(sum_NC, axis=1, keepdims=True)
                 user_NW[part, low:high] = weight * sum_NC / np.where(length_N1 > 0, length_N1, 1)
-        user_NW[:, ends[-1]] = self.weights[3]
+        user_NW[:, ends[-1]] = self.weights[-1]
         return user_NW
 
     def weighed(
@@ -147,9 +149,10 @@ class TextModel:
         little. The rows must be later than what any part has seen, and the weights look at fresh_N alone, clicks on
         items that no part has seen clicked: what a part says of an item that taught it proves nothing.
         """
+        best: tuple[float, float, NDArray[np.float64], Weights]
         best = (np.inf, decays[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
         for decay in decays:
-            said_NCK = replace(self, weights=(1.0, 1.0, 1.0, 1.0), decay=decay)._said(items, rows)
+            said_NCK = replace(self, weights=(1.0,) * len(PRIOR), decay=decay)._said(items, rows)
             missing_NC = rows.candidates_NC < 0
             prior = _prior(said_NCK, missing_NC)
             loss, _ = _likeliest(said_NCK, missing_NC, prior)
@@ -160,7 +163,7 @@ class TextModel:
         return replace(self, weights=weights, decay=decay)
 
     def _said(self, items: Items, rows: TrainSet) -> NDArray[np.float64]:
-        """float64[N, C, 4]: what each part says of the candidates of each row."""
+        """float64[N, C, 5]: what each part says of the candidates of each row."""
         parts = np.cumsum([0, items.text.shape[1], *self.wide.width, 1])
         who_N = None if rows.user_N is None or not self.user_ids else rows.user_N.astype(np.int64)
         users_NW = self.users(items, rows.history_NH, who_N)
@@ -183,12 +186,11 @@ class TextModel:
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote. Raises ContractError for a damaged network; the rest raises what its reader does."""
         about = json.loads((folder / "weights.json").read_text())
-        network, match, collaborative, appeal = about["weights"]
         return cls(
             tokenizer=Tokenizer.from_json((folder / "tokenizer.json").read_text()),
             network=load_model(folder),
             wide=Wide.load(folder),
-            weights=(network, match, collaborative, appeal),
+            weights=tuple(about["weights"]),
             decay=about["decay"],
             item_ids=tuple(about["item_ids"]),
             user_ids=tuple(about["user_ids"]),
@@ -221,5 +223,4 @@ def _likeliest(
         return value, np.einsum("nc,nck->k", excess_NC, said_NCK) + 2 * _PULL * away / prior
 
     found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
-    network, match, collaborative, appeal = (float(weight) for weight in found.x)
-    return float(found.fun), (network, match, collaborative, appeal)
+    return float(found.fun), tuple(found.x.tolist())

@@ -4,9 +4,10 @@ network and no time.
 Kernel ridge regression throughout: a target Y of n items is predicted for a text t as k(t) (K + penalty)^-1 Y, with
 the kernel k(s, t) = (exp(c cos) - 1) / (exp(c) - 1) of the cosine of their TF-IDF rows: beside the n-grams also their
 pairs, triples and so on count, each order weighing c / order of the one before (a Gaussian kernel on the sphere less
-its constant). A text that shares nothing with another has kernel 0, and says nothing. The rows may weigh differently.
+its constant), c being `curve`. A text that shares nothing with another has kernel 0, and says nothing. The rows may
+weigh differently.
 
-Legend: I items, n items that taught, U users, V terms, M `match`, R `collaborative`, W columns of all parts.
+Legend: I items, n items that taught, U users, V terms, M `match`, R `collaborative`, S `content`, W columns of all.
 """
 
 import json
@@ -28,8 +29,6 @@ from recsys_text.text.terms import Terms
 
 Floats = NDArray[np.float32]
 
-#: How much more than n-grams their combinations count: c of the kernel.
-_CURVE = 2.0
 #: The penalty of the appeal map; the kernel of a text with itself is 1.
 _APPEAL_PENALTY = 100.0
 #: Items that teach at most, the most clicked: time grows with their third power.
@@ -40,7 +39,7 @@ _PRIOR = 5.0
 #: take all the rank, at 1/2 the rarest count as much as they.
 _RELATIVE = 0.25
 #: What is added to a length before dividing by it: a vector near zero says little and stays short.
-_SHRINK = 0.05
+_SHRINK = 0.01
 # An item's own place needs a few clicks; below, the one that its text predicts says more.
 _OWN_CLICKS = 2
 _OVERSAMPLING, _ITERATIONS = 64, 4
@@ -50,14 +49,17 @@ _TEXTS = 1024
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wide:
-    """The fitted maps. Columns, in order: match M, collaborative R, appeal 1.
+    """The fitted maps. Columns, in order: match M, collaborative R, content S, appeal 1.
 
     match: the product of a candidate's and of a click's is how much that click speaks for clicks on the candidate, also
     by how certain that is; collaborative: the direction in which users who click an item click others, whatever the
-    certainty; appeal: how often an item is clicked where it is a candidate, as a logarithm.
+    certainty; content: what a text is about, whoever clicks it, which holds when users turn to new subjects (latent
+    semantic analysis, Deerwester et al. 1990); appeal: how often an item is clicked where it is a candidate, as a
+    logarithm.
     """
 
     terms: Terms
+    curve: float
     rows_NV: csr_matrix
     weights: dict[str, Floats]
     item_ids: list[str]
@@ -68,31 +70,37 @@ class Wide:
         return {item_id: row for row, item_id in enumerate(self.item_ids)}
 
     @property
-    def width(self) -> tuple[int, int]:
-        """M and R."""
-        return self.weights["match"].shape[1], self.weights["collaborative"].shape[1]
+    def width(self) -> tuple[int, int, int]:
+        """M, R and S."""
+        match, collaborative, content = (self.weights[name].shape[1] for name in ("match", "collaborative", "content"))
+        return match, collaborative, content
 
     def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> tuple[Floats, Floats]:
-        """What texts are as candidates, float32[I, M + R + 1], and as clicks of a history, float32[I, M + R].
+        """What texts are as candidates, float32[I, M + R + S + 1], and as clicks of a history, float32[I, M + R + S].
 
-        A candidate is its text alone. A click whose id was clicked enough in training has vectors of its own.
+        A candidate is its text alone. A click whose id was clicked enough in training has a match and a place of its
+        own.
         """
-        names = ("match", "collaborative", "appeal", "history")
-        cuts = np.cumsum([self.weights[name].shape[1] for name in names])
-        all_NC = np.hstack([self.weights[name] for name in names])
-        said_IC = np.empty((len(texts), cuts[-1]), np.float32)
+        match, place, content = self.width
+        told_NC = np.hstack([self.weights[name] for name in ("match", "collaborative", "appeal", "history")])
+        said_IC = np.empty((len(texts), told_NC.shape[1]), np.float32)
+        about_IS = np.empty((len(texts), content), np.float32)
         rows_IV = self.terms.transform(texts)
         for start in range(0, len(texts), _TEXTS):
             part = slice(start, start + _TEXTS)
-            said_IC[part] = _kernel(rows_IV[part], self.rows_NV) @ all_NC
-        said_IC[:, cuts[0] : cuts[1]] = _short_unit(said_IC[:, cuts[0] : cuts[1]])
-        click_IC = np.hstack([said_IC[:, cuts[2] :], said_IC[:, cuts[0] : cuts[1]]])
+            cosine_IN = _cosines(rows_IV[part], self.rows_NV)
+            about_IS[part] = _short_unit(cosine_IN @ self.weights["content"])
+            said_IC[part] = _kernel(cosine_IN, self.curve) @ told_NC
+        match_IM, place_IR, appeal_I1, history_IM = np.split(said_IC, np.cumsum([match, place, 1]), axis=1)
+        place_IR = _short_unit(place_IR)
+        candidate_IC = np.hstack([match_IM, place_IR, about_IS, appeal_I1])
+        click_IC = np.hstack([history_IM, place_IR, about_IS])
         if item_ids is not None:
             at = [(row, self._known[item_id]) for row, item_id in enumerate(item_ids) if item_id in self._known]
             if at:
                 rows, known = np.array(at).T
-                click_IC[rows] = self.own_JC[known]
-        return said_IC[:, : cuts[2]].copy(), click_IC
+                click_IC[rows, : match + place] = self.own_JC[known]
+        return candidate_IC, click_IC
 
     def save(self, folder: Path) -> None:
         """Writes `wide.safetensors` and `wide.json` into a folder that exists."""
@@ -104,7 +112,7 @@ class Wide:
             "rows.indptr": self.rows_NV.indptr.astype(np.int64),
         }
         save_file(arrays, folder / "wide.safetensors")
-        about = {"terms": json.loads(self.terms.to_json()), "item_ids": self.item_ids}
+        about = {"terms": json.loads(self.terms.to_json()), "item_ids": self.item_ids, "curve": self.curve}
         (folder / "wide.json").write_text(json.dumps(about, ensure_ascii=False))
 
     @classmethod
@@ -116,6 +124,7 @@ class Wide:
         rows = (arrays["rows.data"], arrays["rows.indices"], arrays["rows.indptr"])
         return cls(
             terms=terms,
+            curve=about["curve"],
             rows_NV=csr_matrix(rows, shape=(len(arrays["rows.indptr"]) - 1, len(terms))),
             weights={
                 name.removeprefix("weight."): array for name, array in arrays.items() if name.startswith("weight.")
@@ -149,7 +158,9 @@ def fit_wide(
     teaching = teaching[counts_I[teaching] + shown_I[teaching] > 0]
     terms = Terms.fit([text for text, known in zip(texts, known_I, strict=True) if known])
     rows_NV = terms.transform([texts[item] for item in teaching])
-    kernel = _kernel(rows_NV, rows_NV)
+    cosine_NN = _cosines(rows_NV, rows_NV)
+    content_NS = _subjects(cosine_NN, settings.content, seed)
+    kernel = _kernel(cosine_NN, settings.curve)
     clicks_UN, counts_N = clicks_UI.tocsc()[:, teaching].tocsr().astype(np.float32), counts_I[teaching]
     place_NR = _places(clicks_UN, counts_N, settings.collaborative, seed)
     rate_N = np.log((counts_N + 0.5) / (shown_I[teaching] + 0.5))
@@ -166,11 +177,13 @@ def fit_wide(
         "match": match @ back_MM,
         "history": history @ stretch_MM,
         "collaborative": collaborative,
+        "content": content_NS,
         "appeal": _ridge(kernel, rate_N[:, None].astype(np.float32), proof_N, _APPEAL_PENALTY),
     }
     own = np.flatnonzero(counts_N >= _OWN_CLICKS)
     return Wide(
         terms=terms,
+        curve=settings.curve,
         rows_NV=rows_NV,
         weights=weights,
         item_ids=[item_ids[teaching[row]] for row in own],
@@ -178,13 +191,30 @@ def fit_wide(
     )
 
 
-def _kernel(rows_IV: csr_matrix, rows_NV: csr_matrix) -> Floats:
-    """float32[I, n], from 0 for texts that share nothing to 1 for equal ones."""
-    kernel_IN: Floats = (rows_IV @ rows_NV.T).toarray().astype(np.float32, copy=False)
-    kernel_IN *= np.float32(_CURVE)
-    np.expm1(kernel_IN, out=kernel_IN)
-    kernel_IN /= np.float32(np.expm1(_CURVE))
-    return kernel_IN
+def _cosines(rows_IV: csr_matrix, rows_NV: csr_matrix) -> Floats:
+    """float32[I, n], of texts without a term 0."""
+    return np.asarray((rows_IV @ rows_NV.T).toarray(), np.float32)
+
+
+def _kernel(cosine_IN: Floats, curve: float) -> Floats:
+    """float32[I, n], from 0 for texts that share nothing to 1 for equal ones. Takes the place of the cosines."""
+    cosine_IN *= np.float32(curve)
+    np.expm1(cosine_IN, out=cosine_IN)
+    cosine_IN /= np.float32(np.expm1(curve))
+    return cosine_IN
+
+
+def _subjects(cosine_NN: Floats, rank: int, seed: int) -> Floats:
+    """float32[n, S]: what cosines are multiplied by to give a text in the S largest principal directions of all that
+    teach.
+    """
+    n = len(cosine_NN)
+    rank = min(rank, max(n - 1, 0))
+    if rank == 0:
+        return np.zeros((n, 0), np.float32)
+    values, vectors = eigsh(cosine_NN, rank, v0=np.random.default_rng(seed).standard_normal(n, dtype=np.float32))
+    known = values > 1e-4 * values.max(initial=0)
+    return np.asarray(vectors[:, known] / np.sqrt(values[known]), np.float32)
 
 
 def _reduced(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> tuple[Floats, Floats]:

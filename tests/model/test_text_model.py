@@ -38,14 +38,14 @@ def model() -> TextModel:
     return _model()
 
 
-def _with(model: TextModel, weights: tuple[float, float, float, float]) -> TextModel:
+def _with(model: TextModel, weights: tuple[float, ...]) -> TextModel:
     return TextModel(tokenizer=model.tokenizer, network=model.network, wide=model.wide, weights=weights)
 
 
 def test_interest_is_the_weighted_sum_of_its_parts(model):
     items = model.items(TEXTS, IDS)
     history_NH = np.array([[-1, 0, 2], [1, 3, 5], [-1, -1, -1]], np.int32)
-    parts = [_with(model, tuple(np.eye(4)[k])).users(items, history_NH) @ items.candidate.T for k in range(4)]
+    parts = [_with(model, tuple(np.eye(5)[k])).users(items, history_NH) @ items.candidate.T for k in range(5)]
     whole = model.users(items, history_NH) @ items.candidate.T
     np.testing.assert_allclose(whole, sum(weight * part for weight, part in zip(PRIOR, parts, strict=True)), atol=1e-5)
 
@@ -54,12 +54,12 @@ def test_a_user_without_history_has_only_the_appeal_of_the_wide_path(model):
     items = model.items(TEXTS, IDS)
     wide = _with(model, (0.0, *PRIOR[1:])).users(items, np.full((1, 3), -1, np.int32))
     assert (wide[0, :-1] == 0).all()
-    assert wide[0, -1] == pytest.approx(PRIOR[3])
+    assert wide[0, -1] == pytest.approx(PRIOR[-1])
 
 
 def test_an_older_click_weighs_less_by_the_decay(model):
     items = model.items(TEXTS, IDS)
-    alone = _with(model, (0.0, 1.0, 0.0, 0.0))
+    alone = _with(model, (0.0, 1.0, 0.0, 0.0, 0.0))
     dim, match = items.text.shape[1], model.wide.width[0]
     found = alone.users(items, np.array([[-1, 4, 7]], np.int32))[0, dim : dim + match]
     sum_M = model.decay * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
@@ -79,7 +79,7 @@ def test_weights_that_made_the_clicks_are_found(model):
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
     blank = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
     prior = model.weighed(items, blank, np.zeros(4000, np.bool_)).weights
-    planted = (1.5 * prior[0], 1.5, 2.0, PRIOR[3])
+    planted = (1.5 * prior[0], 1.5, 2.0, 1.0, PRIOR[-1])
     users = _with(model, planted).users(items, history_NH)
     logit_NC = np.einsum("nd,ncd->nc", users, items.candidate[candidates_NC])
     chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
@@ -100,7 +100,7 @@ def test_how_fast_clicks_fade_is_found():
     draw = np.random.default_rng(3)
     history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
-    planted = replace(_with(model, (0.0, 12.0, 0.0, 0.0)), decay=0.6)
+    planted = replace(_with(model, (0.0, 12.0, 0.0, 0.0, 0.0)), decay=0.6)
     logit_NC = np.einsum("nd,ncd->nc", planted.users(items, history_NH), items.candidate[candidates_NC])
     chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
     rows = np.arange(len(chosen_N))
@@ -121,8 +121,8 @@ def test_before_anything_is_proven_the_network_tells_candidates_as_far_apart_as_
     spread = [
         np.std(part - part.mean(axis=1, keepdims=True))
         for part in (
-            replace(found, weights=(*found.weights[:1], 0, 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
-            replace(found, weights=(0, found.weights[1], 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
+            replace(found, weights=(*found.weights[:1], 0, 0, 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
+            replace(found, weights=(0, found.weights[1], 0, 0, 0)).users(items, rows.history_NH) @ items.candidate.T,
         )
     ]
     assert spread[0] == pytest.approx(spread[1], rel=1e-3)
@@ -139,7 +139,7 @@ def test_without_rows_the_weights_stay(clicked):
 
 def test_a_part_without_columns_keeps_its_weight():
     model = _model(clicked=False)
-    assert model.wide.width == (0, 0)
+    assert model.wide.width == (0, 0, 0)
     draw = np.random.default_rng(4)
     rows = TrainSet(
         history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),

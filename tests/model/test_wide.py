@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsys_text.config import Model
-from recsys_text.model.wide import Wide, _kernel, fit_wide
+from recsys_text.model.wide import Wide, _cosines, _kernel, fit_wide
 
 TEXTS = [
     "red fox hunt", "red fox den", "red wolf hunt", "blue whale sea", "blue whale song", "blue dolphin sea",
@@ -29,7 +29,7 @@ SHOWN = np.full(len(TEXTS), CLICKS.sum() / len(TEXTS))
 
 def _fitted(order=None, clicks=CLICKS, shown=SHOWN, **shape) -> Wide:
     order = np.arange(len(TEXTS)) if order is None else order
-    settings = Model(**{"match": 6, "collaborative": 2, "penalty": 2.0} | shape)
+    settings = Model(**{"match": 6, "collaborative": 2, "content": 3, "penalty": 2.0, "curve": 2.0} | shape)
     return fit_wide(
         [TEXTS[item] for item in order],
         [IDS[item] for item in order],
@@ -65,7 +65,7 @@ def test_users_of_length_one_are_told_apart_alike():
 
 def test_a_kernel_is_one_for_equal_texts_and_zero_for_strangers():
     rows = _fitted().terms.transform(["red fox hunt", "red fox hunt", "blue whale sea", "red fox song"])
-    kernel = _kernel(rows, rows)
+    kernel = _kernel(_cosines(rows, rows), 2.0)
     assert kernel[0, 1] == pytest.approx(1)
     assert kernel[0, 2] == 0
     assert 0 < kernel[0, 3] < (rows[0] @ rows[3].T).toarray().item()
@@ -74,8 +74,8 @@ def test_a_kernel_is_one_for_equal_texts_and_zero_for_strangers():
 def test_what_is_clicked_together_lies_together_and_new_texts_lie_where_their_words_do():
     wide = _fitted()
     candidate, click = wide.items([*TEXTS, "red fox cub", "blue whale calf"], [*IDS, "new", "newer"])
-    match, places = wide.width
-    place, own = candidate[:, match : match + places], click[:, match:]
+    match, places, _ = wide.width
+    place, own = (vec_IC[:, match : match + places] for vec_IC in (candidate, click))
     assert own[0] @ own[1] > 0.5
     assert own[0] @ own[3] < 0.1
     assert own[0] @ place[-2] > own[0] @ place[-1] + 0.3
@@ -86,7 +86,7 @@ def test_two_items_that_always_come_together_share_their_place():
     clicks = np.zeros((6, len(TEXTS)), np.float32)
     clicks[:3, [0, 1]] = 1
     clicks[3:, [3, 4]] = 1
-    _, click = _fitted(clicks=clicks).items(TEXTS, IDS)
+    _, click = _fitted(clicks=clicks, content=0).items(TEXTS, IDS)
     own = click[:, -2:]
     assert own[0] @ own[1] > 0.8
     assert abs(own[0] @ own[3]) < 0.1
@@ -97,6 +97,22 @@ def test_what_is_clicked_more_often_than_shown_appeals():
     shown[:3] *= 5
     candidate, _ = _fitted(shown=shown).items(["red fox", "blue whale"])
     assert candidate[0, -1] < candidate[1, -1]
+
+
+def test_content_of_full_rank_is_the_cosine_of_texts_that_taught_whoever_clicks_them():
+    wide = _fitted(content=100)
+    candidate, click = wide.items(TEXTS, IDS)
+    match, places, content = wide.width
+    about = candidate[:, match + places : -1]
+    np.testing.assert_array_equal(about, click[:, match + places :])
+    rows = wide.terms.transform(TEXTS)
+    cosine = (rows @ rows.T).toarray()
+    taught = np.flatnonzero(CLICKS.any(0))
+    # A length is divided by what it is and 0.01 more.
+    np.testing.assert_allclose(
+        (about @ about.T)[np.ix_(taught, taught)] * 1.01**2, cosine[np.ix_(taught, taught)], atol=1e-2
+    )
+    assert content > 1
 
 
 def test_a_candidate_is_its_text_alone():
