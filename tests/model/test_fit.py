@@ -92,6 +92,26 @@ def test_learns_from_what_is_hidden_of_each_users_clicks(world):
     assert results[-1].loss < results[0].loss
 
 
+def test_of_libraries_the_weights_end_halfway_between_the_start_and_the_end(monkeypatch, world):
+    clicks_UI = csr_matrix((np.random.default_rng(4).random((40, ITEMS)) < 0.3).astype(np.float32))
+    settings = SETTINGS.model_copy(update={"clicks": "learned", "user": "mean"})
+    training = TRAINING.model_copy(update={"task": "hidden", "epochs": 2, "patience": 0})
+
+    def ended(way: float) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr("recsys_text.model.fit._WAY", way)
+        model = build(settings, VOCABULARY, seed=1, items=ITEMS)
+        fit(
+            model, world.tokens_IT, world.lengths_I, world.teacher, libraries(clicks_UI, world.known_I, 0.3, 30, 10),
+            replace(world.valid, learned=True), world.known_I, training,
+        )  # fmt: skip
+        return model.state_dict()
+
+    start, half, end = ended(0.0), ended(0.5), ended(1.0)
+    assert any(not torch.equal(start[name], end[name]) for name in start)
+    for name, weight in half.items():
+        torch.testing.assert_close(weight, (start[name] + end[name]) / 2)
+
+
 def test_the_loss_of_several_clicks_by_hand(monkeypatch, world):
     """Two clicks beside two others, each told from the others alone; padding counts for nothing."""
     model = build(SETTINGS, VOCABULARY, seed=1)
