@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import eigsh
+from sklearn.utils.extmath import randomized_svd
 
 from recsys_text.config import Model
 from recsys_text.text.terms import Terms
@@ -40,6 +41,8 @@ _PRIOR = 5.0
 _RELATIVE = 0.25
 #: What is added to a length before dividing by it: a vector near zero says little and stays short.
 _SHRINK = 0.01
+#: Of the largest singular value, what lies below is rounding.
+_FAINT = 1e-3
 # An item's own place needs a few clicks; below, the one that its text predicts says more.
 _OWN_CLICKS = 2
 _OVERSAMPLING, _ITERATIONS = 64, 4
@@ -158,9 +161,7 @@ def fit_wide(
     teaching = teaching[counts_I[teaching] + shown_I[teaching] > 0]
     terms = Terms.fit([text for text, known in zip(texts, known_I, strict=True) if known])
     rows_NV = terms.transform([texts[item] for item in teaching])
-    cosine_NN = _cosines(rows_NV, rows_NV)
-    content_NS = _subjects(cosine_NN, settings.content, seed)
-    kernel = _kernel(cosine_NN, settings.curve)
+    kernel = _kernel(_cosines(rows_NV, rows_NV), settings.curve)
     clicks_UN, counts_N = clicks_UI.tocsc()[:, teaching].tocsr().astype(np.float32), counts_I[teaching]
     place_NR = _places(clicks_UN, counts_N, settings.collaborative, seed)
     rate_N = np.log((counts_N + 0.5) / (shown_I[teaching] + 0.5))
@@ -177,7 +178,7 @@ def fit_wide(
         "match": match @ back_MM,
         "history": history @ stretch_MM,
         "collaborative": collaborative,
-        "content": content_NS,
+        "content": _subjects(rows_NV, settings.content, seed),
         "appeal": _ridge(kernel, rate_N[:, None].astype(np.float32), proof_N, _APPEAL_PENALTY),
     }
     own = np.flatnonzero(counts_N >= _OWN_CLICKS)
@@ -204,17 +205,16 @@ def _kernel(cosine_IN: Floats, curve: float) -> Floats:
     return cosine_IN
 
 
-def _subjects(cosine_NN: Floats, rank: int, seed: int) -> Floats:
+def _subjects(rows_NV: csr_matrix, rank: int, seed: int) -> Floats:
     """float32[n, S]: what cosines are multiplied by to give a text in the S largest principal directions of all that
     teach.
     """
-    n = len(cosine_NN)
-    rank = min(rank, max(n - 1, 0))
+    rank = min(rank, *rows_NV.shape)
     if rank == 0:
-        return np.zeros((n, 0), np.float32)
-    values, vectors = eigsh(cosine_NN, rank, v0=np.random.default_rng(seed).standard_normal(n, dtype=np.float32))
-    known = values > 1e-4 * values.max(initial=0)
-    return np.asarray(vectors[:, known] / np.sqrt(values[known]), np.float32)
+        return np.zeros((rows_NV.shape[0], 0), np.float32)
+    left_NS, values, _ = randomized_svd(rows_NV, rank, random_state=seed)
+    known = values > _FAINT * values.max(initial=0)
+    return np.asarray(left_NS[:, known] / values[known], np.float32)
 
 
 def _reduced(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> tuple[Floats, Floats]:
