@@ -37,7 +37,7 @@ from recsys_text.model.scorer import Interest, item_vectors
 
 _CUTOFF = 10
 #: How far a library's network goes from where the texts alone set it to where its clicks end.
-_WAY = 0.5
+_WAY = 0.3
 #: Steps between two reports: reading a loss makes a GPU wait.
 _REPORT = 10
 
@@ -93,7 +93,7 @@ def fit(
     First the encoder learns from the texts alone (see `pretrain`), then all of it from the clicks: the
     softmax over a row's candidates should favour the click. The learning rate rises and falls once over
     all epochs; training ends `patience` epochs after the lowest validation loss, or, without patience or validation
-    rows, after the last epoch. With `task = "hidden"` the weights are halfway between those before the first click and
+    rows, after the last epoch. With `task = "hidden"` the weights go only part of the way from those before the first click to
     those: what an item was clicked for beside its text leaves less behind (WiSE-FT, Wortsman et al. 2022, "Robust
     fine-tuning of zero-shot models").
 
