@@ -31,7 +31,6 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.logs import DAY, Data, caixin
-from recsys_text.config import Candidates
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.calibration import calibration_error
 from recsys_text.evaluation.metrics import evaluate
@@ -44,6 +43,7 @@ from recsys_text.ranking.features import FEATURES, INTEREST_FEATURES, assemble, 
 from recsys_text.ranking.log import Impressions, Log, impressions_from_frame
 from recsys_text.ranking.logged import take
 from recsys_text.ranking.neighbours import Neighbours, together
+from recsys_text.sections import Candidates
 
 SEED = 7
 CHUNK = 500_000

@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_text.config import Source, Sources
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, windows_between
+from recsys_text.sections import Source, Sources
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS_AT_ONCE = 1_000_000

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.logs import caixin
-from recsys_text.config import Candidates
 from recsys_text.fitting import fit_neighbours
 from recsys_text.ranking.affinity import affinity, dots
 from recsys_text.ranking.candidates import histories, sampled_impressions
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Impressions
 from recsys_text.ranking.neighbours import together
+from recsys_text.sections import Candidates
 
 PAIRS = 1_000_000
 

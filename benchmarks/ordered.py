@@ -24,7 +24,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import Candidates, Evaluation, Model, Project, Settings, Source, Sources
+from recsys_text.config import Settings
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.calibration import calibration_error
 from recsys_text.evaluation.collaborative import collaborative_scores
@@ -33,6 +33,7 @@ from recsys_text.fitting import blend_windows, fit_neighbours, fit_ranker
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.log import Log, build_log, micros
 from recsys_text.ranking.window_impressions import window_impressions
+from recsys_text.sections import Candidates, Evaluation, Model, Project, Source, Sources
 
 SEED = 7
 END = datetime(2020, 1, 1, tzinfo=UTC)

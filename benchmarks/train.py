@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.logs import caixin
-from recsys_text.config import Candidates, Model, Training
 from recsys_text.model import encoder
 from recsys_text.model.data import Batch, TrainSet, batch_of, shuffled, train_set
 from recsys_text.model.fit import listwise_loss
 from recsys_text.model.optimise import adamw, resolve_device, update
 from recsys_text.model.scorer import Interest, build
 from recsys_text.ranking.candidates import histories, sampled_impressions
+from recsys_text.sections import Candidates, Model, Training
 from recsys_text.text.tokenizer import train_tokenizer
 
 SEED = 7

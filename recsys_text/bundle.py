@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 
 from recsys_text import __version__
-from recsys_text.config import Candidates
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation.parts import in_threads
 from recsys_text.model.text_model import Items, TextModel
@@ -32,6 +31,7 @@ from recsys_text.ranking.features import COUNTS, FEATURES, INTEREST_FEATURES, as
 from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
+from recsys_text.sections import Candidates
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_text.config import Candidates, load
+from recsys_text.config import load
 from recsys_text.errors import ConfigError
+from recsys_text.sections import Candidates
 
 MINIMAL = """
 [project]

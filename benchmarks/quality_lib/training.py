@@ -17,6 +17,7 @@ from recsys_text.config import Settings
 from recsys_text.fitting import fit_bundle, fit_text
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
+from recsys_text.sections import Model
 from recsys_text.terminal import TrainingProgress
 
 #: What decides a text model, a bundle and the baselines, below recsys_text; beside it, what lays out the logs.
@@ -81,7 +82,7 @@ def settings_of(name: str) -> Settings:
 def seeded(settings: Settings, seed: int, model: Mapping[str, Any] | None = None) -> Settings:
     """The settings with another seed and shape of the text model."""
     training = settings.training.model_copy(update={"seed": seed})
-    shape = config.Model.model_validate(settings.model.model_dump() | dict(model or {}))
+    shape = Model.model_validate(settings.model.model_dump() | dict(model or {}))
     return settings.model_copy(update={"training": training, "model": shape})
 
 

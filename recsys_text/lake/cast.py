@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
-from recsys_text.config import Source
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.sections import Source
 from recsys_text.tables import TABLES
 
 RULE = "rule"

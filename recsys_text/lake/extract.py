@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from recsys_text.config import Source, Sources
 from recsys_text.errors import ContractError
 from recsys_text.lake.cast import RULE, Span, source_names, to_contract, zone_of
 from recsys_text.lake.sources import describe_path, read_files
@@ -12,6 +11,7 @@ from recsys_text.lake.spill import Spill, split_by_time
 from recsys_text.lake.sql import describe_query, read_query
 from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import Window
+from recsys_text.sections import Source, Sources
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.

@@ -20,10 +20,10 @@ import adbc_driver_manager
 import polars as pl
 import pyarrow as pa
 
-from recsys_text.config import Source
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.lake.cast import Span
 from recsys_text.lake.sources import describe_path, plain_frame
+from recsys_text.sections import Source
 
 _FETCH_ROWS = 100_000
 # Everything in which a colon is only text (strings, names, comments, casts), then the placeholders.

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from recsys_text.config import Model
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.model.scorer import Interest
+from recsys_text.sections import Model
 
 _STATE = "checkpoint.json"
 _WEIGHTS, _SHAPE = "model.safetensors", "model.json"

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_text.config import Training
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.data import Batch, Rows, TrainSet, batch_of
@@ -34,9 +33,11 @@ from recsys_text.model.optimise import (
 )
 from recsys_text.model.pretrain import Teacher, distillation, pretrain, start
 from recsys_text.model.scorer import Interest, item_vectors
+from recsys_text.sections import Training
 
 _CUTOFF = 10
-#: How far a library's network goes from where the texts alone set it to where its clicks end.
+#: How far a library's network goes from where the wide path sets it to where its clicks end: best on goodbooks, with
+#: other books held out than those of the results.
 _WAY = 0.3
 #: Steps between two reports: reading a loss makes a GPU wait.
 _REPORT = 10
@@ -93,8 +94,8 @@ def fit(
     First the encoder learns from the texts alone (see `pretrain`), then all of it from the clicks: the
     softmax over a row's candidates should favour the click. The learning rate rises and falls once over
     all epochs; training ends `patience` epochs after the lowest validation loss, or, without patience or validation
-    rows, after the last epoch. With `task = "hidden"` the weights go only part of the way from those before the first click to
-    those: what an item was clicked for beside its text leaves less behind (WiSE-FT, Wortsman et al. 2022, "Robust
+    rows, after the last epoch. With `task = "hidden"` the weights then go back most of the way to those before the
+    first click: what an item was clicked for beside its text leaves less behind (WiSE-FT, Wortsman et al. 2022, "Robust
     fine-tuning of zero-shot models").
 
     The same arguments give the same weights on one CPU with the same number of threads. Every epoch is

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from recsys_text.config import Training
 from recsys_text.errors import ConfigError
+from recsys_text.sections import Training
 
 _WARM_UP = 0.05
 _LARGEST_GRADIENT = 1.0

@@ -16,10 +16,10 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 
-from recsys_text.config import Training
 from recsys_text.model.encoder import Encoder, grams
 from recsys_text.model.optimise import adamw, autocast, learning_rate, to_device, update
 from recsys_text.model.scorer import Interest
+from recsys_text.sections import Training
 
 #: Small batches: a catalogue has far fewer texts than a log has clicks.
 _BATCH = 64

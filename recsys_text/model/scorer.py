@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_text.config import Model
 from recsys_text.model.encoder import Attention, Encoder, mask_of
+from recsys_text.sections import Model
 
 _LARGEST_SCALE = 100.0
 #: The share of users whose long-term vector is hidden while training.

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from recsys_text.config import Model
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.data import TrainSet
 from recsys_text.model.scorer import Interest, click_vectors, item_vectors, user_vectors
 from recsys_text.model.wide import Wide
+from recsys_text.sections import Model
 from recsys_text.text.normalise import FIELDS
 from recsys_text.text.tokenizer import Tokenizer
 

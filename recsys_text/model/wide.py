@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import eigsh
 from sklearn.utils.extmath import randomized_svd
 
-from recsys_text.config import Model
+from recsys_text.sections import Model
 from recsys_text.text.terms import Terms
 
 Floats = NDArray[np.float32]

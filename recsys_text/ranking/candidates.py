@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.log import Bool, Impressions, Int32, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import Timeline, expand, timeline
+from recsys_text.sections import Candidates
 
 #: Pairs that are expanded at a time; an eighth of a gigabyte with what it takes to make them.
 CHUNK = 2_000_000

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.candidates import joined, sampled_impressions, with_negatives
 from recsys_text.ranking.log import Impressions, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import expand
+from recsys_text.sections import Candidates
 
 #: Impressions that are coded at a time: their candidates, exploded, are what takes memory.
 _ROWS = 50_000

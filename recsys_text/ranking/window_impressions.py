@@ -10,9 +10,9 @@ from datetime import datetime
 
 import numpy as np
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.candidates import in_pool, joined, pool_chunks, with_negatives
 from recsys_text.ranking.log import Impressions, Log, micros, no_impressions
+from recsys_text.sections import Candidates
 
 
 def window_impressions(

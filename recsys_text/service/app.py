@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 
 from recsys_text import __version__
-from recsys_text.config import Service, Settings
+from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, UnavailableError
+from recsys_text.sections import Service
 from recsys_text.service import schemas
 from recsys_text.service.guard import OPEN_PATH, Guard
 from recsys_text.service.metrics import Metrics

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from recsys_text.bundle import Bundle
-from recsys_text.config import Candidates, Settings
+from recsys_text.config import Settings
 from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
@@ -24,6 +24,7 @@ from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import impressions_between, take
 from recsys_text.ranking.timeline import expand
 from recsys_text.ranking.window_impressions import window_impressions
+from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
 from recsys_text.tracking import CHAMPION
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_text.config import Source, Sources
 from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import DAY, Window, parse_window
+from recsys_text.sections import Source, Sources
 from recsys_text.tables import EVENT_TYPES, Items
 
 DAY_1 = datetime(2024, 3, 1, tzinfo=UTC)

@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys_text.config import Source, Sources
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake import extract, spill
 from recsys_text.lake.cast import Span
@@ -18,6 +17,7 @@ from recsys_text.lake.sources import read_files
 from recsys_text.lake.sql import describe_query
 from recsys_text.lake.store import Lake, WriteResult
 from recsys_text.lake.windows import DAY, HOUR, parse_window, windows_between
+from recsys_text.sections import Source, Sources
 from tests.lake.samples import DAY_1, WINDOWS, file_sources, files_of, make_events, window
 
 SECOND = WINDOWS[1]

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys_text.config import Source
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.store import Lake
+from recsys_text.sections import Source
 from tests.lake.samples import DAY_1, WINDOWS, file_sources, files_of, make_events
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_text.config import Model, Training
 from recsys_text.model.data import TrainSet
 from recsys_text.model.pretrain import Teacher
+from recsys_text.sections import Model, Training
 
 # Two threads that wait for each other are slower than one, at this size and on a busy machine.
 torch.set_num_threads(1)

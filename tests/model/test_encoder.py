@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.config import Model
 from recsys_text.model.encoder import Encoder
 from recsys_text.model.scorer import build
+from recsys_text.sections import Model
 
 VOCABULARY = 50
 SMALL = {"embedding": 6, "channels": 3, "hidden": 5, "dim": 8, "max_tokens": 12}

@@ -1,7 +1,7 @@
 import pytest
 
-from recsys_text.config import Blend, Model, Training
 from recsys_text.model.search import SPACE, Choice, Range, changed, present, space_around
+from recsys_text.sections import Blend, Model, Training
 
 KINDS = {"model": Model, "training": Training, "blend": Blend}
 SECTIONS = {name: kind().model_dump() for name, kind in KINDS.items()}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys_text.config import Model
 from recsys_text.model.data import TrainSet
 from recsys_text.model.scorer import build
 from recsys_text.model.text_model import ALONE, DECAYS, PRIOR, TextModel
 from recsys_text.model.wide import fit_wide
+from recsys_text.sections import Model
 from recsys_text.text.tokenizer import train_tokenizer
 
 TEXTS = [f"{topic} {word} {number}" for number, word in enumerate("abcdefgh") for topic in ("land", "sea")]

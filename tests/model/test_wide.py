@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys_text.config import Model
 from recsys_text.model.wide import Wide, _cosines, _kernel, fit_wide
+from recsys_text.sections import Model
 
 TEXTS = [
     "red fox hunt", "red fox den", "red wolf hunt", "blue whale sea", "blue whale song", "blue dolphin sea",

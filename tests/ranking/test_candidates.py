@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.candidates import histories, pool_chunks, pools, sampled_impressions, with_negatives
 from recsys_text.ranking.log import Impressions, Log, build_log
+from recsys_text.sections import Candidates
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")

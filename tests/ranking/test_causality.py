@@ -8,12 +8,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
 from recsys_text.ranking.neighbours import nearest, together
+from recsys_text.sections import Candidates
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")

@@ -5,13 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_text.config import Candidates
 from recsys_text.errors import ConfigError
 from recsys_text.ranking.candidates import pools, sampled_impressions
 from recsys_text.ranking.cold import cold_items, without_items
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Log, build_log, micros
 from recsys_text.ranking.logged import with_logged
+from recsys_text.sections import Candidates
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_text.config import Candidates
 from recsys_text.ranking import logged
 from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.log import Log, build_log, micros
 from recsys_text.ranking.logged import impressions_between, take, teaching_impressions, with_logged
+from recsys_text.sections import Candidates
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")

@@ -6,10 +6,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_text.config import Candidates
 from recsys_text.ranking.candidates import pools
 from recsys_text.ranking.log import Log, build_log
 from recsys_text.ranking.window_impressions import window_impressions
+from recsys_text.sections import Candidates
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 import feature_store
-from recsys_text.config import Service
+from recsys_text.sections import Service
 from recsys_text.service.app import create_app, listen
 
 Users = Mapping[str, Sequence[tuple[str, float, float]]]
