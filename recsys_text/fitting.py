@@ -108,8 +108,12 @@ def fit_text(
     settings: Settings,
     checkpoint: Checkpoint | None = None,
     progress: Stages,
+    wide: Wide | None = None,
 ) -> tuple[TextModel, list[EpochResult]]:
-    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it."""
+    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it.
+
+    wide: the wide path of a model that was trained on the same, where there is one: it depends on no network.
+    """
     training, model, stop_start = settings.training, settings.model, starts[-1]
     known_I = log.known_at < micros(end)
     progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
@@ -117,7 +121,7 @@ def fit_text(
     encoded = tokens_of(tokenizer, texts, model)
     train = _clicks(log, starts[0], stop_start, settings, training.max_clicks)
     valid = _clicks(log, stop_start, end, settings, _VALIDATION)
-    wide = _fit_wide(log, texts, train, stop_start, settings)
+    wide = wide or _fit_wide(log, texts, train, stop_start, settings)
     teacher = _teacher(wide, texts, log.item_ids, settings)
     before = log.positive & (log.time < micros(stop_start))
     rows: Rows = train

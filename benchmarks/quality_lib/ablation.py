@@ -89,9 +89,11 @@ def _compared(
     which = dict(which or {})
     runs = []
     for seed in run.seeds:
+        like = None
         for shape, changed in SHAPES.items():
             settings = seeded(settings_of(name), seed, changed)
-            trained = training.text_model(run, f"{name}-ablation", digests, *taught, settings, **which)
+            trained = training.text_model(run, f"{name}-ablation", digests, *taught, settings, like, **which)
+            like = like or trained
 
             def work(folder: Path, trained: Path = trained, shape: str = shape) -> None:
                 text = TextModel.load(trained / "text")

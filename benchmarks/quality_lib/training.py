@@ -17,6 +17,7 @@ from recsys_text.config import Settings
 from recsys_text.fitting import fit_bundle, fit_text
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
+from recsys_text.model.wide import Wide
 from recsys_text.sections import Model
 from recsys_text.terminal import TrainingProgress
 
@@ -110,18 +111,27 @@ def text_model(
     data: Callable[[], Data],
     end: datetime,
     settings: Settings,
+    like: Path | None = None,
     **more: Any,
 ) -> Path:
     """The step that holds a text model, in the folder `text`, of all of `data`; the last window before `end` stops it.
 
-    more: what else the data depend on.
+    like: such a step of the same data and seed, with a network of another shape: its wide path is taken. more: what
+    else the data depend on.
     """
-    depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS)} | more
+    depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS), "like": like and like.name} | more
 
     def fit(folder: Path, checkpoint: Checkpoint, timed: Timed) -> None:
         known = data()
         found, _ = fit_text(
-            known.log, known.texts, known.starts(end), end=end, settings=settings, checkpoint=checkpoint, progress=timed
+            known.log,
+            known.texts,
+            known.starts(end),
+            end=end,
+            settings=settings,
+            checkpoint=checkpoint,
+            progress=timed,
+            wide=None if like is None else Wide.load(like / "text"),
         )
         (folder / "text").mkdir()
         found.save(folder / "text")

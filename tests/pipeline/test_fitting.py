@@ -1,4 +1,4 @@
-"""How much the blend learns from."""
+"""How much the blend learns from, and what need not be fitted again."""
 
 from datetime import timedelta
 
@@ -8,6 +8,9 @@ import pytest
 from recsys_text import fitting
 from recsys_text.config import Settings, load
 from recsys_text.fitting import blend_windows
+from recsys_text.model.fit import Silent
+from recsys_text.model.text_model import TextModel
+from recsys_text.model.wide import Wide
 from recsys_text.ranking.candidates import pool_sizes
 from recsys_text.ranking.log import Log, micros
 from recsys_text.steps.inputs import inputs
@@ -52,3 +55,24 @@ def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, mo
         evaluation = project.evaluation.model_copy(update={"at": at})
         chosen = project.model_copy(update={"evaluation": evaluation})
         assert len(fitting.newest_impressions(log, BOUNDS[-3:], chosen)) == 5
+
+
+def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
+    project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Quiet(Silent):
+        def stage(self, name: str) -> None: ...
+
+    known = inputs(project)
+
+    def trained(wide: Wide | None = None) -> TextModel:
+        return fitting.fit_text(
+            known.log, known.texts, BOUNDS[:4], end=BOUNDS[4], settings=project, progress=Quiet(), wide=wide
+        )[0]
+
+    first = trained()
+    monkeypatch.setattr(fitting, "fit_wide", None)
+    again = trained(first.wide)
+    np.testing.assert_array_equal(
+        again.items(known.texts, known.log.item_ids).candidate, first.items(known.texts, known.log.item_ids).candidate
+    )
