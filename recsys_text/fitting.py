@@ -39,6 +39,8 @@ from recsys_text.text.tokenizer import train_tokenizer
 _VALIDATION = 2000
 #: One user in so many calibrates, the others teach the blend.
 _CALIBRATION_SHARE = 5
+#: They do so by impressions of so many times the room: how steep scores should be is told by few of them.
+_CALIBRATION_TIMES = 2
 #: Items whose clicks are weighed against each other, the most clicked ones: time grows as their third power.
 _NEIGHBOUR_ITEMS = 8000
 #: Of the fit of those weights, and how many of them each item keeps: both were best on goodbooks, clicks held out.
@@ -203,29 +205,28 @@ def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> i
     most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
     if settings.evaluation.at == "click":
         return most
-    room, clicks = _room(log, bounds[-1], settings), log.clicks_of_user
+    room, clicks = _room(log, bounds, settings), log.clicks_of_user
     ends_W = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(np.array([micros(end)]))) for end in bounds]
     active_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(ends_W)]
     return next((count for count in range(1, most) if sum(active_W[-count:]) >= room), most)
 
 
-def _room(log: Log, time: datetime, settings: Settings) -> int:
-    """How many impressions the blend and its calibration learn from: fewer where pools are large."""
-    pool = int(pool_sizes(log, np.array([micros(time)]), settings.candidates)[0])
+def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
+    """How many impressions the blend learns from: fewer where pools are large."""
+    low, high = np.searchsorted(log.logged.time, [micros(bounds[0]), micros(bounds[-1])])
+    if low < high and settings.evaluation.at == "click":  # lists that were shown are short, whatever the pools
+        return settings.training.blend_clicks
+    pool = int(pool_sizes(log, np.array([micros(bounds[-1])]), settings.candidates)[0])
     return min(settings.training.blend_clicks, max(_FEWEST, _PAIRS // max(1, pool)))
 
 
-def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings) -> Impressions:
-    """What the blend learns from, in windows between `bounds`: impressions of the kind that are evaluated."""
+def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings, most: int) -> Impressions:
+    """At most so many impressions of the kind that are evaluated, from the windows between `bounds`."""
     pool, seed = settings.candidates, settings.training.seed
-    room = _room(log, bounds[-1], settings)
     if settings.evaluation.at == "window":
-        found, _ = window_impressions(log, list(itertools.pairwise(bounds)), pool, max_impressions=room, seed=seed)
-        return found
-    low, high = np.searchsorted(log.logged.time, [micros(bounds[0]), micros(bounds[-1])])
-    if low < high:  # lists that were shown are short, whatever the pools
-        room = settings.training.blend_clicks
-    found, _ = impressions_between(log, bounds[0], bounds[-1], pool, max_impressions=room, seed=seed)
+        found, _ = window_impressions(log, list(itertools.pairwise(bounds)), pool, max_impressions=most, seed=seed)
+    else:
+        found, _ = impressions_between(log, bounds[0], bounds[-1], pool, max_impressions=most, seed=seed)
     return found
 
 
@@ -236,16 +237,18 @@ def fit_ranker(
 
     Features are computed in whole pools, as when they are served; only then are rows left out for the blend.
     """
-    impressions, neighbours = newest_impressions(log, bounds, settings), fit_neighbours(log, bounds[0])
+    room, seed = _room(log, bounds, settings), settings.training.seed
+    impressions = newest_impressions(log, bounds, settings, _CALIBRATION_TIMES * room)
     if not len(impressions):
         raise ContractError(
             "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
         )
-    seed = settings.training.seed
+    neighbours, draw = fit_neighbours(log, bounds[0]), np.random.default_rng(seed)
     # Drawn, not cut: users are sorted by id, and ids often tell who came first.
-    calibrates_U = np.random.default_rng(seed).integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
+    calibrates_U = draw.integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
     calibrates_N = calibrates_U[impressions.user]
-    teaching = take(impressions, np.flatnonzero(~calibrates_N))
+    others_N = np.flatnonzero(~calibrates_N)
+    teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
     # As many others beside each click, where several of an impression were clicked.
     others = round(
         settings.training.blend_candidates

@@ -54,7 +54,9 @@ def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, mo
     for at in ("click", "window"):
         evaluation = project.evaluation.model_copy(update={"at": at})
         chosen = project.model_copy(update={"evaluation": evaluation})
-        assert len(fitting.newest_impressions(log, BOUNDS[-3:], chosen)) == 5
+        room = fitting._room(log, BOUNDS[-3:], chosen)
+        assert room == 5
+        assert len(fitting.newest_impressions(log, BOUNDS[-3:], chosen, 2 * room)) == 10
 
 
 def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
