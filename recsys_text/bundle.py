@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float32]
-#: Pairs scored at a time: bounds the memory of the features to some tens of megabytes.
+#: Pairs scored at a time: bounds the memory of the features to some hundreds of megabytes.
 CHUNK = 500_000
 #: Parts of a chunk that are scored side by side at most.
 _THREADS = 8
+#: The number of threads is the process's own: who comes second waits, or would restore what the first one set.
+_ALONE = Lock()
 Result = TypeVar("Result")
 _WITHOUT = "without_interest"
 #: The places of the features that know nothing of texts.
@@ -158,17 +161,19 @@ def in_parts(
     The products within a part are small: threads of the linear algebra would wait for each other longer than they
     compute. What all parts share is made before they start: what the log keeps, and the mode of the network.
     """
-    counts(log, no_impressions())
-    network, threads = text.network, min(_THREADS, os.cpu_count() or 1)
-    before = torch.get_num_threads(), network.training
-    torch.set_num_threads(1)
-    network.eval()
-    try:
-        with threadpool_limits(1, "blas"):
-            yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
-    finally:
-        torch.set_num_threads(before[0])
-        network.train(before[1])
+    threads = min(_THREADS, os.cpu_count() or 1)
+    with _ALONE:
+        counts(log, no_impressions())
+        _ = log.dislikes_of_user
+        network, before = text.network, (torch.get_num_threads(), text.network.training)
+        torch.set_num_threads(1)
+        network.eval()
+        try:
+            with threadpool_limits(1, "blas"):
+                yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
+        finally:
+            torch.set_num_threads(before[0])
+            network.train(before[1])
 
 
 def features(

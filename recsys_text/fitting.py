@@ -45,7 +45,7 @@ _CALIBRATION_TIMES = 2
 _NEIGHBOUR_ITEMS = 8000
 #: Of the fit of those weights, and how many of them each item keeps: both were best on goodbooks, clicks held out.
 _NEIGHBOUR_PENALTY, _NEIGHBOURS = 100.0, 50
-#: Pairs whose features the blend and its calibration are fitted from, about: so many take two minutes on one thread.
+#: Pairs whose features the blend is fitted from, about: so many take two minutes on one thread.
 _PAIRS = 16_000_000
 #: Impressions without which there is nothing to learn, however large the pools.
 _FEWEST = 200
@@ -205,7 +205,7 @@ def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> i
     most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
     if settings.evaluation.at == "click":
         return most
-    room, clicks = _room(log, bounds, settings), log.clicks_of_user
+    room, clicks = _CALIBRATION_TIMES * _room(log, bounds, settings), log.clicks_of_user
     ends_W = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(np.array([micros(end)]))) for end in bounds]
     active_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(ends_W)]
     return next((count for count in range(1, most) if sum(active_W[-count:]) >= room), most)
@@ -247,6 +247,12 @@ def fit_ranker(
     # Drawn, not cut: users are sorted by id, and ids often tell who came first.
     calibrates_U = draw.integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
     calibrates_N = calibrates_U[impressions.user]
+    if calibrates_N.all() or not calibrates_N.any():
+        users = len(np.unique(impressions.user))
+        raise ContractError(
+            f"the newest training windows have clicks of {users} users: too few to teach the blend by some and to "
+            "calibrate it by others; take more windows"
+        )
     others_N = np.flatnonzero(~calibrates_N)
     teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
     # As many others beside each click, where several of an impression were clicked.

@@ -174,7 +174,7 @@ def _baselines(
     def work(folder: Path) -> None:
         shown, whole = impressions(), log().log
         nothing = [None] * len(whole.item_ids)
-        scores = baseline_scores(whole, shown, log().texts, nothing, counts(whole, shown), cutoff=micros(cutoff))
+        scores = baseline_scores(whole, shown, log().texts, counts(whole, shown), cutoff=micros(cutoff))
         scores |= collaborative_scores(whole, shown, cutoff=micros(cutoff))
         chosen = slices(whole, shown, nothing, cutoff=micros(cutoff))
         measured(shown, scores, METRICS, chosen).save(folder)

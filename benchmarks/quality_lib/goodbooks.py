@@ -77,11 +77,10 @@ def all_items(run: Run) -> list[Row]:
 def _baselines(run: Run, log: Callable[[], Data], impressions: Callable[[], Impressions]) -> Values:
     def work(folder: Path) -> None:
         whole, shown = log().log, impressions()
-        nothing = [None] * len(whole.item_ids)
         parts = []
         for part in shown.chunks(_CHUNK):
             known = counts(whole, part)
-            scores = baseline_scores(whole, part, log().texts, nothing, known, cutoff=micros(CUTOFF))
+            scores = baseline_scores(whole, part, log().texts, known, cutoff=micros(CUTOFF))
             parts.append(measured(part, scores, METRICS))
         found = joined(parts)
         fitted = measured(shown, collaborative_scores(whole, shown, cutoff=micros(CUTOFF)), METRICS)

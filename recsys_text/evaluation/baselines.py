@@ -27,7 +27,6 @@ def baseline_scores(
     log: Log,
     impressions: Impressions,
     texts: Sequence[str],
-    categories: Sequence[str | None],
     counts: Mapping[str, Float32],
     *,
     cutoff: int,
@@ -38,11 +37,11 @@ def baseline_scores(
     (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; item-item co-click: see `coclick`, of all time; category
     popularity: see there, where items have categories; TF-IDF profile: see `tfidf_profile`.
 
-    texts, categories: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
+    texts: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
     TF-IDF weights are fitted on the items known before it.
     """
-    known = any(categories)
-    by_category = {"category popularity": category_popularity(log, impressions, categories)} if known else {}
+    known = (log.category >= 0).any()
+    by_category = {"category popularity": category_popularity(log, impressions)} if known else {}
     return by_category | {
         "popularity 2h": counts["clicks_2h"],
         "popularity 24h": counts["clicks_24h"],
@@ -54,17 +53,16 @@ def baseline_scores(
     }
 
 
-def category_popularity(log: Log, impressions: Impressions, categories: Sequence[str | None]) -> Float32:
+def category_popularity(log: Log, impressions: Impressions) -> Float32:
     """The item's share of its category's clicks times the category's share of the user's, float32[P].
 
     All strictly before the impression. The user's share has one click more, spread as everybody's clicks are, so that
     a user without clicks sees the items by their popularity. Items without a category share one.
     """
-    _, code_I = np.unique([name or "" for name in categories], return_inverse=True)
     clicks, item_P, row_P = log.clicks_of_item, impressions.item, impressions.row
     all_N = clicks.rank(impressions.time)
     item_clicks_P = clicks.stop(item_P, all_N[row_P]) - clicks.begin(item_P)
-    of_user_P, of_all_P = category_shares(log, code_I, impressions, weight=1.0)
+    of_user_P, of_all_P = category_shares(log, impressions, weight=1.0)
     category_clicks_P = np.round(of_all_P * all_N[row_P])
     return np.asarray(item_clicks_P / np.maximum(category_clicks_P, 1) * of_user_P, np.float32)
 

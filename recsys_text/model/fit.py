@@ -89,7 +89,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     progress: Progress = _SILENT,
 ) -> list[EpochResult]:
-    """Trains `model` in place and leaves it on its device with the weights of the best epoch.
+    """Trains `model` in place and leaves it on its device with the weights of the best epoch (but see `task`).
 
     First the encoder learns from the texts alone (see `pretrain`), then all of it from the clicks: the
     softmax over a row's candidates should favour the click. The learning rate rises and falls once over

@@ -260,6 +260,9 @@ def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, see
     relative = diags((1 / np.sqrt(counts_N + _PRIOR)).astype(np.float32))
     together = relative @ (clicks_UN.T @ clicks_UN) @ relative
     together = (together - diags(together.diagonal())).tocsr()
+    together.eliminate_zeros()
+    if not together.nnz:
+        return np.zeros((n, 0), np.float32)
     start = np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
     values, vectors = eigsh(together, rank, which="LA", v0=start)
     return _short_unit((vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))).astype(np.float32))

@@ -34,9 +34,8 @@ _STEEPNESS = 1 / 32, 32.0
 _NEAREST = -1e-12
 # The least weight of a share: even where clicks say the opposite, a higher score gets a higher probability.
 _LEAST = 1e-3
-# Log odds beyond which no log can tell: above, float32 would round to 1; below, they go on falling, but so slowly that
-# float32 keeps them apart and above 0.
-_HIGHEST, _LOWEST = 15.0, -60.0
+# Log odds beyond which no log can tell. There they go on, but so slowly that float32 keeps them apart from 0 and 1.
+_HIGHEST, _LOWEST = 12.0, -60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +61,10 @@ class Calibrator:
         share_P = log_share(
             _sharpened(steep_P, evenness(steep_P, offsets_N1), offsets_N1, self.level, self.slope), offsets_N1
         )
-        log_odds_P = np.minimum(_odds(share_P) @ np.array(self.beta), _HIGHEST)
-        beyond_P = np.maximum(_LOWEST - log_odds_P, 0)
-        return np.asarray(expit(np.maximum(log_odds_P, _LOWEST) - np.log1p(beyond_P)))
+        log_odds_P = _odds(share_P) @ np.array(self.beta)
+        near_P = np.clip(log_odds_P, _LOWEST, _HIGHEST)
+        beyond_P = log_odds_P - near_P
+        return np.asarray(expit(near_P + np.sign(beyond_P) * np.log1p(np.abs(beyond_P))))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -84,8 +84,8 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
     several it raises the shares to their rates. Isotonic regression needs more clicks than a fifth of the users have:
     its highest blocks hold the noise of theirs.
 
-    All but the steepness and c have a normal prior of width 1 around what changes nothing, so that a handful of
-    clicks, or clicks that are told perfectly, do not drive them away.
+    All but the steepness have a normal prior, so that a handful of clicks, or clicks that are told perfectly, do not
+    drive them away: a, b and c of _BETA_WIDTH around what changes nothing, level and slope of _WIDTH around _USUAL.
 
     The pairs must be whole pools: with negatives left out, the probabilities would be those of the sample.
 
@@ -110,7 +110,9 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
     steep_P = np.exp(power) * exact_P
     even_N = evenness(steep_P, offsets_N1)
     level, slope = minimize(
-        lambda x: surprise(_sharpened(steep_P, even_N, offsets_N1, *x)) + np.sum(x**2) / (2 * clicks),
+        lambda x: (
+            surprise(_sharpened(steep_P, even_N, offsets_N1, *x)) + np.sum((x - _USUAL) ** 2) / (2 * clicks * _WIDTH**2)
+        ),
         np.zeros(2),
         method="Nelder-Mead",
         options={"xatol": 1e-3, "fatol": 1e-7, "initial_simplex": [[0, 0], [0.1, 0], [0, -0.3]]},
@@ -158,14 +160,18 @@ def _odds(log_share_P: Double) -> Double:
     return np.stack([told_P, -np.log(-np.expm1(told_P)), np.ones_like(told_P)], axis=1)
 
 
+# Level and slope where all users of three days of caixin calibrate; by a fifth of them the slope is told to about .3.
+_USUAL, _WIDTH = np.array([0.1, -0.3]), 0.3
 # The a, b and c that leave every share as it is.
 _UNCHANGED = np.array([1.0, 1.0, 0.0])
+# How far they may be from it before much is known: c takes what several clicks of a list add.
+_BETA_WIDTH = np.array([1.0, 1.0, 3.0])
 
 
 def _beta_loss(beta: Double, odds_P3: Double, clicked_P: Bool) -> tuple[float, Double]:
     """The negative log posterior of a, b and c, and its gradient, by the number of clicks."""
     log_odds_P = odds_P3 @ beta
-    away = (beta - _UNCHANGED) * [1, 1, 0]
+    away = (beta - _UNCHANGED) / _BETA_WIDTH
     loss = np.logaddexp(0, log_odds_P).sum() - log_odds_P[clicked_P].sum() + away @ away / 2
-    slope = odds_P3.T @ (expit(log_odds_P) - clicked_P) + away
+    slope = odds_P3.T @ (expit(log_odds_P) - clicked_P) + away / _BETA_WIDTH
     return float(loss / clicked_P.sum()), slope / clicked_P.sum()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.states import clicks_by_arrival
+from recsys_text.ranking.sums import Categories, Sums, categories, sums
 from recsys_text.ranking.timeline import Timeline, timeline
 from recsys_text.ranking.transitions import PairIndex, pair_index
 from recsys_text.tables import POSITIVE_TYPES
@@ -121,10 +122,15 @@ class Log:
         return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
 
     @cached_property
-    def values_of_item(self) -> Timeline:
-        """The events that have a value, by item; the value is theirs."""
+    def value_sums(self) -> Sums:
+        """Of the events that have a value, by item."""
         on = ~np.isnan(self.value)
-        return timeline(self.item[on], self.time[on], self.value[on], len(self.item_ids))
+        return sums(timeline(self.item[on], self.time[on], self.value[on], len(self.item_ids)))
+
+    @cached_property
+    def categories(self) -> Categories:
+        """Who clicked in which category."""
+        return categories(self.clicks_of_item, self.clicks_of_user, self.category)
 
     @cached_property
     def consumed(self) -> Timeline:
@@ -134,13 +140,14 @@ class Log:
         return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
 
     @cached_property
-    def shown_of_item(self) -> Timeline:
-        """The logged candidates by item, at the time they were shown; the value is 1 where it was clicked, else 0.
+    def shown_sums(self) -> Sums:
+        """Of the logged candidates by item, at the time they were shown; the value is 1 where it was clicked, else 0.
 
         Empty where nothing is logged.
         """
         shown = self.logged
-        return timeline(shown.item, shown.time[shown.row], shown.clicked.astype(np.int8), len(self.item_ids))
+        clicked = shown.clicked.astype(np.int8)
+        return sums(timeline(shown.item, shown.time[shown.row], clicked, len(self.item_ids)))
 
     @cached_property
     def pairs(self) -> PairIndex:
@@ -207,14 +214,14 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
     coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
     coded = coded.with_columns(turn=pl.Series(_neutral(item_ids)).gather(coded["item"]))
     coded = coded.sort("time", "user", "turn", "positive", "disliked", "value")
-    known_at, categories = items["known_at"], items["category"].drop_nulls().unique().sort()
+    known_at, names = items["known_at"], items["category"].drop_nulls().unique().sort()
     return Log(
         item_ids=item_ids,
         user_ids=user_ids,
         known_at=known_at.to_numpy(),
         published_at=items["published_at"].fill_null(known_at).to_numpy(),
         expires_at=items["expires_at"].fill_null(NEVER).to_numpy(),
-        category=_codes(items["category"], categories.to_list()),
+        category=_codes(items["category"], names.to_list()),
         user=coded["user"].to_numpy(),
         item=coded["item"].to_numpy(),
         time=coded["time"].to_numpy(),

@@ -88,7 +88,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     starts_W = np.array([micros(window.start) for window in windows])
     methods = (
         {"score": score_P, "interest": interest_P, "score without interest": without_P}
-        | baseline_scores(log, impressions, data.texts, categories, known, cutoff=cutoff)
+        | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
     catalogue = Catalogue(neutral=log.neutral, vectors=items.text, surprise=surprise(_clicks_before(log, cutoff)))

@@ -23,12 +23,12 @@ def micros(hours):
     return int(at(hours).timestamp() * 1_000_000)
 
 
-def log_of(events):
+def log_of(events, categories=CATEGORIES):
     times = pl.Datetime("us", "UTC")
     items = pl.DataFrame(
         {"item_id": list("abcde"), "published_at": [at(0), at(1), at(2), at(3), None], "expires_at": [None] * 5},
         schema_overrides={"published_at": times, "expires_at": times},
-    ).with_columns(known_at=pl.col("published_at").fill_null(at(0)))
+    ).with_columns(pl.Series("category", categories), known_at=pl.col("published_at").fill_null(at(0)))
     rows = [{"user_id": u, "item_id": i, "event_type": e, "occurred_at": at(t)} for u, i, e, t in events]
     schema = {"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": times}
     return build_log(items, pl.DataFrame(rows, schema=schema))
@@ -49,7 +49,7 @@ EVENTS = [("u", "a", "click", 5), ("v", "a", "click", 29), ("v", "b", "click", 2
 
 def scores(events, impressions, cutoff=30):
     log = log_of(events)
-    return baseline_scores(log, impressions, TEXTS, CATEGORIES, counts(log, impressions), cutoff=micros(cutoff))
+    return baseline_scores(log, impressions, TEXTS, counts(log, impressions), cutoff=micros(cutoff))
 
 
 def test_counts_and_ages_worked_by_hand():
@@ -70,10 +70,10 @@ def test_co_clicks_are_those_of_all_time():
 def test_category_popularity_worked_by_hand():
     # Before hour 30: sport has three clicks, a two of them; money none. u clicked once, v twice, all in sport.
     sport, none = (1 + 1) / 2, 0.0
-    found = category_popularity(log_of(EVENTS), shown(0, 30, [0, 1, 2]), CATEGORIES)
+    found = category_popularity(log_of(EVENTS), shown(0, 30, [0, 1, 2]))
     assert found == pytest.approx([2 / 3 * sport, 1 / 3 * sport, none])
     events = [*EVENTS, ("v", "d", "click", 29.8), ("v", "c", "click", 29.9)]  # two in money; v clicked two in each
-    found = category_popularity(log_of(events), shown(1, 30, [0, 2]), CATEGORIES)
+    found = category_popularity(log_of(events), shown(1, 30, [0, 2]))
     assert found == pytest.approx([2 / 3 * (2 + 3 / 5) / 5, 1 / 2 * (2 + 2 / 5) / 5])
 
 
@@ -81,14 +81,14 @@ def test_category_popularity_of_a_stranger_is_popularity():
     for user in (-1, 0):
         log = log_of([*EVENTS, ("w", "d", "click", 29)])
         impressions = shown(user, 4, [0, 1, 3])
-        assert category_popularity(log, impressions, CATEGORIES).tolist() == [0, 0, 0]
-    found = category_popularity(log, shown(-1, 30, [0, 1, 3]), CATEGORIES)
+        assert category_popularity(log, impressions).tolist() == [0, 0, 0]
+    found = category_popularity(log, shown(-1, 30, [0, 1, 3]))
     assert found == pytest.approx([2 / 4, 1 / 4, 1 / 4])
 
 
 def test_without_categories_there_is_no_popularity_by_them():
-    log, impressions = log_of(EVENTS), shown(0, 30, [0, 1])
-    found = baseline_scores(log, impressions, TEXTS, [None] * 5, counts(log, impressions), cutoff=micros(30))
+    log, impressions = log_of(EVENTS, pl.Series([None] * 5, dtype=pl.String)), shown(0, 30, [0, 1])
+    found = baseline_scores(log, impressions, TEXTS, counts(log, impressions), cutoff=micros(30))
     assert "category popularity" not in found
     assert "category popularity" in scores(EVENTS, impressions)
 

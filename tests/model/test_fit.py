@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def _fit(world, training=TRAINING, *, valid=None, model=None, **options):
     return model, results
 
 
+def _fit_libraries(world, *, epochs=2, **options):
+    clicks_UI = csr_matrix((np.random.default_rng(4).random((40, ITEMS)) < 0.3).astype(np.float32))
+    settings = SETTINGS.model_copy(update={"clicks": "learned", "user": "mean"})
+    model = build(settings, VOCABULARY, seed=1, items=ITEMS)
+    results = fit(
+        model, world.tokens_IT, world.lengths_I, world.teacher, libraries(clicks_UI, world.known_I, 0.3, 30, 10),
+        replace(world.valid, learned=True), world.known_I,
+        TRAINING.model_copy(update={"task": "hidden", "epochs": epochs, "patience": 0}), **options,
+    )  # fmt: skip
+    return model, results
+
+
 def _upset(world) -> TrainSet:
     """Validation rows whose users want the other topic: they get worse from the first epoch on."""
     history_NH, candidates_NC = world.valid.history_NH, world.valid.candidates_NC
@@ -93,18 +106,9 @@ def test_learns_from_what_is_hidden_of_each_users_clicks(world):
 
 
 def test_of_libraries_the_weights_end_on_the_way_from_the_start_to_the_end(monkeypatch, world):
-    clicks_UI = csr_matrix((np.random.default_rng(4).random((40, ITEMS)) < 0.3).astype(np.float32))
-    settings = SETTINGS.model_copy(update={"clicks": "learned", "user": "mean"})
-    training = TRAINING.model_copy(update={"task": "hidden", "epochs": 2, "patience": 0})
-
     def ended(way: float) -> dict[str, torch.Tensor]:
         monkeypatch.setattr("recsys_text.model.fit._WAY", way)
-        model = build(settings, VOCABULARY, seed=1, items=ITEMS)
-        fit(
-            model, world.tokens_IT, world.lengths_I, world.teacher, libraries(clicks_UI, world.known_I, 0.3, 30, 10),
-            replace(world.valid, learned=True), world.known_I, training,
-        )  # fmt: skip
-        return model.state_dict()
+        return _fit_libraries(world)[0].state_dict()
 
     start, way, end = ended(0.0), ended(0.3), ended(1.0)
     assert any(not torch.equal(start[name], end[name]) for name in start)
@@ -165,14 +169,15 @@ def test_the_loss_ignores_padded_negatives(world):
     assert alone == 0
 
 
+@pytest.mark.parametrize("trained", [_fit, partial(_fit_libraries, epochs=3)])
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_resuming_after_ctrl_c_ends_with_the_same_weights(world, tmp_path, after):
-    whole, results = _fit(world)
+def test_resuming_after_ctrl_c_ends_with_the_same_weights(world, tmp_path, after, trained):
+    whole, results = trained(world)
     checkpoint = Checkpoint(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        _fit(world, checkpoint=checkpoint, progress=Interrupt(after))
+        trained(world, checkpoint=checkpoint, progress=Interrupt(after))
     recorder = Recorder()
-    resumed, again = _fit(world, checkpoint=checkpoint, progress=recorder)
+    resumed, again = trained(world, checkpoint=checkpoint, progress=recorder)
     assert weights_digest(resumed) == weights_digest(whole)
     assert all(_same(a, b) for a, b in zip(results, again, strict=True))
     assert [result.epoch for result in recorder.epochs] == list(range(after + 1, 4))

@@ -142,6 +142,12 @@ def test_what_is_saved_reads_the_same(tmp_path):
         np.testing.assert_array_equal(first, second)
 
 
+def test_where_nobody_clicked_two_items_there_are_no_places():
+    wide = _fitted(clicks=np.eye(len(TEXTS), dtype=np.float32))
+    assert wide.width[1] == 0
+    assert np.isfinite(wide.items(TEXTS, IDS)[0]).all()
+
+
 @pytest.mark.parametrize("known", [0, 1, 2])
 def test_few_or_no_clicks_are_enough(known):
     clicks, shown = np.zeros_like(CLICKS), np.zeros(len(TEXTS))

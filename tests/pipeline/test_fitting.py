@@ -1,5 +1,6 @@
 """How much the blend learns from, and what need not be fitted again."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from recsys_text import fitting
 from recsys_text.config import Settings, load
+from recsys_text.errors import ContractError
 from recsys_text.fitting import blend_windows
 from recsys_text.model.fit import Silent
 from recsys_text.model.text_model import TextModel
@@ -16,6 +18,11 @@ from recsys_text.ranking.log import Log, micros
 from recsys_text.steps.inputs import inputs
 from tests.conftest import DAYS, START, write_small_project
 from tests.pipeline.conftest import run_cli
+
+
+class Quiet(Silent):
+    def stage(self, name: str) -> None: ...
+
 
 BOUNDS = [START + timedelta(days=day) for day in range(DAYS + 1)]
 
@@ -41,8 +48,8 @@ def at_windows(project: Settings, room: int) -> Settings:
 def test_whole_windows_are_taken_from_the_newest_on_until_there_are_enough(project: Settings, log: Log) -> None:
     newest = log.time >= micros(BOUNDS[-2])
     active = len(np.unique(log.user[newest & log.positive]))
-    assert blend_windows(log, BOUNDS, at_windows(project, active)) == 1
-    assert blend_windows(log, BOUNDS, at_windows(project, active + 1)) == 2
+    assert blend_windows(log, BOUNDS, at_windows(project, active // 2)) == 1
+    assert blend_windows(log, BOUNDS, at_windows(project, active // 2 + 1)) == 2
     single = at_windows(project, 1).model_copy(update={"evaluation": project.evaluation})
     assert blend_windows(log, BOUNDS, single) == 2
 
@@ -62,9 +69,6 @@ def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, mo
 def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
     project: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Quiet(Silent):
-        def stage(self, name: str) -> None: ...
-
     known = inputs(project)
 
     def trained(wide: Wide | None = None) -> TextModel:
@@ -78,3 +82,39 @@ def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
     np.testing.assert_array_equal(
         again.items(known.texts, known.log.item_ids).candidate, first.items(known.texts, known.log.item_ids).candidate
     )
+
+
+class Captured(Exception):
+    pass
+
+
+def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
+    project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = inputs(project)
+    text, _ = fitting.fit_text(known.log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
+    items = text.items(known.texts, known.log.item_ids)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def capture(features: np.ndarray, clicked: np.ndarray, *_: object, **__: object) -> None:
+        seen.append((features, clicked))
+        raise Captured
+
+    monkeypatch.setattr(fitting, "fit_blend", capture)
+    for pairs in (10**6, 100):
+        monkeypatch.setattr("recsys_text.bundle.CHUNK", pairs)
+        with pytest.raises(Captured):
+            fitting.fit_ranker(text, known.log, items, BOUNDS[3:], project)
+    (whole, clicked), (parts, again) = seen
+    assert len(whole) > 300
+    np.testing.assert_array_equal(parts, whole)
+    np.testing.assert_array_equal(again, clicked)
+
+
+def test_a_single_user_cannot_teach_and_calibrate(project: Settings) -> None:
+    known = inputs(project)
+    log = known.log
+    text, _ = fitting.fit_text(log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
+    alone = replace(log, positive=log.positive & ((log.user == log.user[-1]) | (log.time < micros(BOUNDS[3]))))
+    with pytest.raises(ContractError, match="have clicks of 1 users: too few"):
+        fitting.fit_ranker(text, alone, text.items(known.texts, log.item_ids), BOUNDS[3:], project)

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.calibration import calibration_error
-from recsys_text.ranking.calibrate import Calibrator, evenness, fit_calibrator, log_share
+from recsys_text.ranking.calibrate import _USUAL, Calibrator, evenness, fit_calibrator, log_share
 
 # Thousandths: far enough apart that float64 can keep them apart.
 raw_score = st.integers(-20_000, 20_000).map(lambda x: x / 1000)
@@ -26,6 +26,7 @@ def fitted(pairs):
 
 
 @settings(deadline=None)
+@example([(0.0, False), (8.978, True), (8.978, True)], [0.0, 0.001])
 @given(pairs, st.lists(raw_score, min_size=2, max_size=40, unique=True))
 def test_keeps_the_order_strictly_and_gives_probabilities(pairs, others):
     found = fitted(pairs).predict(np.sort(others), one(others))
@@ -116,9 +117,12 @@ def test_where_several_of_an_impression_are_clicked_the_probabilities_are_their_
 
 
 def test_many_clicks_move_what_a_handful_cannot():
-    few = fit_calibrator(np.array([1.0, 2, 3, 4]), np.array([0, 0, 0, 1], bool), one(range(4)))
-    assert np.abs([few.level, few.slope]).max() < 1
-    assert few.predict(np.array([1.0, 2, 3, 4]), one(range(4)))[-1] < 1
+    def steepness(raw):
+        return np.exp(2 - 2 * evenness((2 * raw).ravel(), np.arange(len(raw) + 1) * raw.shape[1]))[:, None]
+
+    few, many = (fit_calibrator(*drawn(number, 20, 0, 0, steepness=steepness)[:3]) for number in (30, 6000))
+    assert abs(few.slope - _USUAL[1]) < 0.3
+    assert many.slope < few.slope - 0.3
 
 
 def test_scores_that_say_nothing_give_the_click_rate():

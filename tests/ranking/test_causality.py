@@ -22,7 +22,8 @@ QUARTER = 900_000_000
 VECTORS = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
 BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
 CATEGORIES = dict(zip(ITEMS, ("one", "one", "two", None, "two"), strict=True))
-VALUES = (None, 1.0, 2.0, 5.0)
+#: So that a sum over all of them rounds, and would tell of what comes later.
+VALUES = (None, 0.1, 2.0, 1e12)
 Event = tuple[str, str, str, int]
 
 times = st.builds(lambda quarter, micros: quarter * QUARTER + micros, st.integers(1, 120), st.integers(-1, 1))

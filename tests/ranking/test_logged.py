@@ -90,7 +90,7 @@ def test_a_candidate_shown_twice_counts_once_and_is_clicked_if_once() -> None:
 
 def test_shown_candidates_are_counted_strictly_before_a_time() -> None:
     log = with_logged(log_of(*CLICKS), frame_of(*SHOWN))
-    shown = log.shown_of_item
+    shown = log.shown_sums.events
     b = np.array([1, 1, 1])
     times = np.array([micros(at(3)), micros(at(3)) + 1, micros(at(9))])
     assert (shown.stop(b, shown.rank(times)) - shown.begin(b)).tolist() == [1, 2, 4]
@@ -100,7 +100,7 @@ def test_shown_candidates_are_counted_strictly_before_a_time() -> None:
 def test_nothing_logged_is_an_empty_timeline() -> None:
     log = log_of(*CLICKS)
     assert with_logged(log, frame_of()) is log
-    shown = log.shown_of_item
+    shown = log.shown_sums.events
     assert shown.stop(np.array([0, 4]), shown.rank(np.array([micros(at(9))] * 2))).tolist() == [0, 0]
     assert shown.start.tolist() == [0] * 6
 

@@ -17,6 +17,7 @@ from tests.ranking.test_features import NOW, TIME, at
 ITEMS, USERS = "abcde", "uvw"
 WEIGHTS = np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32)
 CATEGORIES = ("one", "two", None, "one", "two")
+VALUES = (0.1, 0.7, 1e6)
 KINDS = ("click", "click", "dislike", "share")
 #: Of exact length, so that no rounding depends on the order of the items.
 VECTORS = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1]]
@@ -36,7 +37,7 @@ def renamed_log(events: list[tuple[str, str, int]], items: dict[str, str], users
         orient="row",
     )
     done = pl.DataFrame(
-        [(users[user], items[item], KINDS[time % 4], at(time), float(time % 3)) for user, item, time in events],
+        [(users[user], items[item], KINDS[time % 4], at(time), VALUES[time % 3]) for user, item, time in events],
         schema={
             "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
             "value": pl.Float64,
