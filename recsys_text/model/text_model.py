@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from recsys_text.model.checkpoint import load_model, save_model
 from recsys_text.model.data import TrainSet
 from recsys_text.model.scorer import Interest, click_vectors, item_vectors, user_vectors
-from recsys_text.model.wide import Wide
+from recsys_text.model.wide import Wide, once
 from recsys_text.sections import Model
 from recsys_text.text.normalise import FIELDS
 from recsys_text.text.tokenizer import Tokenizer
@@ -90,7 +90,8 @@ class TextModel:
 
     def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> Items:
         """The vectors of texts; with their ids, clicks on items that training knew have places of their own."""
-        text_ID = item_vectors(self.network, *tokens_of(self.tokenizer, texts, self.settings))
+        distinct, place_I = once(texts)
+        text_ID = item_vectors(self.network, *tokens_of(self.tokenizer, distinct, self.settings))[place_I]
         row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
         rows_I = np.full(len(texts), -1)
         if item_ids is not None:

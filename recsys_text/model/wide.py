@@ -86,14 +86,16 @@ class Wide:
         """
         match, place, content = self.width
         told_NC = np.hstack([self.weights[name] for name in ("match", "collaborative", "appeal", "history")])
-        said_IC = np.empty((len(texts), told_NC.shape[1]), np.float32)
-        about_IS = np.empty((len(texts), content), np.float32)
-        rows_IV = self.terms.transform(texts)
-        for start in range(0, len(texts), _TEXTS):
+        distinct, place_I = once(texts)
+        said_IC = np.empty((len(distinct), told_NC.shape[1]), np.float32)
+        about_IS = np.empty((len(distinct), content), np.float32)
+        rows_IV = self.terms.transform(distinct)
+        for start in range(0, len(distinct), _TEXTS):
             part = slice(start, start + _TEXTS)
             cosine_IN = _cosines(rows_IV[part], self.rows_NV)
             about_IS[part] = _short_unit(cosine_IN @ self.weights["content"])
             said_IC[part] = _kernel(cosine_IN, self.curve) @ told_NC
+        said_IC, about_IS = said_IC[place_I], about_IS[place_I]
         match_IM, place_IR, appeal_I1, history_IM = np.split(said_IC, np.cumsum([match, place, 1]), axis=1)
         place_IR = _short_unit(place_IR)
         candidate_IC = np.hstack([match_IM, place_IR, about_IS, appeal_I1])
@@ -107,7 +109,7 @@ class Wide:
 
     def save(self, folder: Path) -> None:
         """Writes `wide.safetensors` and `wide.json` into a folder that exists."""
-        arrays = {f"weight.{name}": np.ascontiguousarray(weight) for name, weight in self.weights.items()}
+        arrays = {f"weight.{name}": weight for name, weight in self.weights.items()}
         arrays |= {
             "own": self.own_JC,
             "rows.data": self.rows_NV.data,
@@ -186,10 +188,17 @@ def fit_wide(
         terms=terms,
         curve=settings.curve,
         rows_NV=rows_NV,
-        weights=weights,
+        # As they are read again: the last bits of a product depend on how a matrix lies in memory.
+        weights={name: np.ascontiguousarray(weight) for name, weight in weights.items()},
         item_ids=[item_ids[teaching[row]] for row in own],
-        own_JC=np.hstack([click_NM[own] @ stretch_MM, place_NR[own]]),
+        own_JC=np.ascontiguousarray(np.hstack([click_NM[own] @ stretch_MM, place_NR[own]])),
     )
+
+
+def once(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Each text once, and where each of them is: equal texts get vectors that are equal to the last bit."""
+    place = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+    return list(place), np.array([place[text] for text in texts], np.int64)
 
 
 def _cosines(rows_IV: csr_matrix, rows_NV: csr_matrix) -> Floats:
