@@ -9,10 +9,17 @@ import pytest
 from recsys_text.bundle import Bundle
 from recsys_text.cli import main
 from recsys_text.config import Settings, load
+from recsys_text.model.fit import Silent
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs
 from tests.conftest import write_small_project
 
 Run = Callable[..., int]
+
+
+class Quiet(Silent):
+    """Shows nothing of a whole training."""
+
+    def stage(self, name: str) -> None: ...
 
 
 def run_cli(*arguments: str) -> int:

@@ -20,12 +20,7 @@ from recsys_text.steps.inputs import Inputs, bundle_path, tracker
 from recsys_text.steps.train import train
 from recsys_text.tables import EVENT_TYPES
 from tests.conftest import DAYS, START
-
-
-class Quiet:
-    def stage(self, name: str) -> None: ...
-    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
-    def on_epoch(self, result: object) -> None: ...
+from tests.pipeline.conftest import Quiet
 
 
 def digests(folder: Path) -> dict[str, str]:

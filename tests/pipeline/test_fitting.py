@@ -10,19 +10,13 @@ from recsys_text import fitting
 from recsys_text.config import Settings, load
 from recsys_text.errors import ContractError
 from recsys_text.fitting import blend_windows
-from recsys_text.model.fit import Silent
 from recsys_text.model.text_model import TextModel
 from recsys_text.model.wide import Wide
 from recsys_text.ranking.candidates import pool_sizes
 from recsys_text.ranking.log import Log, micros
 from recsys_text.steps.inputs import inputs
 from tests.conftest import DAYS, START, write_small_project
-from tests.pipeline.conftest import run_cli
-
-
-class Quiet(Silent):
-    def stage(self, name: str) -> None: ...
-
+from tests.pipeline.conftest import Quiet, run_cli
 
 BOUNDS = [START + timedelta(days=day) for day in range(DAYS + 1)]
 

@@ -18,13 +18,7 @@ from recsys_text.steps.publish import publish, publish_begin, publish_commit
 from recsys_text.steps.schedule import due
 from recsys_text.steps.score import score_bucket
 from recsys_text.steps.train import gate, train
-from tests.pipeline.conftest import run_cli
-
-
-class Quiet:
-    def stage(self, name: str) -> None: ...
-    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
-    def on_epoch(self, result: object) -> None: ...
+from tests.pipeline.conftest import Quiet, run_cli
 
 
 def own(published: Settings) -> Path:

@@ -8,14 +8,9 @@ import pytest
 
 from recsys_text.config import Settings, load
 from recsys_text.fitting import fit_text
-from recsys_text.model.fit import Silent
 from recsys_text.model.text_model import TextModel
 from recsys_text.steps.inputs import inputs
-
-
-class Quiet(Silent):
-    def stage(self, name: str) -> None: ...
-
+from tests.pipeline.conftest import Quiet
 
 SMALL = {"dim": 8, "channels": 4, "embedding": 8, "dropout": 0.1}
 SHAPES = {

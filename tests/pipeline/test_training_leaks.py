@@ -23,8 +23,8 @@ from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
 from recsys_text.steps.train import train
 from tests.conftest import DAYS, START, write_small_project
-from tests.pipeline.conftest import run_cli
-from tests.pipeline.test_bundle import Quiet, digests
+from tests.pipeline.conftest import Quiet, run_cli
+from tests.pipeline.test_bundle import digests
 
 CUTOFF = START + timedelta(days=DAYS - 2)
 END = START + timedelta(days=DAYS)

@@ -93,14 +93,15 @@ def test_the_level_of_an_impression_and_the_size_of_its_pool_are_no_matter():
     assert np.abs(said - truth)[top].mean() < 0.02 < truth[top].mean() / 5
 
 
-def test_where_one_stands_out_the_softmax_is_as_steep_as_there():
-    def steepness(raw):
-        return np.exp(2 - 2 * evenness((2 * raw).ravel(), np.arange(len(raw) + 1) * raw.shape[1]))[:, None]
+def steeper_where_one_stands_out(raw):
+    return np.exp(2 - 2 * evenness((2 * raw).ravel(), np.arange(len(raw) + 1) * raw.shape[1]))[:, None]
 
+
+def test_where_one_stands_out_the_softmax_is_as_steep_as_there():
     # What is learned on small pools, where somebody stands out often, holds on others, where nobody does.
-    found = fit_calibrator(*drawn(6000, 20, 0, 0, steepness=steepness)[:3])
+    found = fit_calibrator(*drawn(6000, 20, 0, 0, steepness=steeper_where_one_stands_out)[:3])
     assert found.slope < -0.5
-    raw, _, offsets, truth = drawn(2000, 60, 0, 1, steepness=steepness)
+    raw, _, offsets, truth = drawn(2000, 60, 0, 1, steepness=steeper_where_one_stands_out)
     top = np.argsort(-truth)[:2000]
     single = replace(found, level=0.0, slope=0.0)
     wrong, rest = (np.abs(said.predict(raw, offsets) - truth)[top].mean() for said in (single, found))
@@ -117,10 +118,9 @@ def test_where_several_of_an_impression_are_clicked_the_probabilities_are_their_
 
 
 def test_many_clicks_move_what_a_handful_cannot():
-    def steepness(raw):
-        return np.exp(2 - 2 * evenness((2 * raw).ravel(), np.arange(len(raw) + 1) * raw.shape[1]))[:, None]
-
-    few, many = (fit_calibrator(*drawn(number, 20, 0, 0, steepness=steepness)[:3]) for number in (30, 6000))
+    few, many = (
+        fit_calibrator(*drawn(number, 20, 0, 0, steepness=steeper_where_one_stands_out)[:3]) for number in (30, 6000)
+    )
     assert abs(few.slope - _USUAL[1]) < 0.3
     assert many.slope < few.slope - 0.3
 

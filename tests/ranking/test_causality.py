@@ -14,6 +14,7 @@ from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
 from recsys_text.ranking.neighbours import nearest, together
 from recsys_text.sections import Candidates
+from tests.ranking.test_features import valued
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIME: Any = pl.Datetime("us", "UTC")
@@ -49,14 +50,7 @@ def log_of(items: list[tuple[int, int | None]], events: list[Event]) -> Log:
         },
         orient="row",
     )
-    done = pl.DataFrame(
-        [(user, item, kind, at(time), VALUES[time % len(VALUES)]) for user, item, kind, time in events],
-        schema={
-            "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
-            "value": pl.Float64,
-        },
-        orient="row",
-    )  # fmt: skip
+    done = valued([(user, item, kind, at(time), VALUES[time % len(VALUES)]) for user, item, kind, time in events])
     return build_log(known, done)
 
 

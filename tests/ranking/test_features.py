@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +47,12 @@ def log_of(events: list[Event]) -> Log:
         orient="row",
     )
     return build_log(known, done)
+
+
+def valued(rows: Iterable[tuple[str, str, str, datetime | None, float | None]]) -> pl.DataFrame:
+    """Events: user, item, type, time, value."""
+    schema: Any = {"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME}
+    return pl.DataFrame(list(rows), schema=schema | {"value": pl.Float64}, orient="row")
 
 
 def at(micros: int) -> datetime:

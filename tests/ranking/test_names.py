@@ -12,7 +12,7 @@ from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import FEATURES, HISTORY, assemble, counts
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
 from recsys_text.ranking.neighbours import nearest, together
-from tests.ranking.test_features import NOW, TIME, at
+from tests.ranking.test_features import NOW, TIME, at, valued
 
 ITEMS, USERS = "abcde", "uvw"
 WEIGHTS = np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32)
@@ -36,14 +36,9 @@ def renamed_log(events: list[tuple[str, str, int]], items: dict[str, str], users
         schema=schema | {"category": pl.String},
         orient="row",
     )
-    done = pl.DataFrame(
-        [(users[user], items[item], KINDS[time % 4], at(time), VALUES[time % 3]) for user, item, time in events],
-        schema={
-            "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
-            "value": pl.Float64,
-        },
-        orient="row",
-    )  # fmt: skip
+    done = valued(
+        [(users[user], items[item], KINDS[time % 4], at(time), VALUES[time % 3]) for user, item, time in events]
+    )
     return build_log(known, done)
 
 

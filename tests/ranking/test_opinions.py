@@ -10,7 +10,7 @@ from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.cold import without_items
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
 from recsys_text.ranking.opinions import opinions
-from tests.ranking.test_features import TIME, at
+from tests.ranking.test_features import TIME, at, valued
 
 #: item: its category
 ITEMS = {"a": "sea", "b": "sea", "c": "land", "d": None}
@@ -30,14 +30,7 @@ def log_of(events: list[Event], items: dict[str, str | None] = ITEMS) -> Log:
     known = pl.DataFrame(list(items.items()), schema=schema, orient="row").with_columns(
         known_at=pl.lit(at(0), TIME), published_at=pl.lit(None, TIME), expires_at=pl.lit(None, TIME)
     )
-    done = pl.DataFrame(
-        [(user, item, kind, at(hour * HOUR), value) for user, item, kind, hour, value in events],
-        schema={
-            "user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME,
-            "value": pl.Float64,
-        },
-        orient="row",
-    )  # fmt: skip
+    done = valued([(user, item, kind, at(hour * HOUR), value) for user, item, kind, hour, value in events])
     return build_log(known, done)
 
 
