@@ -88,8 +88,8 @@ def _compared(
     """Rows of every shape and of its difference from the first. taught: data and their end."""
     which = dict(which or {})
     runs = []
+    like = None  # one wide path for all: it depends on no network, and next to nothing of it on a seed
     for seed in run.seeds:
-        like = None
         for shape, changed in SHAPES.items():
             settings = seeded(settings_of(name), seed, changed)
             trained = training.text_model(run, f"{name}-ablation", digests, *taught, settings, like, **which)
