@@ -1,6 +1,9 @@
 """Learns to order the candidates of an impression from their features. Knows no feature's meaning.
 
-Two rankers learn from the same rows: trees, which cut, and a network, which weighs; their sum errs less than either.
+Two kinds of ranker learn from the same rows: trees, which cut, and networks, which weigh; their sum errs less than
+either. Of each kind several learn with seeds of their own, and their mean errs less than one (Breiman 1996, "Bagging
+predictors", without the resampling): clicks on rarely clicked items are few, and what one ranker makes of them is
+largely chance.
 
 Shapes: N impressions, P pairs of an impression and a candidate, F features. The pairs of impression n
 are the slice offsets_N1[n]:offsets_N1[n + 1].
@@ -16,6 +19,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.listwise import Network, fit_network
@@ -29,22 +33,24 @@ Kind = Literal["lightgbm", "mlp", "both"]
 
 # LambdaRank's limit of candidates of one impression.
 MAX_CANDIDATES = 10_000
+#: Rankers of each kind. See `python benchmarks/blend.py --members`.
+MEMBERS = 3
 # Scores that spread less are equal but for rounding.
 _SPREAD = 1e-6
-_TREES, _NETWORK, _ABOUT = "blend.txt", "blend.safetensors", "blend.json"
+_NETWORKS, _ABOUT = "blend.safetensors", "blend.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blend:
     """A fitted ranker; `features` are the names of its columns, in order.
 
-    Its raw score is the sum of those of its parts, each divided by its spread: how far apart it puts the candidates
-    of an impression of the training.
+    Its raw score is the sum of the mean of the trees and the mean of the networks, each divided by its spread: how far
+    apart it puts the candidates of an impression of the training. Either may be none.
     """
 
     features: tuple[str, ...]
-    trees: lgb.Booster | None
-    network: Network | None
+    trees: tuple[lgb.Booster, ...]
+    networks: tuple[Network, ...]
     spreads: tuple[float, float] = (1.0, 1.0)
 
     def predict(self, features_PF: Float32, *, threads: int = 0) -> Double:
@@ -58,37 +64,49 @@ class Blend:
                 f"the blend knows {len(self.features)} features and got {features_PF.shape[1]}; train the bundle again"
             )
         raw_P = np.zeros(len(features_PF))
-        if self.trees is not None and len(features_PF):
-            raw_P += np.asarray(self.trees.predict(features_PF, num_threads=threads), np.float64) / self.spreads[0]
-        if self.network is not None:
-            raw_P += self.network.predict(features_PF) / self.spreads[1]
+        if self.trees:
+            raw_P += _of_trees(self.trees, features_PF, threads) / self.spreads[0]
+        if self.networks:
+            raw_P += _of_networks(self.networks, features_PF) / self.spreads[1]
         return raw_P
 
     def importance(self) -> dict[str, float]:
         """The share of each feature in the gain of all splits of the trees, most first; empty without trees."""
-        if self.trees is None:
+        if not self.trees:
             return {}
-        gain = self.trees.feature_importance("gain")
+        gain = np.sum([each.feature_importance("gain") for each in self.trees], axis=0)
         order = np.argsort(-gain, kind="stable")
         return {self.features[at]: float(gain[at] / max(gain.sum(), 1e-12)) for at in order}
 
     def save(self, folder: Path) -> None:
         """Writes JSON, LightGBM's own text and safetensors: what there is of them."""
-        (folder / _ABOUT).write_text(json.dumps({"features": self.features, "spreads": self.spreads}))
-        if self.trees is not None:
-            (folder / _TREES).write_text(self.trees.model_to_string())
-        if self.network is not None:
-            save_file(self.network.tensors(), folder / _NETWORK)
+        about = {"features": self.features, "spreads": self.spreads, "trees": len(self.trees)}
+        (folder / _ABOUT).write_text(json.dumps(about | {"networks": len(self.networks)}))
+        for number, trees in enumerate(self.trees):
+            _trees_file(folder, number).write_text(trees.model_to_string())
+        if self.networks:
+            save_file(_named(self.networks), folder / _NETWORKS)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote; it predicts the same to the last bit on the same device."""
         about = json.loads((folder / _ABOUT).read_text())
-        trees, network = folder / _TREES, folder / _NETWORK
+        tensors = load_file(folder / _NETWORKS) if about["networks"] else {}
         return cls(
             features=tuple(about["features"]),
-            trees=lgb.Booster(model_str=trees.read_text()) if trees.exists() else None,
-            network=Network.from_tensors(load_file(network)) if network.exists() else None,
+            trees=tuple(
+                lgb.Booster(model_str=_trees_file(folder, number).read_text()) for number in range(about["trees"])
+            ),
+            networks=tuple(
+                Network.from_tensors(
+                    {
+                        name.removeprefix(f"{number}."): tensor
+                        for name, tensor in tensors.items()
+                        if name.startswith(f"{number}.")
+                    }
+                )
+                for number in range(about["networks"])
+            ),
             spreads=tuple(about["spreads"]),
         )
 
@@ -127,17 +145,50 @@ def fit_blend(
     if not rows_P.all():
         features_PF, clicked_P, users_N = features_PF[rows_P], clicked_P[rows_P], users_N[useful_N]
         offsets_N1 = np.concatenate([[0], np.cumsum(length_N[useful_N])])
-    trees = network = None
+    seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
+    trees: tuple[lgb.Booster, ...] = ()
+    networks: tuple[Network, ...] = ()
     if kind != "mlp":
-        trees = fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=seed, threads=threads)
+        trees = tuple(
+            fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=own, threads=threads)
+            for own in seeds
+        )
     if kind != "lightgbm":
-        network = fit_network(features_PF, clicked_P, offsets_N1, seed=seed)
-    alone = Blend(features=tuple(names), trees=trees, network=network)
-    if trees is None or network is None:
+        networks = tuple(fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
+    alone = Blend(features=tuple(names), trees=trees, networks=networks)
+    if not (trees and networks):
         return alone
-    of_trees = np.asarray(trees.predict(features_PF, num_threads=threads), np.float64)
-    spreads = _spread(of_trees, offsets_N1), _spread(network.predict(features_PF), offsets_N1)
-    return replace(alone, spreads=spreads)
+    of_trees, of_networks = _of_trees(trees, features_PF, threads), _of_networks(networks, features_PF)
+    return replace(alone, spreads=(_spread(of_trees, offsets_N1), _spread(of_networks, offsets_N1)))
+
+
+def _of_trees(trees: Sequence[lgb.Booster], features_PF: Float32, threads: int) -> Double:
+    """The mean of their scores, float64[P]."""
+    sum_P = np.zeros(len(features_PF))
+    if len(features_PF):  # LightGBM takes no empty table
+        for each in trees:
+            sum_P += each.predict(features_PF, num_threads=threads)
+    return sum_P / len(trees)
+
+
+def _of_networks(networks: Sequence[Network], features_PF: Float32) -> Double:
+    """The mean of their scores, float64[P]."""
+    sum_P = np.zeros(len(features_PF))
+    for each in networks:
+        sum_P += each.predict(features_PF)
+    return sum_P / len(networks)
+
+
+def _trees_file(folder: Path, number: int) -> Path:
+    return folder / f"blend-{number}.txt"
+
+
+def _named(networks: Sequence[Network]) -> dict[str, Tensor]:
+    return {
+        f"{number}.{name}": tensor
+        for number, network in enumerate(networks)
+        for name, tensor in network.tensors().items()
+    }
 
 
 def _spread(raw_P: Double, offsets_N1: Int) -> float:

@@ -65,6 +65,8 @@ class Network:
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Network":
         """What `tensors` named. Raises KeyError where one is missing."""
         depth = sum(name.startswith("w.") for name in tensors)
+        # A file's tensors lie anywhere, and the last bits of a product depend on where.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return cls(
             mean_F=tensors["mean"],
             scale_F=tensors["scale"],

@@ -153,7 +153,7 @@ def test_neither_parts_nor_the_mode_of_the_network_change_a_score(
     [
         "bundle.json",
         "tokenizer.json",
-        "blend.txt",
+        "blend-0.txt",
         "blend.safetensors",
         "blend.json",
         "calibrator.json",

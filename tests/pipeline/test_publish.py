@@ -126,7 +126,7 @@ def test_a_champion_that_is_damaged_here_is_fetched_anew(published: Settings) ->
     registry = tracker(published)
     again = train(published, progress=Quiet()).version
     with_less_features(registry.bundle("1"))
-    (registry.bundle("1") / "blend.txt").write_text("half a model")
+    (registry.bundle("1") / "blend-0.txt").write_text("half a model")
     assert "gain over the champion" in gate(published, again)["reason"]
     assert Bundle.load(registry.bundle("1"))
 
