@@ -33,7 +33,7 @@ Kind = Literal["lightgbm", "mlp", "both"]
 
 # LambdaRank's limit of candidates of one impression.
 MAX_CANDIDATES = 10_000
-#: Rankers of each kind. See `python benchmarks/blend.py --members`.
+#: Rankers of each kind: what a fourth adds is little beside what its trees cost. See benchmarks/blend.py.
 MEMBERS = 3
 # Scores that spread less are equal but for rounding.
 _SPREAD = 1e-6
