@@ -220,7 +220,7 @@ def main() -> None:
         f"measured on {len(tests):,} impressions, {len(tests.item):,} candidates; {rare_N.sum():,} clicks on rare items"
     )
     print(
-        "kind                            AUC  nDCG@10                 rare items  ECE top 1%  fit s   pairs/s, threads 1, 2"
+        "kind                            AUC  nDCG@10                 rare items  ECE top 1%  fit s   pairs/s of 1, 2"
     )
 
     found = {}
