@@ -91,7 +91,7 @@ class Profiles:
     def users(self, items: Items, history_NH: NDArray[np.int32], who_N: None) -> Floats:
         weight_H = 0.9 ** np.arange(history_NH.shape[1])[::-1]
         weight_NH1 = ((history_NH >= 0) * weight_H).astype(np.float32)[..., None]
-        total_ND = (items.text[history_NH] * weight_NH1).sum(1)
+        total_ND = (items.about[history_NH] * weight_NH1).sum(1)
         return np.asarray(total_ND / np.maximum(np.linalg.norm(total_ND, axis=1, keepdims=True), 1e-9), np.float32)
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     bounds = starts
     cutoff = bounds[-1]
     vec_ID = vectors(texts)
-    items, text = Items(candidate=vec_ID, click=vec_ID, text=vec_ID), Profiles(settings.model)
+    items, text = Items(candidate=vec_ID, click=vec_ID, about=vec_ID), Profiles(settings.model)
     begin = perf_counter()
     count = blend_windows(log, bounds, settings)
     blend, without_interest, calibrator = fit_ranker(text, log, items, bounds[-1 - count :], settings)

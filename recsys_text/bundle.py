@@ -183,7 +183,7 @@ def features(
     history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
     who_N = text.who(impressions.user, log.user_ids)
     interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets, who_N)
-    said = {"interest": interest_P} | affinity(log, items.text, impressions, history_NH)
+    said = {"interest": interest_P} | affinity(log, items.about, impressions, history_NH)
     said |= together(log, impressions, neighbours)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
@@ -235,7 +235,7 @@ class TextScorer:
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
         text = dict.fromkeys((*AFFINITY, *TOGETHER), np.zeros_like(interest_P)) | {"interest": interest_P}
-        text |= nearness(items.text, item_P, offsets, history_NH)
+        text |= nearness(items.about, item_P, offsets, history_NH)
         score_P = self._bundle.probability(assemble(known, text, offsets), offsets)
         split = offsets[1:-1]
         return pd.DataFrame(

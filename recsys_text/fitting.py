@@ -199,16 +199,22 @@ def fit_neighbours(log: Log, end: datetime) -> Neighbours:
 def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
     """How many of the windows between `bounds` the blend learns from: `training.blend_windows` at most.
 
-    Where whole windows are evaluated, no more than fill its room: the newer they are, the more alike is what the text
-    model and the neighbours have seen before them to what they will have seen when they serve.
+    No more than fill its room: the newer they are, the more alike is what the text model and the neighbours have seen
+    before them to what they will have seen when they serve.
     """
     most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
+    room, ends = _room(log, bounds, settings), np.array([micros(end) for end in bounds])
     if settings.evaluation.at == "click":
-        return most
-    room, clicks = _CALIBRATION_TIMES * _room(log, bounds, settings), log.clicks_of_user
-    ends_W = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(np.array([micros(end)]))) for end in bounds]
-    active_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(ends_W)]
-    return next((count for count in range(1, most) if sum(active_W[-count:]) >= room), most)
+        # Of five users one calibrates.
+        needed, sizes_W = (
+            room * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1),
+            np.histogram(log.time[log.positive], ends)[0].tolist(),
+        )
+    else:
+        needed, clicks = _CALIBRATION_TIMES * room, log.clicks_of_user
+        stops_WU = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(end)) for end in ends[:, None]]
+        sizes_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(stops_WU)]
+    return next((count for count in range(1, most) if sum(sizes_W[-count:]) >= needed), most)
 
 
 def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:

@@ -168,17 +168,17 @@ class Model(Section):
 
 class Training(Section):
     """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
-    and its calibration learn from the last `blend_windows`, the text model from those before, of which it keeps the
-    newest for early stopping. With `task = "next"` each click is to be told from `negatives` others of its pool by
-    what was clicked before it; with "hidden", for items that do not age, every epoch hides the share `hidden` of each
-    user's clicks, to be told by the rest from all that is hidden in a batch and `negatives` more items. With
-    `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled training runs when the newest
-    window is `every` windows past the newest model.
+    and its calibration learn from the last `blend_windows` at most, no more than hold `blend_clicks`, the text model
+    from those before, of which it keeps the newest for early stopping. With `task = "next"` each click is to be told
+    from `negatives` others of its pool by what was clicked before it; with "hidden", for items that do not age, every
+    epoch hides the share `hidden` of each user's clicks, to be told by the rest from all that is hidden in a batch and
+    `negatives` more items. With `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled
+    training runs when the newest window is `every` windows past the newest model.
     """
 
     history: PositiveInt = 90
     every: PositiveInt = 7
-    blend_windows: PositiveInt = 3
+    blend_windows: PositiveInt = 7
     max_clicks: PositiveInt = 100_000
     task: Literal["next", "hidden"] = "next"
     hidden: float = Field(default=0.3, gt=0, lt=1)

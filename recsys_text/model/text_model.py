@@ -55,15 +55,15 @@ def tokens_of(
 class Items:
     """I items as candidates, float32[I, W], and as clicks of a history, float32[I, W - 1].
 
-    text: float32[I, D], the network's; its cosine says how alike two texts are.
+    about: float32[I, S], or the network's float32[I, D] where S is 0; its cosine says how alike two texts are.
     """
 
     candidate: Floats
     click: Floats
-    text: Floats
+    about: Floats
 
     def __len__(self) -> int:
-        return len(self.text)
+        return len(self.about)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +98,9 @@ class TextModel:
             rows_I[:] = [row_of.get(item_id, -1) for item_id in item_ids]
         click_ID = click_vectors(self.network, text_ID, rows_I)
         candidate, click = self.wide.items(texts, item_ids)
-        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([click_ID, click]), text=text_ID)
+        content, last = self.wide.width[2], candidate.shape[1] - 1
+        about = np.ascontiguousarray(candidate[:, last - content : last]) if content else text_ID
+        return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([click_ID, click]), about=about)
 
     @cached_property
     def _person(self) -> dict[str, int]:
@@ -120,7 +122,7 @@ class TextModel:
 
         history_NH: positions in `items`, oldest first; padding, -1, before the oldest. who_N: from `who`.
         """
-        dim = items.text.shape[1]
+        dim = self.settings.dim
         user_NW = np.empty((len(history_NH), items.candidate.shape[1]), np.float32)
         user_NW[:, :dim] = self.weights[0] * user_vectors(
             self.network, np.ascontiguousarray(items.click[:, :dim]), history_NH, who_N=who_N
@@ -165,7 +167,7 @@ class TextModel:
 
     def _said(self, items: Items, rows: TrainSet) -> NDArray[np.float64]:
         """float64[N, C, 5]: what each part says of the candidates of each row."""
-        parts = np.cumsum([0, items.text.shape[1], *self.wide.width, 1])
+        parts = np.cumsum([0, self.settings.dim, *self.wide.width, 1])
         who_N = None if rows.user_N is None or not self.user_ids else rows.user_N.astype(np.int64)
         users_NW = self.users(items, rows.history_NH, who_N)
         said_NCK = np.zeros((*rows.candidates_NC.shape, len(PRIOR)))

@@ -91,7 +91,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
         | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
-    catalogue = Catalogue(neutral=log.neutral, vectors=items.text, surprise=surprise(_clicks_before(log, cutoff)))
+    catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(_clicks_before(log, cutoff)))
     table = evaluation_table(
         methods,
         impressions,

@@ -60,7 +60,7 @@ def test_a_user_without_history_has_only_the_appeal_of_the_wide_path(model):
 def test_an_older_click_weighs_less_by_the_decay(model):
     items = model.items(TEXTS, IDS)
     alone = _with(model, (0.0, 1.0, 0.0, 0.0, 0.0))
-    dim, match = items.text.shape[1], model.wide.width[0]
+    dim, match = model.settings.dim, model.wide.width[0]
     found = alone.users(items, np.array([[-1, 4, 7]], np.int32))[0, dim : dim + match]
     sum_M = model.decay * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
     np.testing.assert_allclose(found, sum_M / np.linalg.norm(sum_M), atol=1e-6)
@@ -69,7 +69,7 @@ def test_an_older_click_weighs_less_by_the_decay(model):
 def test_the_network_alone_hears_nothing_of_the_wide_path(model):
     items = model.items(TEXTS, IDS)
     users = _with(model, ALONE).users(items, np.array([[0, 1, 2]], np.int32))
-    assert (users[0, items.text.shape[1] :] == 0).all()
+    assert (users[0, model.settings.dim :] == 0).all()
 
 
 def test_weights_that_made_the_clicks_are_found(model):

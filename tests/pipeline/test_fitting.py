@@ -44,8 +44,13 @@ def test_whole_windows_are_taken_from_the_newest_on_until_there_are_enough(proje
     active = len(np.unique(log.user[newest & log.positive]))
     assert blend_windows(log, BOUNDS, at_windows(project, active // 2)) == 1
     assert blend_windows(log, BOUNDS, at_windows(project, active // 2 + 1)) == 2
-    single = at_windows(project, 1).model_copy(update={"evaluation": project.evaluation})
-    assert blend_windows(log, BOUNDS, single) == 2
+
+
+def test_so_are_windows_of_clicks_a_fifth_of_which_calibrates(project: Settings, log: Log) -> None:
+    clicks = int(np.sum((log.time >= micros(BOUNDS[-2])) & log.positive))
+    for room, expected in ((clicks * 4 // 5, 1), (clicks * 4 // 5 + 1, 2)):
+        chosen = at_windows(project, room).model_copy(update={"evaluation": project.evaluation})
+        assert blend_windows(log, BOUNDS, chosen) == expected
 
 
 def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
