@@ -197,7 +197,7 @@ class Training(Section):
 
 
 class Blend(Section):
-    """Which ranker orders the candidates: boosted trees, a small network, or the sum of both."""
+    """Which rankers order the candidates: boosted trees, small networks, or the sum of both; see `ranking.blend`."""
 
     kind: Literal["lightgbm", "mlp", "both"] = "both"
 
