@@ -19,7 +19,6 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.listwise import Network, fit_network
@@ -37,7 +36,7 @@ MAX_CANDIDATES = 10_000
 MEMBERS = 3
 # Scores that spread less are equal but for rounding.
 _SPREAD = 1e-6
-_NETWORKS, _ABOUT = "blend.safetensors", "blend.json"
+_ABOUT = "blend.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,28 +83,20 @@ class Blend:
         (folder / _ABOUT).write_text(json.dumps(about | {"networks": len(self.networks)}))
         for number, trees in enumerate(self.trees):
             _trees_file(folder, number).write_text(trees.model_to_string())
-        if self.networks:
-            save_file(_named(self.networks), folder / _NETWORKS)
+        for number, network in enumerate(self.networks):
+            save_file(network.tensors(), _network_file(folder, number))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote; it predicts the same to the last bit on the same device."""
         about = json.loads((folder / _ABOUT).read_text())
-        tensors = load_file(folder / _NETWORKS) if about["networks"] else {}
         return cls(
             features=tuple(about["features"]),
             trees=tuple(
                 lgb.Booster(model_str=_trees_file(folder, number).read_text()) for number in range(about["trees"])
             ),
             networks=tuple(
-                Network.from_tensors(
-                    {
-                        name.removeprefix(f"{number}."): tensor
-                        for name, tensor in tensors.items()
-                        if name.startswith(f"{number}.")
-                    }
-                )
-                for number in range(about["networks"])
+                Network.from_tensors(load_file(_network_file(folder, number))) for number in range(about["networks"])
             ),
             spreads=tuple(about["spreads"]),
         )
@@ -183,12 +174,8 @@ def _trees_file(folder: Path, number: int) -> Path:
     return folder / f"blend-{number}.txt"
 
 
-def _named(networks: Sequence[Network]) -> dict[str, Tensor]:
-    return {
-        f"{number}.{name}": tensor
-        for number, network in enumerate(networks)
-        for name, tensor in network.tensors().items()
-    }
+def _network_file(folder: Path, number: int) -> Path:
+    return folder / f"blend-{number}.safetensors"
 
 
 def _spread(raw_P: Double, offsets_N1: Int) -> float:

@@ -154,7 +154,7 @@ def test_neither_parts_nor_the_mode_of_the_network_change_a_score(
         "bundle.json",
         "tokenizer.json",
         "blend-0.txt",
-        "blend.safetensors",
+        "blend-0.safetensors",
         "blend.json",
         "calibrator.json",
         "model.safetensors",
