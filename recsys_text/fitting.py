@@ -205,11 +205,8 @@ def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> i
     most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
     room, ends = _room(log, bounds, settings), np.array([micros(end) for end in bounds])
     if settings.evaluation.at == "click":
-        # Of five users one calibrates.
-        needed, sizes_W = (
-            room * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1),
-            np.histogram(log.time[log.positive], ends)[0].tolist(),
-        )
+        needed = room * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1)  # the users who calibrate do not teach
+        sizes_W = np.histogram(log.time[log.positive], ends)[0].tolist()
     else:
         needed, clicks = _CALIBRATION_TIMES * room, log.clicks_of_user
         stops_WU = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(end)) for end in ends[:, None]]

@@ -116,8 +116,7 @@ def text_model(
 ) -> Path:
     """The step that holds a text model, in the folder `text`, of all of `data`; the last window before `end` stops it.
 
-    like: such a step of the same data, with another network: its wide path is taken. more: what
-    else the data depend on.
+    like: such a step of the same data, with another network: its wide path is taken. more: what else data depend on.
     """
     depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS), "like": like and like.name} | more
 
