@@ -70,7 +70,7 @@ class Bundle:
 
         def work(part: Impressions) -> tuple[Floats, Floats]:
             interest_P, features_PF = features(self.text, self.neighbours, log, items, part)
-            return interest_P, self.probability(features_PF, part.offsets, threads=1)
+            return interest_P, self.probability(features_PF, part.offsets, part.time, threads=1)
 
         found = [(np.zeros(0, np.float32),) * 2, *in_parts(work, self.text, log, impressions)]
         interest_P, score_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -84,16 +84,23 @@ class Bundle:
             # Indexing with a list would lay columns one after the other, which takes ten times as long.
             without_PF = features_PF.take(WITHOUT_INTEREST, axis=1)
             without_P = self.without_interest.predict(without_PF, threads=1).astype(np.float32)
-            return interest_P, self.probability(features_PF, part.offsets, threads=1), without_P
+            return interest_P, self.probability(features_PF, part.offsets, part.time, threads=1), without_P
 
         found = [(np.zeros(0, np.float32),) * 3, *in_parts(work, self.text, log, impressions)]
         interest_P, score_P, without_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P, without_P
 
-    def probability(self, features_PF: Floats, offsets_N1: NDArray[np.int64], *, threads: int = 0) -> Floats:
+    def probability(
+        self,
+        features_PF: Floats,
+        offsets_N1: NDArray[np.int64],
+        time_N: NDArray[np.int64] | None = None,
+        *,
+        threads: int = 0,
+    ) -> Floats:
         """Calibrated click probability, float32[P], of the candidates of whole impressions whose features are known."""
         raw_P = self.blend.predict(features_PF, threads=threads)
-        return self.calibrator.predict(raw_P, offsets_N1).astype(np.float32)
+        return self.calibrator.predict(raw_P, offsets_N1, time_N).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes safetensors, LightGBM's text and JSON into an empty folder, the checksums last."""

@@ -30,9 +30,8 @@ from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 from recsys_text.ranking.candidates import histories, pool_sizes, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log, micros
-from recsys_text.ranking.logged import impressions_between, take, teaching_impressions
+from recsys_text.ranking.logged import evaluated_impressions, take, teaching_impressions
 from recsys_text.ranking.neighbours import Neighbours, nearest
-from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at: more of them cost time and move nothing.
@@ -225,12 +224,15 @@ def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
 
 def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings, most: int) -> Impressions:
     """At most so many impressions of the kind that are evaluated, from the windows between `bounds`."""
-    pool, seed = settings.candidates, settings.training.seed
-    if settings.evaluation.at == "window":
-        found, _ = window_impressions(log, list(itertools.pairwise(bounds)), pool, max_impressions=most, seed=seed)
-    else:
-        found, _ = impressions_between(log, bounds[0], bounds[-1], pool, max_impressions=most, seed=seed)
-    return found
+    spans = list(itertools.pairwise(bounds))
+    return evaluated_impressions(
+        log,
+        spans,
+        settings.candidates,
+        at=settings.evaluation.at,
+        max_impressions=most,
+        seed=settings.training.seed,
+    )[0]
 
 
 def fit_ranker(

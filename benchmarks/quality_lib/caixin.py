@@ -20,6 +20,7 @@ from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import TOP, calibration_error
 from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.evaluation.slices import slices
+from recsys_text.following import followed
 from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
@@ -144,6 +145,7 @@ def _scored(
             bundle = Bundle.load(trained / "bundle")
             shown = impressions()
             items = bundle.text.items(log().texts, log().log.item_ids)
+            bundle = followed(bundle, log().log, items, shown.time, windows=(), evaluation=settings_of(NAME).evaluation)
             scores = dict(
                 zip(
                     ("interest", "score", "score without interest"),

@@ -24,7 +24,7 @@ from recsys_text.terminal import TrainingProgress
 #: What decides a text model, a bundle and the baselines, below recsys_text; beside it, what lays out the logs.
 TEXT = ("fitting.py", "model", "text", *(f"ranking/{name}.py" for name in ("candidates", "log", "logged", "timeline")))
 BUNDLE = ("fitting.py", "bundle.py", "evaluation/parts.py", "model", "text", "ranking")
-MEASURE = ("bundle.py", "evaluation", "model", "text", "ranking")
+MEASURE = ("bundle.py", "following.py", "evaluation", "model", "text", "ranking")
 OURS = ("logs.py",)
 _SECTIONS = {"model", "training", "blend", "candidates", "evaluation"}
 _BENCHMARKS = Path(__file__).parents[1]

@@ -8,12 +8,15 @@ How steep that softmax ought to be depends on the impression. Where one candidat
 reads) a blend is less sure than it could be, where many are alike it is too sure; days differ in how many impressions
 they have of each sort, so that a single steepness is right for the days it was fitted on and wrong for the next.
 
+Days also differ as a whole: on one everybody reads a single story, on the next nobody does. No day of the training
+tells which is coming, but the newest clicks tell which it is: `follow` lets steepness go with them.
+
 Shapes: N impressions, P pairs of an impression and a candidate. The pairs of impression n are the slice
 offsets_N1[n]:offsets_N1[n + 1].
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from recsys_text.errors import ContractError
+from recsys_text.ranking.log import HOUR
 
 Double = NDArray[np.float64]
 Float = NDArray[np.floating[Any]]
@@ -34,6 +38,8 @@ _STEEPNESS = 1 / 32, 32.0
 _NEAREST = -1e-12
 # The least weight of a share: even where clicks say the opposite, a higher score gets a higher probability.
 _LEAST = 1e-3
+#: Microseconds of newest clicks that are followed: a day has each of its hours once.
+MEMORY = 24 * HOUR
 # Log odds beyond which no log can tell. There they go on, but so slowly that float32 keeps them apart from 0 and 1.
 _HIGHEST, _LOWEST = 12.0, -60.0
 
@@ -44,27 +50,37 @@ class Calibrator:
 
     An impression's raw scores are multiplied by steepness * exp(level + slope * evenness), where its evenness is that
     of the softmax at `steepness`. `beta` holds a, b and c of
-    log(p / (1 - p)) = a * log(share) - b * log(1 - share) + c, with a > 0 and b >= 0.
+    log(p / (1 - p)) = a * log(share) - b * log(1 - share) + c, with a > 0 and b >= 0. `later` holds times in
+    microseconds, ascending, with the level and the slope that hold from each of them on.
     """
 
     steepness: float
     level: float
     slope: float
     beta: tuple[float, float, float]
+    later: tuple[tuple[int, float, float], ...] = ()
 
-    def predict(self, raw_P: Float, offsets_N1: Int) -> Double:
+    def predict(self, raw_P: Float, offsets_N1: Int, time_N: Int | None = None) -> Double:
         """Click probabilities, float64[P] in (0, 1); in an impression a higher raw score never gets a lower one.
 
-        Strictly higher as far as float64 can tell: sort before rounding to float32.
+        Strictly higher as far as float64 can tell: sort before rounding to float32. time_N: of each impression, in
+        microseconds; without it nothing that is `later` counts.
         """
         steep_P = self.steepness * np.asarray(raw_P, np.float64)
+        level_N, slope_N = self._held(np.zeros(len(offsets_N1) - 1, np.int64) if time_N is None else time_N)
         share_P = log_share(
-            _sharpened(steep_P, evenness(steep_P, offsets_N1), offsets_N1, self.level, self.slope), offsets_N1
+            _sharpened(steep_P, evenness(steep_P, offsets_N1), offsets_N1, level_N, slope_N), offsets_N1
         )
         log_odds_P = _odds(share_P) @ np.array(self.beta)
         near_P = np.clip(log_odds_P, _LOWEST, _HIGHEST)
         beyond_P = log_odds_P - near_P
         return np.asarray(expit(near_P + np.sign(beyond_P) * np.log1p(np.abs(beyond_P))))
+
+    def _held(self, time_N: Int) -> tuple[Double, Double]:
+        """The level and the slope that hold at each time."""
+        place_N = np.searchsorted([time for time, _, _ in self.later], time_N, side="right")
+        held = np.array([(self.level, self.slope), *(held for _, *held in self.later)])[place_N]
+        return held[:, 0], held[:, 1]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -73,7 +89,8 @@ class Calibrator:
     def from_json(cls, text: str) -> "Calibrator":
         """Reads what `to_json` wrote; floats come back to the last bit."""
         read = json.loads(text)
-        return cls(steepness=read["steepness"], level=read["level"], slope=read["slope"], beta=tuple(read["beta"]))
+        later = tuple((time, level, slope) for time, level, slope in read["later"])
+        return cls(**read | {"beta": tuple(read["beta"]), "later": later})
 
 
 def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator:
@@ -91,10 +108,7 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
 
     Raises ContractError for a raw score that is not finite, and where there is nothing clicked or nothing else.
     """
-    if not np.isfinite(raw_P).all():
-        raise ContractError(
-            f"{np.sum(~np.isfinite(raw_P))} of {len(raw_P)} raw scores are not finite; score every pair"
-        )
+    _check_finite(raw_P)
     clicks = int(clicked_P.sum())
     if clicks in (0, len(clicked_P)):
         raise ContractError(
@@ -103,20 +117,12 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
         )
     exact_P = np.asarray(raw_P, np.float64)
 
-    def surprise(steep_P: Double) -> float:
-        return -float(np.mean(log_share(steep_P, offsets_N1)[clicked_P]))
-
-    power = minimize_scalar(lambda x: surprise(np.exp(x) * exact_P), bounds=np.log(_STEEPNESS), method="bounded").x
+    power = minimize_scalar(
+        lambda x: _surprise(np.exp(x) * exact_P, clicked_P, offsets_N1), bounds=np.log(_STEEPNESS), method="bounded"
+    ).x
     steep_P = np.exp(power) * exact_P
     even_N = evenness(steep_P, offsets_N1)
-    level, slope = minimize(
-        lambda x: (
-            surprise(_sharpened(steep_P, even_N, offsets_N1, *x)) + np.sum((x - _USUAL) ** 2) / (2 * clicks * _WIDTH**2)
-        ),
-        np.zeros(2),
-        method="Nelder-Mead",
-        options={"xatol": 1e-3, "fatol": 1e-7, "initial_simplex": [[0, 0], [0.1, 0], [0, -0.3]]},
-    ).x
+    level, slope = _level_and_slope(steep_P, even_N, clicked_P, offsets_N1, _USUAL)
     odds_P3 = _odds(log_share(_sharpened(steep_P, even_N, offsets_N1, level, slope), offsets_N1))
     beta = minimize(
         _beta_loss,
@@ -126,7 +132,30 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
         method="L-BFGS-B",
         bounds=[(_LEAST, None), (0, None), (None, None)],
     ).x
-    return Calibrator(steepness=float(np.exp(power)), level=float(level), slope=float(slope), beta=tuple(beta.tolist()))
+    return Calibrator(steepness=float(np.exp(power)), level=level, slope=slope, beta=tuple(beta.tolist()))
+
+
+def follow(calibrator: Calibrator, raw_P: Float, clicked_P: Bool, offsets_N1: Int, known_N: Int) -> Calibrator:
+    """The calibrator, whose level and slope go with newer clicks than it was fitted on.
+
+    known_N: when it is known what was clicked, in microseconds. From each of these times on hold the level and the
+    slope under which the clicks of the MEMORY before it are likeliest, with a normal prior of _WIDTH around those of
+    the calibrator: what comes later changes nothing.
+
+    Raises ContractError for a raw score that is not finite.
+    """
+    _check_finite(raw_P)
+    steep_P = calibrator.steepness * np.asarray(raw_P, np.float64)
+    even_N, usual = evenness(steep_P, offsets_N1), np.array([calibrator.level, calibrator.slope])
+    later = []
+    for time in np.unique(known_N).tolist():
+        near_N = (known_N > time - MEMORY) & (known_N <= time)
+        near_P, size_N = np.repeat(near_N, np.diff(offsets_N1)), np.diff(offsets_N1)[near_N]
+        if clicked_P[near_P].any():
+            offsets = np.concatenate([[0], np.cumsum(size_N)])
+            held = _level_and_slope(steep_P[near_P], even_N[near_N], clicked_P[near_P], offsets, usual)
+            later.append((time, *held))
+    return replace(calibrator, later=tuple(later))
 
 
 def log_share(raw_P: Double, offsets_N1: Int) -> Double:
@@ -150,8 +179,41 @@ def evenness(raw_P: Double, offsets_N1: Int) -> Double:
     return np.asarray(entropy_N / np.log(np.maximum(size_N, 2)))
 
 
-def _sharpened(steep_P: Double, even_N: Double, offsets_N1: Int, level: float, slope: float) -> Double:
-    return np.asarray(steep_P * np.repeat(np.exp(level + slope * even_N), np.diff(offsets_N1)))
+def _check_finite(raw_P: Float) -> None:
+    if not np.isfinite(raw_P).all():
+        raise ContractError(
+            f"{np.sum(~np.isfinite(raw_P))} of {len(raw_P)} raw scores are not finite; score every pair"
+        )
+
+
+def _surprise(steep_P: Double, clicked_P: Bool, offsets_N1: Int) -> float:
+    """How unlikely a softmax makes a click: the mean of -log(share)."""
+    return -float(np.mean(log_share(steep_P, offsets_N1)[clicked_P]))
+
+
+def _level_and_slope(
+    steep_P: Double, even_N: Double, clicked_P: Bool, offsets_N1: Int, usual: Double
+) -> tuple[float, float]:
+    """The likeliest ones, with a normal prior of _WIDTH around the usual ones."""
+    clicks = int(clicked_P.sum())
+
+    def loss(at: Double) -> float:
+        told = _surprise(_sharpened(steep_P, even_N, offsets_N1, at[0], at[1]), clicked_P, offsets_N1)
+        return told + float(np.sum((at - usual) ** 2)) / (2 * clicks * _WIDTH**2)
+
+    level, slope = minimize(
+        loss,
+        usual,
+        method="Nelder-Mead",
+        options={"xatol": 1e-3, "fatol": 1e-7, "initial_simplex": usual + _STEPS},
+    ).x
+    return float(level), float(slope)
+
+
+def _sharpened(
+    steep_P: Double, even_N: Double, offsets_N1: Int, level_N: Double | float, slope_N: Double | float
+) -> Double:
+    return np.asarray(steep_P * np.repeat(np.exp(level_N + slope_N * even_N), np.diff(offsets_N1)))
 
 
 def _odds(log_share_P: Double) -> Double:
@@ -162,6 +224,8 @@ def _odds(log_share_P: Double) -> Double:
 
 # Level and slope where all users of three days of caixin calibrate; by a fifth of them the slope is told to about .3.
 _USUAL, _WIDTH = np.array([0.1, -0.3]), 0.3
+# Where the search for them begins, from there.
+_STEPS = np.array([[0, 0], [0.1, 0], [0, -0.3]])
 # The a, b and c that leave every share as it is.
 _UNCHANGED = np.array([1.0, 1.0, 0.0])
 # How far they may be from it before much is known: c takes what several clicks of a list add.

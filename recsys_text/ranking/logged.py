@@ -5,8 +5,10 @@ consumed, and several of them may be clicked. One without a click, or with nothi
 about an order and is left out of ranking; it still counts in `Log.shown_sums`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +16,7 @@ import polars as pl
 from recsys_text.ranking.candidates import joined, sampled_impressions, with_negatives
 from recsys_text.ranking.log import Impressions, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import expand
+from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.sections import Candidates
 
 #: Impressions that are coded at a time: their candidates, exploded, are what takes memory.
@@ -89,6 +92,24 @@ def impressions_between(
     found = take(shown, chosen)
     left_out = int(clicks_N[~useful_N].sum())
     return (found if negatives is None else with_negatives(found, negatives, seed)), left_out
+
+
+def evaluated_impressions(
+    log: Log,
+    spans: Sequence[tuple[datetime, datetime]],
+    settings: Candidates,
+    *,
+    at: Literal["click", "window"],
+    max_impressions: int,
+    seed: int,
+) -> tuple[Impressions, int]:
+    """What is measured and calibrated on in adjoining spans [start, end).
+
+    `window_impressions` at the start of each, or `impressions_between` all of them.
+    """
+    if at == "window":
+        return window_impressions(log, spans, settings, max_impressions=max_impressions, seed=seed)
+    return impressions_between(log, spans[0][0], spans[-1][1], settings, max_impressions=max_impressions, seed=seed)
 
 
 def teaching_impressions(

@@ -13,17 +13,17 @@ from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
-from recsys_text.evaluation.freshness import CANDIDATES, drawn, served
+from recsys_text.evaluation.freshness import AGES, CANDIDATES, drawn, served
 from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
+from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.ranking.features import counts
-from recsys_text.ranking.log import Impressions, Int64, Log, micros
-from recsys_text.ranking.logged import impressions_between, take
+from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
+from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.timeline import expand
-from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
 from recsys_text.tracking import CHAMPION
@@ -83,9 +83,12 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
+    starts_W = np.array([micros(window.start) for window in windows])
+    # From when the oldest scores of the freshness curve would have been made.
+    time_N = np.concatenate([starts_W[:1] - max(AGES) * HOUR, impressions.time])
+    bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
     interest_P, score_P, without_P = bundle.compare(log, items, impressions)
     known = counts(log, impressions)
-    starts_W = np.array([micros(window.start) for window in windows])
     methods = (
         {"score": score_P, "interest": interest_P, "score without interest": without_P}
         | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
@@ -120,20 +123,14 @@ def impressions_of(
 ) -> tuple[Impressions, int]:
     """What a bundle with such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
     chosen = settings.evaluation
-    if chosen.at == "window":
-        spans = [(window.start, window.end) for window in windows]
-        impressions, dropped = window_impressions(
-            data.log, spans, pool, max_impressions=chosen.max_impressions, seed=chosen.seed
-        )
-    else:
-        impressions, dropped = impressions_between(
-            data.log,
-            windows[0].start,
-            windows[-1].end,
-            pool,
-            max_impressions=chosen.max_impressions,
-            seed=chosen.seed,
-        )
+    impressions, dropped = evaluated_impressions(
+        data.log,
+        [(window.start, window.end) for window in windows],
+        pool,
+        at=chosen.at,
+        max_impressions=chosen.max_impressions,
+        seed=chosen.seed,
+    )
     if not len(impressions):
         raise ContractError(
             f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool, or was shown beside "

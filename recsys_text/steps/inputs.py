@@ -46,6 +46,11 @@ class Inputs:
     windows: list[Window]
     digests: dict[str, str]
 
+    @property
+    def spans(self) -> list[tuple[datetime, datetime]]:
+        """The start and the end of each window."""
+        return [(window.start, window.end) for window in self.windows]
+
 
 def windows_of(settings: Settings) -> list[Window]:
     """The windows of events in the lake, oldest first. Raises ContractError when there is none."""

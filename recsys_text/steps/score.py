@@ -13,6 +13,7 @@ from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
+from recsys_text.following import followed
 from recsys_text.lake.mind import prediction_lines
 from recsys_text.ranking.candidates import pool_chunks
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
@@ -55,7 +56,9 @@ def rank(
     bundle = Bundle.load(folder)
     data = inputs(settings)
     coded = impressions_from_frame(frame, data.log)
-    interest_P, score_P = bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), coded)
+    items = bundle.text.items(data.texts, data.log.item_ids)
+    bundle = followed(bundle, data.log, items, coded.time, windows=data.spans, evaluation=settings.evaluation)
+    interest_P, score_P = bundle.score(data.log, items, coded)
     scored = pl.DataFrame(
         {
             "impression_id": frame["impression_id"].gather(coded.row),
@@ -88,6 +91,7 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     item_ids = np.array(log.item_ids, dtype=object)
     user_ids = np.array(log.user_ids, dtype=object)
     times = np.full(len(users), micros(as_of), dtype=np.int64)
+    bundle = followed(bundle, log, items, times, windows=data.spans, evaluation=settings.evaluation)
     pairs = 0
     with the_store(settings) as store, store.stage(plan["view"], plan["version"]).writer(part_name(bucket)) as writer:
         writer.write(pa.RecordBatch.from_pylist([], schema=SCHEMA))
