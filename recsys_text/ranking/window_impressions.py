@@ -48,8 +48,10 @@ def window_impressions(
     time_N = np.concatenate(times)[first_N]
     generator = np.random.default_rng(seed)
     if len(shown_N) > max_impressions:
-        turn_U = generator.permutation(number)
-        kept = np.sort(np.argsort(turn_U[shown_N % number], kind="stable")[:max_impressions])
+        # Of those who are there, not of all whom the log knows: who comes later must not change who is drawn.
+        users, place_N = np.unique(shown_N % number, return_inverse=True)
+        turn_N = generator.permutation(len(users))[place_N]
+        kept = np.sort(np.argsort(turn_N, kind="stable")[:max_impressions])
         shown_N, time_N = shown_N[kept], time_N[kept]
     user_N = (shown_N % max(1, number)).astype(np.int32)
     parts = [no_impressions()]

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.following import followed
 from recsys_text.ranking.log import Impressions, build_log, micros
+from recsys_text.sections import Evaluation
 from recsys_text.steps.inputs import Inputs, bundle_path, tracker
 from recsys_text.steps.train import train
 from recsys_text.tables import EVENT_TYPES
@@ -79,7 +81,9 @@ def scores_at(
         item=np.tile(items, len(users)),
         clicked=np.zeros(len(users) * len(items), dtype=np.bool_),
     )
-    interest_P, score_P = bundle.score(log, bundle.text.items(data.texts, log.item_ids), impressions)
+    known = bundle.text.items(data.texts, log.item_ids)
+    bundle = followed(bundle, log, known, impressions.time, windows=data.spans, evaluation=Evaluation())
+    interest_P, score_P = bundle.score(log, known, impressions)
     keys = [(user, item) for user in ("u000", "u007", "nobody") for item in log.item_ids]
     return dict(zip(keys, zip(interest_P.tolist(), score_P.tolist(), strict=True), strict=True))
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.calibration import calibration_error
-from recsys_text.ranking.calibrate import _USUAL, Calibrator, evenness, fit_calibrator, log_share
+from recsys_text.ranking.calibrate import _USUAL, MEMORY, Calibrator, evenness, fit_calibrator, follow, log_share
 
 # Thousandths: far enough apart that float64 can keep them apart.
 raw_score = st.integers(-20_000, 20_000).map(lambda x: x / 1000)
@@ -48,7 +48,7 @@ def test_never_turns_an_order_round_however_close_or_far(pairs, others):
 @settings(deadline=None)
 @given(pairs)
 def test_json_brings_every_bit_back(pairs):
-    calibrator = fitted(pairs)
+    calibrator = replace(fitted(pairs), later=((3, 0.1, -0.7), (9, 0.2, 0.0)))
     assert Calibrator.from_json(calibrator.to_json()) == calibrator
 
 
@@ -123,6 +123,63 @@ def test_many_clicks_move_what_a_handful_cannot():
     )
     assert abs(few.slope - _USUAL[1]) < 0.3
     assert many.slope < few.slope - 0.3
+
+
+HOURS = MEMORY // 24
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return fit_calibrator(*drawn(4000, 30, 0, 0, steepness=lambda raw: 2.0)[:3])
+
+
+@pytest.fixture(scope="module")
+def two_days():
+    """A thousand impressions whose clicks are surer than usual, then as many that are less; when they are known."""
+    known = np.repeat([HOURS, 26 * HOURS], 1000)
+    steep = np.where(known == HOURS, 3.0, 1.3)[:, None]
+    return *drawn(len(known), 30, 0, 4, steepness=lambda raw: steep), known
+
+
+def test_the_clicks_of_a_day_are_followed_as_soon_as_they_are_known(usual, two_days):
+    raw, clicked, offsets, truth, known = two_days
+    found = follow(usual, raw, clicked, offsets, known)
+    assert [time for time, _, _ in found.later] == [HOURS, 26 * HOURS]
+    assert (found.predict(raw, offsets, known * 0 + HOURS - 1) == usual.predict(raw, offsets)).all()
+    top = np.flatnonzero(truth > np.quantile(truth, 0.95))
+    for time in (HOURS, 26 * HOURS):
+        of_day = top[np.repeat(known == time, 30)[top]]
+        before, after = (
+            np.abs(said - truth)[of_day].mean()
+            for said in (usual.predict(raw, offsets), found.predict(raw, offsets, known))
+        )
+        assert after < 0.4 * before
+
+
+def test_what_is_known_later_or_was_known_a_day_ago_is_no_matter(usual, two_days):
+    raw, clicked, offsets, _, known = two_days
+    found = follow(usual, raw, clicked, offsets, known)
+    newer = np.repeat(known > HOURS, 30)
+    other = follow(usual, raw, np.where(newer, np.roll(clicked, 7), clicked), offsets, known)
+    assert other.later[0] == found.later[0]
+    assert other.later[1] != found.later[1]
+    newer_alone = follow(usual, raw[newer], clicked[newer], offsets[:1001], known[known > HOURS])
+    assert newer_alone.later == found.later[1:]
+
+
+def test_a_handful_of_clicks_moves_little_and_none_moves_nothing(usual, two_days):
+    raw, clicked, offsets, _, known = two_days
+    surest = (raw.reshape(-1, 30) == raw.reshape(-1, 30).max(1, keepdims=True)).ravel()
+    few, many = (
+        follow(usual, raw[: 30 * number], surest[: 30 * number], offsets[: number + 1], known[:number])
+        for number in (2, 1000)
+    )
+    assert usual.level < few.later[0][1] < usual.level + 0.2
+    assert many.later[0][1] > usual.level + 0.5
+    assert follow(usual, raw[:150], np.zeros(150, bool), offsets[:6], known[:5]) == usual
+    assert follow(usual, raw[:0], clicked[:0], offsets[:1], known[:0]) == usual
+    with pytest.raises(ContractError, match="1 of 2 raw scores are not finite"):
+        follow(usual, np.array([np.nan, 0]), np.array([True, False]), np.array([0, 2]), np.zeros(1))
 
 
 def test_scores_that_say_nothing_give_the_click_rate():
