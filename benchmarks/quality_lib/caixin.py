@@ -41,6 +41,7 @@ SLICES = {
 OWN = ("score", "interest", "score without interest")
 _OURS = (*OURS, "quality_lib/caixin.py", "quality_lib/values.py")
 _TOP = f"calibration_error_top{TOP:.0%}"
+_UNFOLLOWED = "score, calibrated at the cutoff"
 
 
 def files(run: Run) -> dict[str, str]:
@@ -78,7 +79,9 @@ def fixed_cases(run: Run) -> list[Row]:
         if chosen_N is not None:
             pairs = [("score", "score without interest")]
             table += rows(NAME, protocol, found, baselines.users, seeds, differences=pairs, chosen_N=chosen_N)
-    table.append((NAME, "dev cases", "score", _TOP, float(np.mean(errors)), None, None, len(errors)))
+    for name in errors[0]:
+        mean = float(np.mean([error[name] for error in errors]))
+        table.append((NAME, "dev cases", name, _TOP, mean, None, None, len(errors)))
     return table
 
 
@@ -134,18 +137,18 @@ def _scored(
     impressions: Callable[[], Impressions],
     digests: Mapping[str, str],
     what: Mapping[str, Any],
-) -> tuple[list[Values], list[float]]:
-    """What the bundle of each seed is worth, and its calibration error."""
+) -> tuple[list[Values], list[dict[str, float]]]:
+    """What the bundle of each seed is worth, and its calibration errors."""
     values, errors = [], []
     for seed in run.seeds:
         settings = seeded(settings_of(NAME), seed)
         trained = training.bundle(run, NAME, files(run), log, cutoff, settings)
 
         def work(folder: Path, trained: Path = trained) -> Mapping[str, Any]:
-            bundle = Bundle.load(trained / "bundle")
-            shown = impressions()
-            items = bundle.text.items(log().texts, log().log.item_ids)
-            bundle = followed(bundle, log().log, items, shown.time, windows=(), evaluation=settings_of(NAME).evaluation)
+            trained_bundle = Bundle.load(trained / "bundle")
+            shown, evaluation = impressions(), settings_of(NAME).evaluation
+            items = trained_bundle.text.items(log().texts, log().log.item_ids)
+            bundle = followed(trained_bundle, log().log, items, shown.time, windows=(), evaluation=evaluation)
             scores = dict(
                 zip(
                     ("interest", "score", "score without interest"),
@@ -154,12 +157,16 @@ def _scored(
                 )
             )
             measured(shown, scores, METRICS).save(folder)
-            return {_TOP: calibration_error(scores["score"], shown.clicked, top=TOP)}
+            _, unfollowed_P = trained_bundle.score(log().log, items, shown)
+            return {
+                name: calibration_error(said_P, shown.clicked, top=TOP)
+                for name, said_P in {"score": scores["score"], _UNFOLLOWED: unfollowed_P}.items()
+            }
 
         depends = {"files": dict(digests), "bundle": trained.name, "code": cache.code(MEASURE, _OURS), **what}
         step = run.cache.step(f"{NAME}-score", depends, work)
         values.append(Values.load(step))
-        errors.append(cache.about_of(step)[_TOP])
+        errors.append({name: cache.about_of(step)[name] for name in ("score", _UNFOLLOWED)})
     return values, errors
 
 

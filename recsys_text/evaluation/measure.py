@@ -82,9 +82,11 @@ def evaluation_table(
         for method, first_NK in first.items():
             share = lists.coverage(first_NK[chosen_N], candidates)
             rows.append((method, name, "coverage@10", _known(share), *_NOTHING, *size))
-        counted = calibration(scores[SCORE][chosen_P], impressions.clicked[chosen_P])
-        for metric, top in _CALIBRATION.items():
-            rows.append((SCORE, name, metric, _known(counted.error(top=top)), *_NOTHING, *size))
+        for method in (method for method in scores if method == SCORE or method.startswith(SERVED)):
+            # What was not known yet when scores were made is below all others; it was given no chance.
+            counted = calibration(np.maximum(scores[method][chosen_P], 0), impressions.clicked[chosen_P])
+            for metric, top in _CALIBRATION.items():
+                rows.append((method, name, metric, _known(counted.error(top=top)), *_NOTHING, *size))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 

@@ -35,9 +35,14 @@ def test_gains_are_paired(shown, scores):
     assert row["gain"] == row["gain_low"] == row["gain_high"] == 0
 
 
-def test_the_score_alone_has_calibration_errors(shown, scores):
-    table = table_of(scores, shown)
-    assert table.filter(pl.col("metric").str.starts_with("calibration"))["method"].unique().to_list() == ["score"]
+def test_the_score_alone_and_what_was_served_of_it_have_calibration_errors(shown, scores):
+    served = np.where(np.arange(len(shown.item)) % 7 == 0, -1, scores["score"])
+    table = table_of(scores | {"score, 6 h old": served}, shown)
+    errors = table.filter(pl.col("metric").str.starts_with("calibration"))
+    assert sorted(errors["method"].unique()) == ["score", "score, 6 h old"]
+    assert (
+        one(table, "score, 6 h old", "calibration_error")["value"] != one(table, "score", "calibration_error")["value"]
+    )
     truthful = table_of({"score": np.full(len(shown.item), 1 / LENGTH)}, shown)
     assert one(truthful, "score", "calibration_error")["value"] == pytest.approx(0)
     assert one(table, "score", "calibration_error_top1%")["value"] > 0.02
