@@ -11,8 +11,8 @@ training would decide what the blend is worth. Intervals: 95% bootstrap over use
 "One of each" is the first of the trees and networks that a blend averages; the seconds are those of all.
 
 With --calibrations, the calibration error instead, on the two days after each of these days of March: the blend learns
-from the three days before. "Followed" is what evaluation and publishing do: the last way, going with the clicks of the
-test that are older than the click at hand. Nothing from --end on is loaded. Ten minutes and 4 GB for each.
+from the three days before. "Followed" is the last way going with the clicks of the test that are older than the one at
+hand, about as evaluation and publishing do it. Nothing from --end on is loaded. Ten minutes and 4 GB for each.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def calibrated(raw_P: Doubles, shown: Impressions, tests_P: Doubles, tests: Impr
         "and beta": found.predict(tests_P, tests.offsets),
     }
     known_N = (tests.time // EVERY + 1) * EVERY
-    following = follow(found, tests_P, tests.clicked, tests.offsets, known_N)
+    following = follow(found, tests_P, tests.clicked, tests.offsets, known_N, np.unique(known_N).tolist())
     said["followed"] = following.predict(tests_P, tests.offsets, tests.time)
     share_P, of_tests_P = (
         np.minimum(log_share(found.steepness * scores_P, impressions.offsets), -1e-12)

@@ -66,7 +66,10 @@ class Bundle:
     cutoff: datetime
 
     def score(self, log: Log, items: Items, impressions: Impressions) -> tuple[Floats, Floats]:
-        """Interest and calibrated click probability of each pair, float32[P] each, as of its impression's time."""
+        """Interest and calibrated click probability of each pair, float32[P] each, as of its impression's time.
+
+        The calibration is that of the cutoff, but for a bundle that was `following.followed` to that time.
+        """
 
         def work(part: Impressions) -> tuple[Floats, Floats]:
             interest_P, features_PF = features(self.text, self.neighbours, log, items, part)
@@ -98,7 +101,10 @@ class Bundle:
         *,
         threads: int = 0,
     ) -> Floats:
-        """Calibrated click probability, float32[P], of the candidates of whole impressions whose features are known."""
+        """Calibrated click probability, float32[P], of the candidates of whole impressions whose features are known.
+
+        time_N: int64[N], microseconds, of each impression; without it the calibration is that of the cutoff.
+        """
         raw_P = self.blend.predict(features_PF, threads=threads)
         return self.calibrator.predict(raw_P, offsets_N1, time_N).astype(np.float32)
 
@@ -218,7 +224,7 @@ class TextScorer:
 
         Both are lists with a value per candidate. Columns named like those of `features.counts`, with a number per
         candidate, tell what is known of clicks and ages; without them everything counts as new and never clicked. Texts
-        have no ids, so that neighbours say nothing.
+        have no ids, so that neighbours say nothing, and there is no log that calibration could follow.
         """
         import pandas as pd  # noqa: PLC0415 - MLflow hands pandas in; nothing else needs it
 

@@ -224,15 +224,8 @@ def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
 
 def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings, most: int) -> Impressions:
     """At most so many impressions of the kind that are evaluated, from the windows between `bounds`."""
-    spans = list(itertools.pairwise(bounds))
-    return evaluated_impressions(
-        log,
-        spans,
-        settings.candidates,
-        at=settings.evaluation.at,
-        max_impressions=most,
-        seed=settings.training.seed,
-    )[0]
+    spans, at, seed = list(itertools.pairwise(bounds)), settings.evaluation.at, settings.training.seed
+    return evaluated_impressions(log, spans, settings.candidates, at=at, max_impressions=most, seed=seed)[0]
 
 
 def fit_ranker(

@@ -1,6 +1,7 @@
 """Lets the calibration of a bundle go with the clicks since its cutoff. Knows no lake and no store.
 
 Days differ in how sure one can be of a click, and no day of the training tells how the next will be: see `follow`.
+Shapes: N scored impressions.
 """
 
 from collections.abc import Sequence
@@ -13,44 +14,35 @@ from numpy.typing import NDArray
 from recsys_text.bundle import Bundle, features, in_parts
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.calibrate import MEMORY, follow
-from recsys_text.ranking.candidates import joined
-from recsys_text.ranking.log import Impressions, Log, micros, no_impressions
+from recsys_text.ranking.candidates import joined, pool_sizes
+from recsys_text.ranking.log import Impressions, Int64, Log, micros, no_impressions
 from recsys_text.ranking.logged import evaluated_impressions
 from recsys_text.sections import Evaluation
 
 Span = tuple[datetime, datetime]
-#: How often what was clicked is looked at.
+#: How often what was clicked is looked at, counted from the cutoff. Every hour was hardly better.
 EVERY = timedelta(hours=3)
-#: Impressions of so much time at most: they tell two numbers.
-MOST, _MEMORY = 1000, timedelta(microseconds=MEMORY)
+#: Impressions of a day at most, and their candidates: they tell two numbers, and a quarter of them told much the same.
+MOST, PAIRS = 500, 2_000_000
+_DAY = timedelta(microseconds=MEMORY)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def followed(
-    bundle: Bundle,
-    log: Log,
-    items: Items,
-    time_N: NDArray[np.int64],
-    *,
-    windows: Sequence[Span],
-    evaluation: Evaluation,
+    bundle: Bundle, log: Log, items: Items, time_N: Int64, *, windows: Sequence[Span], evaluation: Evaluation
 ) -> Bundle:
-    """The bundle for scoring impressions at `time_N`, in microseconds: its calibration knows the clicks before each.
+    """The bundle for scoring impressions at `time_N`, int64[N] in microseconds: its calibration knows newer clicks.
 
-    Of the clicks since its cutoff those of the day before count, as impressions of the kind that is evaluated; where
-    that is `window`, those of `windows`, [start, end) of all that the log has. The order of scores stays. A score at a
-    time does not depend on what comes after, nor on what else is scored.
+    At each of these times it goes with the clicks since its cutoff and of the day before the last look: impressions of
+    the kind that is evaluated, or, where that is `window`, those of `windows` ([start, end) of all that the log has)
+    that have ended. The order of scores stays. A score at a time depends neither on what comes after nor on what else
+    is scored. What was logged counts as clicked when it was shown.
     """
+    looks = _looks(bundle.cutoff, time_N, windows, evaluation)
+    spans = sorted({span for look in looks for span in _spans(bundle.cutoff, look, windows, evaluation)})
     shown, known = [no_impressions()], [np.zeros(0, np.int64)]
-    for start, end in _spans(bundle.cutoff, time_N, windows, evaluation):
-        found, _ = evaluated_impressions(
-            log,
-            [(start, end)],
-            bundle.candidates,
-            at=evaluation.at,
-            max_impressions=min(MOST, round(MOST * ((end - start) / _MEMORY))),
-            seed=evaluation.seed,
-        )
+    for start, end in spans:
+        found = _clicked(bundle, log, (start, end), evaluation)
         shown.append(found)
         known.append(np.full(len(found), micros(end)))
     impressions = joined(shown)
@@ -59,21 +51,52 @@ def followed(
         return bundle.blend.predict(features(bundle.text, bundle.neighbours, log, items, part)[1], threads=1)
 
     raw_P = np.concatenate([np.zeros(0), *in_parts(raw, bundle.text, log, impressions)])
-    calibrator = follow(bundle.calibrator, raw_P, impressions.clicked, impressions.offsets, np.concatenate(known))
+    calibrator = follow(
+        bundle.calibrator,
+        raw_P,
+        impressions.clicked,
+        impressions.offsets,
+        np.concatenate(known),
+        [micros(look) for look in looks],
+    )
     return replace(bundle, calibrator=calibrator)
 
 
-def _spans(cutoff: datetime, time_N: NDArray[np.int64], windows: Sequence[Span], evaluation: Evaluation) -> list[Span]:
-    """The spans since the cutoff that have ended by the last of the times, and no longer than a day before the first.
+def _looks(cutoff: datetime, time_N: Int64, windows: Sequence[Span], evaluation: Evaluation) -> list[datetime]:
+    """When, at the latest before each of the times, was last looked at what had been clicked; ascending."""
+    if evaluation.at == "window":
+        ends = np.array([micros(end) for start, end in windows if start >= cutoff], np.int64)
+        places = np.unique(np.searchsorted(ends, time_N, side="right")) - 1
+        return [_EPOCH + timedelta(microseconds=int(ends[place])) for place in places if place >= 0]
+    steps = np.unique((time_N - micros(cutoff)) // (EVERY // timedelta(microseconds=1)))
+    return [cutoff + int(step) * EVERY for step in steps if step > 0]
 
-    They are laid from the cutoff on, so that they are the same whatever is scored.
-    """
-    if not len(time_N):
-        return []
-    first, last = (_EPOCH + timedelta(microseconds=int(time)) for time in (time_N.min(), time_N.max()))
+
+def _spans(cutoff: datetime, look: datetime, windows: Sequence[Span], evaluation: Evaluation) -> list[Span]:
+    """What is looked at: the spans since the cutoff that ended by then, and not more than a day before."""
     if evaluation.at == "window":
         spans = [(start, end) for start, end in windows if start >= cutoff]
     else:
-        ends = range(1, (last - cutoff) // EVERY + 1)
-        spans = [(cutoff + (number - 1) * EVERY, cutoff + number * EVERY) for number in ends]
-    return [(start, end) for start, end in spans if first - _MEMORY < end <= last]
+        spans = [(look - (back + 1) * EVERY, look - back * EVERY) for back in range(_DAY // EVERY)]
+    return [(start, end) for start, end in spans if start >= cutoff and look - _DAY < end <= look]
+
+
+def _clicked(bundle: Bundle, log: Log, span: Span, evaluation: Evaluation) -> Impressions:
+    """Some of the impressions of a span, the same ones whenever it is looked at."""
+    begin, end = (micros(time) for time in span)
+    low, high = np.searchsorted(log.logged.time, [begin, end])
+    if evaluation.at == "click" and low == high and len(log.logged) and log.logged.time[0] < end:
+        return no_impressions()  # pools are no match for the lists that are shown since
+    most = float(MOST)
+    if low == high:
+        pool = int(pool_sizes(log, np.array([begin]), bundle.candidates)[0])
+        most = min(most, PAIRS / max(1, pool))
+    share = min(1.0, (span[1] - span[0]) / _DAY)
+    return evaluated_impressions(
+        log,
+        [span],
+        bundle.candidates,
+        at=evaluation.at,
+        max_impressions=max(1, round(most * share)),
+        seed=evaluation.seed,
+    )[0]

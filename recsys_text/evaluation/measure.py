@@ -55,7 +55,8 @@ def evaluation_table(
     impressions of the slice for which the metric has a meaning, with its 95% bootstrap interval over users;
     gain: what SCORE has more than the method, on the same impressions and the same resamples. Null where
     there is no evidence. impressions, users: of the slice. coverage@10, the share of the slice's candidates that are
-    in a list of ten, and the calibration errors, which SCORE alone has, are without interval; less error is better.
+    in a list of ten, and the calibration errors, which SCORE and what was served of it have, are without interval;
+    less error is better.
 
     Raises ContractError where SCORE is missing, or as `metrics.evaluate` and `calibration` do.
     """

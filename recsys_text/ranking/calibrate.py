@@ -16,6 +16,7 @@ offsets_N1[n]:offsets_N1[n + 1].
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,7 +68,7 @@ class Calibrator:
         microseconds; without it nothing that is `later` counts.
         """
         steep_P = self.steepness * np.asarray(raw_P, np.float64)
-        level_N, slope_N = self._held(np.zeros(len(offsets_N1) - 1, np.int64) if time_N is None else time_N)
+        level_N, slope_N = (self.level, self.slope) if time_N is None else self._held(time_N)
         share_P = log_share(
             _sharpened(steep_P, evenness(steep_P, offsets_N1), offsets_N1, level_N, slope_N), offsets_N1
         )
@@ -83,14 +84,14 @@ class Calibrator:
         return held[:, 0], held[:, 1]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        """All but what is `later`, which is made anew from the newest clicks."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "later"})
 
     @classmethod
     def from_json(cls, text: str) -> "Calibrator":
         """Reads what `to_json` wrote; floats come back to the last bit."""
         read = json.loads(text)
-        later = tuple((time, level, slope) for time, level, slope in read["later"])
-        return cls(**read | {"beta": tuple(read["beta"]), "later": later})
+        return cls(steepness=read["steepness"], level=read["level"], slope=read["slope"], beta=tuple(read["beta"]))
 
 
 def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator:
@@ -118,7 +119,9 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
     exact_P = np.asarray(raw_P, np.float64)
 
     power = minimize_scalar(
-        lambda x: _surprise(np.exp(x) * exact_P, clicked_P, offsets_N1), bounds=np.log(_STEEPNESS), method="bounded"
+        lambda x: _cross_entropy(np.exp(x) * exact_P, clicked_P, offsets_N1),
+        bounds=np.log(_STEEPNESS),
+        method="bounded",
     ).x
     steep_P = np.exp(power) * exact_P
     even_N = evenness(steep_P, offsets_N1)
@@ -135,12 +138,14 @@ def fit_calibrator(raw_P: Float, clicked_P: Bool, offsets_N1: Int) -> Calibrator
     return Calibrator(steepness=float(np.exp(power)), level=level, slope=slope, beta=tuple(beta.tolist()))
 
 
-def follow(calibrator: Calibrator, raw_P: Float, clicked_P: Bool, offsets_N1: Int, known_N: Int) -> Calibrator:
+def follow(
+    calibrator: Calibrator, raw_P: Float, clicked_P: Bool, offsets_N1: Int, known_N: Int, looks: Sequence[int]
+) -> Calibrator:
     """The calibrator, whose level and slope go with newer clicks than it was fitted on.
 
-    known_N: when it is known what was clicked, in microseconds. From each of these times on hold the level and the
-    slope under which the clicks of the MEMORY before it are likeliest, with a normal prior of _WIDTH around those of
-    the calibrator: what comes later changes nothing.
+    known_N: when it is known what was clicked; looks: ascending; both in microseconds. From each look to the next hold
+    the level and the slope under which the clicks of the MEMORY before it are likeliest, with a normal prior of _WIDTH
+    around those of the calibrator, which hold where there are none: what comes later changes nothing.
 
     Raises ContractError for a raw score that is not finite.
     """
@@ -148,13 +153,14 @@ def follow(calibrator: Calibrator, raw_P: Float, clicked_P: Bool, offsets_N1: In
     steep_P = calibrator.steepness * np.asarray(raw_P, np.float64)
     even_N, usual = evenness(steep_P, offsets_N1), np.array([calibrator.level, calibrator.slope])
     later = []
-    for time in np.unique(known_N).tolist():
-        near_N = (known_N > time - MEMORY) & (known_N <= time)
+    for look in looks:
+        near_N = (known_N > look - MEMORY) & (known_N <= look)
         near_P, size_N = np.repeat(near_N, np.diff(offsets_N1)), np.diff(offsets_N1)[near_N]
+        held = calibrator.level, calibrator.slope
         if clicked_P[near_P].any():
             offsets = np.concatenate([[0], np.cumsum(size_N)])
             held = _level_and_slope(steep_P[near_P], even_N[near_N], clicked_P[near_P], offsets, usual)
-            later.append((time, *held))
+        later.append((look, *held))
     return replace(calibrator, later=tuple(later))
 
 
@@ -186,8 +192,8 @@ def _check_finite(raw_P: Float) -> None:
         )
 
 
-def _surprise(steep_P: Double, clicked_P: Bool, offsets_N1: Int) -> float:
-    """How unlikely a softmax makes a click: the mean of -log(share)."""
+def _cross_entropy(steep_P: Double, clicked_P: Bool, offsets_N1: Int) -> float:
+    """Of the softmax, in nats: the mean of -log(share) over the clicks."""
     return -float(np.mean(log_share(steep_P, offsets_N1)[clicked_P]))
 
 
@@ -198,7 +204,7 @@ def _level_and_slope(
     clicks = int(clicked_P.sum())
 
     def loss(at: Double) -> float:
-        told = _surprise(_sharpened(steep_P, even_N, offsets_N1, at[0], at[1]), clicked_P, offsets_N1)
+        told = _cross_entropy(_sharpened(steep_P, even_N, offsets_N1, at[0], at[1]), clicked_P, offsets_N1)
         return told + float(np.sum((at - usual) ** 2)) / (2 * clicks * _WIDTH**2)
 
     level, slope = minimize(

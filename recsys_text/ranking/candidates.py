@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import polars as pl
@@ -112,6 +113,10 @@ def with_negatives(impressions: Impressions, n: int, seed: int) -> Impressions:
     return _thinned(impressions, n, np.random.default_rng(seed))
 
 
+#: By the settings, for as long as the log is there.
+_KEPT: WeakKeyDictionary[Log, dict[str, "_Alive"]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Alive:
     """The spans [start, end) in which items are in the pool, disjoint, by item and start; M of them."""
@@ -139,6 +144,15 @@ class _Alive:
 
 
 def _alive(log: Log, settings: Candidates) -> _Alive:
+    """The spans of all items, which are made once for a log: that takes long beside what a few queries take."""
+    kept = _KEPT.setdefault(log, {})
+    rules = settings.model_dump_json()
+    if rules not in kept:
+        kept[rules] = _spans(log, settings)
+    return kept[rules]
+
+
+def _spans(log: Log, settings: Candidates) -> _Alive:
     items = np.arange(len(log.item_ids), dtype=np.int32)
     if settings.pool == "all":
         known = log.known_at < log.expires_at
@@ -168,32 +182,33 @@ def _alive(log: Log, settings: Candidates) -> _Alive:
 
 
 def in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candidates) -> Bool:
-    """Whether each item is in the pool of its user at its time, without making the pool.
-
-    Each user must have an event with its item, at whatever time.
-    """
+    """Whether each item is in the pool of its user at its time, without making the pool."""
     alive = _alive(log, settings)
     spans = timeline(alive.item, alive.start, np.arange(len(alive.item)), len(log.item_ids))
     last = spans.stop(items, spans.rank(times + 1)) - 1
     inside = last >= spans.begin(items)
     inside[inside] = alive.end[last[inside]] > times[inside]
-    pair = log.user.astype(np.int64) * len(log.item_ids) + log.item
-    known, first = np.unique(pair, return_index=True)
-    at = np.searchsorted(known, users.astype(np.int64) * len(log.item_ids) + items)
-    unseen: Bool = log.time[first[at]] >= times
-    return inside & unseen
+    begin, count = _consumed(log, times, users)
+    query = np.repeat(np.arange(len(times)), count)
+    gone = log.consumed.value[expand(begin, count)] == items[query]
+    inside[query[gone]] = False
+    return inside
+
+
+def _consumed(log: Log, times_N: Int64, users_N: Int32) -> tuple[Int64, Int64]:
+    """Where in `log.consumed` the events of each user before each time begin, and how many they are."""
+    begin_N = log.consumed.begin(users_N)
+    return begin_N, log.consumed.stop(users_N, log.consumed.rank(times_N)) - begin_N
 
 
 def _without_consumed(
     log: Log, times_N: Int64, users_N: Int32, offsets_N1: Int64, item_P: Int32
 ) -> tuple[Int64, Int32]:
-    consumed = log.consumed
-    begin_N = consumed.begin(users_N)
-    count_N = consumed.stop(users_N, consumed.rank(times_N)) - begin_N
+    begin_N, count_N = _consumed(log, times_N, users_N)
     catalogue = len(log.item_ids)
     row_P = np.repeat(np.arange(len(times_N)), np.diff(offsets_N1))
     key_P = row_P * catalogue + item_P
-    gone = np.repeat(np.arange(len(times_N)), count_N) * catalogue + consumed.value[expand(begin_N, count_N)]
+    gone = np.repeat(np.arange(len(times_N)), count_N) * catalogue + log.consumed.value[expand(begin_N, count_N)]
     at = np.searchsorted(key_P, gone)
     at = at[(at < len(key_P)) & (key_P[np.minimum(at, len(key_P) - 1)] == gone)] if len(key_P) else at[:0]
     keep_P = np.ones(len(item_P), dtype=np.bool_)

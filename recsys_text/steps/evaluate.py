@@ -13,7 +13,7 @@ from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
-from recsys_text.evaluation.freshness import AGES, CANDIDATES, drawn, served
+from recsys_text.evaluation.freshness import CANDIDATES, drawn, made_at, served
 from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
@@ -21,7 +21,7 @@ from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.ranking.features import counts
-from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
+from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.timeline import expand
 from recsys_text.sections import Candidates
@@ -84,8 +84,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
     starts_W = np.array([micros(window.start) for window in windows])
-    # From when the oldest scores of the freshness curve would have been made.
-    time_N = np.concatenate([starts_W[:1] - max(AGES) * HOUR, impressions.time])
+    time_N = np.concatenate([impressions.time, *made_at(impressions.time, starts_W).values()])
     bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
     interest_P, score_P, without_P = bundle.compare(log, items, impressions)
     known = counts(log, impressions)

@@ -26,7 +26,8 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     model_version, folder = bundle_path(settings, "champion")
     windows, digests = lake_state(settings)
     as_of = windows[-1].end
-    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets])
+    kind = settings.evaluation.at, settings.evaluation.seed  # of what calibration follows
+    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets, kind])
     version = f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
     with the_store(settings) as store:
         known = any(info.version == version for info in store.versions(VIEW))

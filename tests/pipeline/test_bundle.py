@@ -4,6 +4,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -12,10 +14,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recsys_text import following
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.following import followed
 from recsys_text.ranking.log import Impressions, build_log, micros
 from recsys_text.sections import Evaluation
 from recsys_text.steps.inputs import Inputs, bundle_path, tracker
@@ -68,7 +70,7 @@ print("scored")
 
 
 def scores_at(
-    bundle: Bundle, data: Inputs, events: pl.DataFrame, time: datetime
+    bundle: Bundle, data: Inputs, events: pl.DataFrame, time: datetime, at: Literal["click", "window"] = "click"
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Interest and score by user and item, as of `time`, for two users with a history and one without."""
     log = build_log(data.items, events)
@@ -82,7 +84,9 @@ def scores_at(
         clicked=np.zeros(len(users) * len(items), dtype=np.bool_),
     )
     known = bundle.text.items(data.texts, log.item_ids)
-    bundle = followed(bundle, log, known, impressions.time, windows=data.spans, evaluation=Evaluation())
+    with mock.patch.object(following, "MOST", 24):  # few enough that some are drawn
+        evaluation = Evaluation(at=at)
+        bundle = following.followed(bundle, log, known, impressions.time, windows=data.spans, evaluation=evaluation)
     interest_P, score_P = bundle.score(log, known, impressions)
     keys = [(user, item) for user in ("u000", "u007", "nobody") for item in log.item_ids]
     return dict(zip(keys, zip(interest_P.tolist(), score_P.tolist(), strict=True), strict=True))
@@ -104,6 +108,7 @@ moments = st.integers(0, DAYS * 86_400_000_000).map(lambda micro: START + timede
         max_size=30,
     ),
     keep=st.floats(0, 1),
+    at=st.sampled_from(["click", "window"]),
 )
 def test_no_event_at_or_after_t_changes_an_interest_or_a_score_at_t(
     trained: tuple[Bundle, Inputs],
@@ -111,6 +116,7 @@ def test_no_event_at_or_after_t_changes_an_interest_or_a_score_at_t(
     time: datetime,
     added: list[tuple[str, str, str, int]],
     keep: float,
+    at: Literal["click", "window"],
 ) -> None:
     bundle, data = trained
     events = pl.read_parquet(published_template / "events.parquet")
@@ -118,7 +124,7 @@ def test_no_event_at_or_after_t_changes_an_interest_or_a_score_at_t(
     after = events.filter(pl.col("occurred_at") >= time).sample(fraction=keep, seed=1)
     rows = [(user, item, kind, time + timedelta(microseconds=late)) for user, item, kind, late in added]
     changed = pl.concat([before, after, pl.DataFrame(rows, schema=events.schema, orient="row")])
-    assert scores_at(bundle, data, changed, time) == scores_at(bundle, data, events, time)
+    assert scores_at(bundle, data, changed, time, at) == scores_at(bundle, data, events, time, at)
 
 
 def test_an_event_just_before_t_does_change_the_scores(

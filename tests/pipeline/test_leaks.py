@@ -9,10 +9,8 @@ import polars as pl
 from recsys_text.bundle import Bundle
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.metrics import auc, rank_clicked
-from recsys_text.following import followed
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, build_log, micros
-from recsys_text.sections import Evaluation
 from recsys_text.steps.inputs import Inputs
 from recsys_text.text.normalise import item_text
 
@@ -73,8 +71,7 @@ def test_an_item_that_will_be_clicked_looks_like_its_twin_that_will_not(
             item=np.tile(others, len(users)),
             clicked=np.zeros(len(users) * len(others), np.bool_),
         )
-        served = followed(bundle, log, items, shown.time, windows=data.spans, evaluation=Evaluation())
-        return tuple(values.reshape(len(users), -1)[:, at] for values in served.score(log, items, shown))
+        return tuple(values.reshape(len(users), -1)[:, at] for values in bundle.score(log, items, shown))
 
     for hours in (0.5, 4.9, 5):
         for values in said(hours):

@@ -132,3 +132,11 @@ def test_candidates_are_the_pool_at_the_start_and_later_events_only_label(events
     assert found <= wanted
     assert len(wanted) == len(found) + dropped
     assert np.bincount(shown.row[shown.clicked], minlength=len(shown)).all()
+
+
+def test_who_is_drawn_is_no_matter_of_who_comes_later() -> None:
+    events: list[Event] = [(user, "a", "click", 25) for user in USERS]
+    later: list[Event] = [(user, "b", "click", 60) for user in "abcdefghijklmn"]
+    drawn = read(log_of(events), events, (24, 48), most=3)
+    assert len(drawn[0]) == 3
+    assert read(log_of(events + later), events, (24, 48), most=3) == drawn
