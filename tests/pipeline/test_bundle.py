@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsys_text import following
@@ -96,6 +96,10 @@ moments = st.integers(0, DAYS * 86_400_000_000).map(lambda micro: START + timede
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Where calibration follows, between two looks and after the end of a window; all that comes later is gone.
+@example(time=START + timedelta(days=4, hours=10, minutes=40), added=[], keep=0.0, at="click")
+@example(time=START + timedelta(days=5, hours=6), added=[], keep=0.0, at="click")
+@example(time=START + timedelta(days=4, hours=23), added=[], keep=0.0, at="window")
 @given(
     time=moments,
     added=st.lists(
