@@ -23,7 +23,7 @@ Span = tuple[datetime, datetime]
 #: How often what was clicked is looked at, counted from the cutoff. Every hour was hardly better.
 EVERY = timedelta(hours=3)
 #: Impressions of a day at most, and their candidates: they tell two numbers. Half of them told a little less.
-MOST, PAIRS = 1000, 2_000_000
+MOST, PAIRS = 1000, 600_000
 _DAY = timedelta(microseconds=MEMORY)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from benchmarks import logs
 from benchmarks.logs import DAY, Data
 from benchmarks.quality_lib import cache, training
 from benchmarks.quality_lib.training import MEASURE, OURS, Run, seeded, settings_of
-from benchmarks.quality_lib.values import Row, Values, averaged, measured, pooled, rows
+from benchmarks.quality_lib.values import ERROR, Row, Values, averaged, measured, pooled, rows
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.evaluation.baselines import baseline_scores
@@ -40,7 +40,6 @@ SLICES = {
 }
 OWN = ("score", "interest", "score without interest")
 _OURS = (*OURS, "quality_lib/caixin.py", "quality_lib/values.py")
-_TOP = f"calibration_error_top{TOP:.0%}"
 _UNFOLLOWED = "score, calibrated at the cutoff"
 
 
@@ -81,7 +80,7 @@ def fixed_cases(run: Run) -> list[Row]:
             table += rows(NAME, protocol, found, baselines.users, seeds, differences=pairs, chosen_N=chosen_N)
     for name in errors[0]:
         mean = float(np.mean([error[name] for error in errors]))
-        table.append((NAME, "dev cases", name, _TOP, mean, None, None, len(errors)))
+        table.append((NAME, "dev cases", name, ERROR, mean, None, None, len(errors)))
     return table
 
 

@@ -1,17 +1,23 @@
 """Goodbooks, all items: each user's last ten liked books among all that the user had not liked before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache as once
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from benchmarks import logs
 from benchmarks.logs import DAY, END, Data, clocked
 from benchmarks.quality_lib import cache, training
 from benchmarks.quality_lib.training import MEASURE, OURS, Run, seeded, settings_of
-from benchmarks.quality_lib.values import Row, Values, averaged, joined, measured, rows
+from benchmarks.quality_lib.values import ERROR, Row, Values, averaged, joined, measured, rows
 from recsys_text.bundle import Bundle
 from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.calibration import TOP, calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, micros
@@ -52,26 +58,31 @@ def all_items(run: Run) -> list[Row]:
     """Score, interest and baselines."""
     log = data(run)
     impressions = once(lambda: last_ten(log()))
-    runs = []
+    runs, errors = [], []
     for seed in run.seeds:
         trained = training.bundle(run, NAME, files(run), log, CUTOFF, seeded(settings_of(NAME), seed))
 
-        def work(folder: Path, trained: Path = trained) -> None:
+        def work(folder: Path, trained: Path = trained) -> Mapping[str, Any]:
             bundle = Bundle.load(trained / "bundle")
             items = bundle.text.items(log().texts, log().log.item_ids)
-            parts = []
+            parts, counted = [], []
             for part in impressions().chunks(_CHUNK):
                 interest_P, score_P, without_P = bundle.compare(log().log, items, part)
                 scores = {"score": score_P, "interest": interest_P, "score without interest": without_P}
                 parts.append(measured(part, scores, METRICS))
+                counted.append(calibration(score_P, part.clicked))
             joined(parts).save(folder)
+            return {ERROR: reduce(add, counted).error(top=TOP)}
 
         depends = {"files": files(run), "bundle": trained.name, "code": cache.code(MEASURE, _OURS)}
-        runs.append(Values.load(run.cache.step(f"{NAME}-score", depends, work)))
+        step = run.cache.step(f"{NAME}-score", depends, work)
+        runs.append(Values.load(step))
+        errors.append(cache.about_of(step)[ERROR])
     baselines = _baselines(run, log, impressions)
     found, seeds = averaged([*runs, baselines])
     pairs = [("score", "score without interest"), ("score", "EASE")]
-    return rows(NAME, "all items", found, baselines.users, seeds, differences=pairs)
+    table = rows(NAME, "all items", found, baselines.users, seeds, differences=pairs)
+    return [*table, (NAME, "all items", "score", ERROR, float(np.mean(errors)), None, None, len(errors))]
 
 
 def _baselines(run: Run, log: Callable[[], Data], impressions: Callable[[], Impressions]) -> Values:

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys_text.evaluation.bootstrap import intervals
+from recsys_text.evaluation.calibration import TOP
 from recsys_text.evaluation.metrics import evaluate
 from recsys_text.ranking.log import Impressions
 
@@ -30,6 +31,8 @@ SCHEMA = {
     "seeds": pl.Int64,
 }
 Row = tuple[str, str, str, str, float, float | None, float | None, int]
+#: The calibration error among the highest predictions, as a metric.
+ERROR = f"calibration_error_top{TOP:.0%}"
 RESAMPLES, SEED = 1000, 7
 _FILE = "values.parquet"
 
