@@ -37,7 +37,7 @@ from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.calibration import calibration_error
 from recsys_text.evaluation.metrics import evaluate
 from recsys_text.fitting import fit_neighbours
-from recsys_text.following import EVERY as STEP
+from recsys_text.following import EVERY
 from recsys_text.ranking.affinity import affinity, dots
 from recsys_text.ranking.blend import Blend, Kind, fit_blend
 from recsys_text.ranking.calibrate import fit_calibrator, follow, log_share
@@ -55,7 +55,6 @@ HISTORY = 30
 RARE = 5
 #: Folds of users of the cross-fitting.
 FOLDS = 3
-EVERY = STEP // timedelta(microseconds=1)
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -113,7 +112,8 @@ def calibrated(raw_P: Doubles, shown: Impressions, tests_P: Doubles, tests: Impr
         "by evenness": replace(found, beta=identity).predict(tests_P, tests.offsets),
         "and beta": found.predict(tests_P, tests.offsets),
     }
-    known_N = (tests.time // EVERY + 1) * EVERY
+    every = EVERY // timedelta(microseconds=1)
+    known_N = (tests.time // every + 1) * every
     following = follow(found, tests_P, tests.clicked, tests.offsets, known_N, np.unique(known_N).tolist())
     said["followed"] = following.predict(tests_P, tests.offsets, tests.time)
     share_P, of_tests_P = (

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.logs import DAY, Data, caixin
+from benchmarks.quality_lib.caixin import day_after
 from benchmarks.quality_lib.cold import interests
 from benchmarks.quality_lib.report import machine
 from benchmarks.quality_lib.training import seeded, settings_of
@@ -38,10 +39,9 @@ from recsys_text.model.encoder import Encoder
 from recsys_text.model.fit import Silent
 from recsys_text.model.optimise import learning_rate, update
 from recsys_text.model.text_model import ALONE
-from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.log import Impressions, micros
-from recsys_text.ranking.logged import take
 from recsys_text.sections import Training
+from recsys_text.text.tokenizer import PADDING
 
 HALF, THIRD = 1 / 2, 1 / 3
 #: Of the contrastive softmax, as in most of its kind.
@@ -81,7 +81,7 @@ def taught(
 
 
 def halves(encoder: Encoder, _: nn.Module, tokens_BT: Tensor, draw_BT: Tensor) -> Tensor:
-    known_BT = tokens_BT != 0
+    known_BT = tokens_BT != PADDING
     first_BD, second_BD = (
         functional.normalize(encoder(*part(tokens_BT, known_BT & chosen_BT)), dim=1)
         for chosen_BT in (draw_BT < HALF, draw_BT >= HALF)
@@ -92,7 +92,7 @@ def halves(encoder: Encoder, _: nn.Module, tokens_BT: Tensor, draw_BT: Tensor) -
 
 
 def masked(encoder: Encoder, head: nn.Module, tokens_BT: Tensor, draw_BT: Tensor) -> Tensor:
-    known_BT = tokens_BT != 0
+    known_BT = tokens_BT != PADDING
     hidden_BT = known_BT & (draw_BT < THIRD)
     said_BV = head(encoder(*part(tokens_BT, known_BT & ~hidden_BT))).log_softmax(1)
     return -said_BV.gather(1, tokens_BT.long())[hidden_BT].mean()
@@ -129,9 +129,7 @@ def main() -> None:
     cutoff = options.cutoff.replace(tzinfo=UTC)
     data = caixin(Path(os.environ["RECSYS_TEXT_DATA"]) / "caixin").before(cutoff + DAY)
     log, settings = data.log, settings_of("caixin")
-    shown, _ = sampled_impressions(log, cutoff, cutoff + DAY, settings.candidates, max_impressions=4000, seed=7)
-    own, of_item = log.clicks_of_user, log.clicks_of_item
-    shown = take(shown, np.flatnonzero(own.stop(shown.user, own.rank(shown.time)) > own.begin(shown.user)))
+    shown, of_item = day_after(data, cutoff, settings), log.clicks_of_item
     clicked_N = shown.item[shown.clicked]
     is_new_N = of_item.stop(clicked_N, of_item.rank(np.full(len(shown), micros(cutoff)))) == of_item.begin(clicked_N)
     print(machine())

@@ -201,6 +201,17 @@ def features(
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
 
+def raw_scores(
+    blend: Blend, text: TextModel, neighbours: Neighbours, log: Log, items: Items, impressions: Impressions
+) -> NDArray[np.float64]:
+    """What the blend says before calibration, float64[P], as of each impression's time."""
+
+    def work(part: Impressions) -> NDArray[np.float64]:
+        return blend.predict(features(text, neighbours, log, items, part)[1], threads=1)
+
+    return np.concatenate([np.zeros(0), *in_parts(work, text, log, impressions)])
+
+
 def _interest(
     text: TextModel,
     items: Items,

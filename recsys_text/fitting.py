@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, features, in_parts
+from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, features, in_parts, raw_scores
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.checkpoint import Checkpoint
@@ -286,9 +285,5 @@ def fit_ranker(
         for places in (list(range(len(FEATURES))), WITHOUT_INTEREST)
     )
     calibrating = take(impressions, np.flatnonzero(calibrates_N))
-
-    def raw(part: Impressions) -> NDArray[np.float64]:
-        return blend.predict(work(part), threads=1)
-
-    raw_P = np.concatenate([np.zeros(0), *in_parts(raw, text, log, calibrating)])
+    raw_P = raw_scores(blend, text, neighbours, log, items, calibrating)
     return blend, without_interest, fit_calibrator(raw_P, calibrating.clicked, calibrating.offsets)

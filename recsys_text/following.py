@@ -6,12 +6,11 @@ Shapes: N scored impressions.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys_text.bundle import Bundle, features, in_parts
+from recsys_text.bundle import Bundle, raw_scores
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.calibrate import MEMORY, follow
 from recsys_text.ranking.candidates import joined, pool_sizes
@@ -25,7 +24,6 @@ EVERY = timedelta(hours=3)
 #: Impressions of a day at most, and their candidates: they tell two numbers. Half of them told a little less.
 MOST, PAIRS = 1000, 600_000
 _DAY = timedelta(microseconds=MEMORY)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def followed(
@@ -47,10 +45,7 @@ def followed(
         known.append(np.full(len(found), micros(end)))
     impressions = joined(shown)
 
-    def raw(part: Impressions) -> NDArray[np.float64]:
-        return bundle.blend.predict(features(bundle.text, bundle.neighbours, log, items, part)[1], threads=1)
-
-    raw_P = np.concatenate([np.zeros(0), *in_parts(raw, bundle.text, log, impressions)])
+    raw_P = raw_scores(bundle.blend, bundle.text, bundle.neighbours, log, items, impressions)
     calibrator = follow(
         bundle.calibrator,
         raw_P,
@@ -65,9 +60,9 @@ def followed(
 def _looks(cutoff: datetime, time_N: Int64, windows: Sequence[Span], evaluation: Evaluation) -> list[datetime]:
     """When, at the latest before each of the times, was last looked at what had been clicked; ascending."""
     if evaluation.at == "window":
-        ends = np.array([micros(end) for start, end in windows if start >= cutoff], np.int64)
-        places = np.unique(np.searchsorted(ends, time_N, side="right")) - 1
-        return [_EPOCH + timedelta(microseconds=int(ends[place])) for place in places if place >= 0]
+        ends = [end for start, end in windows if start >= cutoff]
+        ended = np.unique(np.searchsorted([micros(end) for end in ends], time_N, side="right"))
+        return [ends[count - 1] for count in ended if count]
     steps = np.unique((time_N - micros(cutoff)) // (EVERY // timedelta(microseconds=1)))
     return [cutoff + int(step) * EVERY for step in steps if step > 0]
 
@@ -85,10 +80,11 @@ def _clicked(bundle: Bundle, log: Log, span: Span, evaluation: Evaluation) -> Im
     """Some of the impressions of a span, the same ones whenever it is looked at."""
     begin, end = (micros(time) for time in span)
     low, high = np.searchsorted(log.logged.time, [begin, end])
-    if evaluation.at == "click" and low == high and len(log.logged) and log.logged.time[0] < end:
+    lists = evaluation.at == "click" and low < high
+    if evaluation.at == "click" and not lists and len(log.logged) and log.logged.time[0] < end:
         return no_impressions()  # pools are no match for the lists that are shown since
     most = float(MOST)
-    if low == high:
+    if not lists:
         pool = int(pool_sizes(log, np.array([begin]), bundle.candidates)[0])
         most = min(most, PAIRS / max(1, pool))
     share = min(1.0, (span[1] - span[0]) / _DAY)

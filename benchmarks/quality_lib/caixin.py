@@ -93,7 +93,7 @@ def rolling(run: Run) -> list[Row]:
     for cutoff in cutoffs:
         settings = settings_of(NAME)
         day = {"day after": cutoff.isoformat(), "evaluation": settings.evaluation.model_dump(mode="json")}
-        shown = once(lambda cutoff=cutoff: _day_after(log(), cutoff, settings_of(NAME)))
+        shown = once(lambda cutoff=cutoff: day_after(log(), cutoff, settings_of(NAME)))
         runs, _ = _scored(run, log, cutoff, shown, files(run), day)
         baselines = _baselines(run, log, cutoff, shown, files(run), day)
         found, seeds = averaged([*runs, baselines])
@@ -119,7 +119,7 @@ def rolling(run: Run) -> list[Row]:
     return table + rows(NAME, f"rolling, mean of {len(cutoffs)}", means, np.concatenate(whole["users"]), seeds)
 
 
-def _day_after(log: Data, cutoff: datetime, settings: Settings) -> Impressions:
+def day_after(log: Data, cutoff: datetime, settings: Settings) -> Impressions:
     """As `evaluate` samples a day, of users who had clicked before."""
     chosen = settings.evaluation
     found, _ = sampled_impressions(

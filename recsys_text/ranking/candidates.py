@@ -114,7 +114,7 @@ def with_negatives(impressions: Impressions, n: int, seed: int) -> Impressions:
 
 
 #: By the settings, for as long as the log is there.
-_KEPT: WeakKeyDictionary[Log, dict[str, "_Alive"]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[Log, dict[Candidates, "_Alive"]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,10 +146,9 @@ class _Alive:
 def _alive(log: Log, settings: Candidates) -> _Alive:
     """The spans of all items, which are made once for a log: that takes long beside what a few queries take."""
     kept = _KEPT.setdefault(log, {})
-    rules = settings.model_dump_json()
-    if rules not in kept:
-        kept[rules] = _spans(log, settings)
-    return kept[rules]
+    if settings not in kept:
+        kept[settings] = _spans(log, settings)
+    return kept[settings]
 
 
 def _spans(log: Log, settings: Candidates) -> _Alive:

@@ -117,6 +117,16 @@ def test_few_impressions_are_looked_at_where_pools_are_large(
     assert len(following._clicked(bundle, data.log, span, Evaluation())) == 20
     monkeypatch.setattr(following, "MOST", 8)
     assert len(following._clicked(bundle, data.log, (span[0], span[0] + 12 * HOUR), Evaluation())) == 4
+    shown = Impressions(
+        user=np.zeros(1, np.int32),
+        time=np.array([micros(bundle.cutoff + HOUR)]),
+        offsets=np.array([0, 2]),
+        item=np.arange(2, dtype=np.int32),
+        clicked=np.array([True, False]),
+    )
+    monkeypatch.setattr(following, "PAIRS", 5 * len(data.log.item_ids))
+    windows = following._clicked(bundle, replace(data.log, logged=shown), span, Evaluation(at="window"))
+    assert len(windows) == 5, "users of a window are ranked among pools, also where lists are logged"
 
 
 def test_evaluation_follows_and_keeps_the_order(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
