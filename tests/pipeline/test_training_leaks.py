@@ -17,6 +17,7 @@ from recsys_text.fitting import fit_bundle
 from recsys_text.lake.windows import windows_between
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.text_model import Items, TextModel
+from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.log import Impressions, Log, build_log
 from recsys_text.ranking.neighbours import Neighbours
 from recsys_text.ranking.window_impressions import window_impressions
@@ -107,7 +108,7 @@ def test_calibration_is_of_users_whom_the_blend_has_not_seen(
     project: Settings, data: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     project = project.model_copy(update={"evaluation": project.evaluation.model_copy(update={"at": at})})
-    fit_blend, features = fitting.fit_blend, fitting.features
+    fit_blend, raw_scores = fitting.fit_blend, fitting.raw_scores
     taught: set[int] = set()
     scored: set[int] = set()
 
@@ -117,13 +118,14 @@ def test_calibration_is_of_users_whom_the_blend_has_not_seen(
         taught.update(users_N.tolist())
         return fit_blend(features_PF, clicked_P, offsets_N1, users_N, **more)
 
-    def spied_features(text: TextModel, neighbours: Neighbours, log: Log, items: Items, part: Impressions):
-        if taught:  # what comes after the blend is there is scored by it
-            scored.update(part.user.tolist())
-        return features(text, neighbours, log, items, part)
+    def spied_scores(
+        blend: Blend, text: TextModel, neighbours: Neighbours, log: Log, items: Items, shown: Impressions
+    ) -> np.ndarray:
+        scored.update(shown.user.tolist())
+        return raw_scores(blend, text, neighbours, log, items, shown)
 
     monkeypatch.setattr(fitting, "fit_blend", spied_blend)
-    monkeypatch.setattr(fitting, "features", spied_features)
+    monkeypatch.setattr(fitting, "raw_scores", spied_scores)
     trained_on(data.log, data.texts, project, tmp_path)
     assert len(taught) > len(scored) > 10
     assert not taught & scored
