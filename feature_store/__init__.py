@@ -15,6 +15,7 @@ from feature_store.errors import (
 )
 from feature_store.hashing import bucket_of, hash64, hash_keys
 from feature_store.local import LocalStore
+from feature_store.row import Row
 
 __all__ = [
     "CorruptVersion",
@@ -25,6 +26,7 @@ __all__ = [
     "OlderVersion",
     "PartWriter",
     "Reader",
+    "Row",
     "Snapshot",
     "Stage",
     "Store",

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from feature_store.errors import InvalidInput, StoreError
+from feature_store.row import Row
 
 Key = str | int
 
@@ -59,10 +60,10 @@ class Snapshot(Protocol):
 
     @property
     def schema(self) -> Any:
-        """The view's Arrow schema, the key first."""
+        """The view's Arrow schema as it is kept, the key first (see `schema.portable_schema`)."""
 
-    def get(self, key: Key) -> dict[str, Any] | None:
-        """The row of `key` as Python values by column name, or None for an unknown key.
+    def get(self, key: Key) -> Row | None:
+        """The row of `key`, a mapping of Python values by column name, or None for an unknown key.
 
         Raises InvalidInput when the key is not of the view's key type.
         """
@@ -91,7 +92,7 @@ class Reader(Protocol):
     @property
     def error(self) -> StoreError | None: ...
 
-    def get(self, key: Key) -> dict[str, Any] | None:
+    def get(self, key: Key) -> Row | None:
         """As Snapshot.get."""
 
     def get_many(self, keys: Sequence[Key]) -> Any:

@@ -7,10 +7,14 @@ import pyarrow as pa
 from feature_store.errors import InvalidInput
 
 
-def portable_schema(schema: Any) -> Any:
-    """The schema in which a view is kept: strings and lists with 32-bit offsets, no metadata.
+#: A list's strings are kept once for all rows, and each row holds their numbers: ids repeat from user to user.
+CODED = pa.dictionary(pa.int32(), pa.string())
 
-    Frames of other libraries come with large or view types; keeping one form lets parts that were
+
+def portable_schema(schema: Any) -> Any:
+    """The schema in which a view is kept: strings and lists with 32-bit offsets, lists of strings coded, no metadata.
+
+    Frames of other libraries come with large, view or dictionary types; keeping one form lets parts that were
     written by different libraries stand in one version. The first column is the key.
 
     Raises InvalidInput when there is no column, the key is neither string nor int64, or a name
@@ -28,6 +32,8 @@ def portable_schema(schema: Any) -> Any:
 
 def _portable(kind: Any) -> Any:
     types = pa.types
+    if types.is_dictionary(kind):
+        return _portable(kind.value_type)
     if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
     if types.is_large_binary(kind) or types.is_binary_view(kind):
@@ -41,4 +47,5 @@ def _portable(kind: Any) -> Any:
 
 def _portable_values(kind: Any) -> Any:
     # Arrow libraries disagree on the name of a list's values, and equal schemas must compare equal.
-    return pa.field("item", _portable(kind.value_type), nullable=kind.value_field.nullable)
+    values = _portable(kind.value_type)
+    return pa.field("item", CODED if pa.types.is_string(values) else values, nullable=kind.value_field.nullable)
