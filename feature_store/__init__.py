@@ -4,6 +4,7 @@ from feature_store.base import PartWriter, Reader, Snapshot, Stage, Store, Versi
 from feature_store.errors import (
     CorruptVersion,
     DuplicateKey,
+    EvictingServer,
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
@@ -16,10 +17,12 @@ from feature_store.errors import (
 from feature_store.hashing import bucket_of, hash64, hash_keys
 from feature_store.local import LocalStore
 from feature_store.row import Row
+from feature_store.urls import shown_url
 
 __all__ = [
     "CorruptVersion",
     "DuplicateKey",
+    "EvictingServer",
     "IncompleteVersion",
     "InvalidInput",
     "LocalStore",
@@ -40,15 +43,31 @@ __all__ = [
     "hash64",
     "hash_keys",
     "open_store",
+    "shown_url",
 ]
 
 
 def open_store(url: str) -> Store:
-    """The store at `url`: `file:/absolute/folder` or `file:relative/folder`. Creates nothing yet.
+    """The store at `url`: `file:folder` or `redis://user:password@host:6379/0`. Reaches and creates nothing yet.
 
-    Raises InvalidInput for any other scheme.
+    `rediss://` is Redis by TLS. Both take redis-py's options in the query, and `prefix`, which is put before every
+    key (`fs:` by default). Raises InvalidInput for any other URL.
     """
     scheme, separator, place = url.partition(":")
+    if scheme in ("redis", "rediss"):
+        return _redis_store(url)
     if scheme != "file" or not separator or not place:
-        raise InvalidInput(f"'{url}' names no feature store; write it as 'file:path/to/folder'")
+        raise InvalidInput(
+            f"'{shown_url(url)}' names no feature store; write it as 'file:path/to/folder' or 'redis://host:6379/0'"
+        )
     return LocalStore(place.removeprefix("//"))
+
+
+def _redis_store(url: str) -> Store:
+    try:
+        from feature_store.redis import RedisStore  # noqa: PLC0415 - the base install has no redis package
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise InvalidInput("a store in Redis needs one more package; install recsys-text[redis]") from None
+    return RedisStore(url)

@@ -13,6 +13,10 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or written: read-only, full, gone, locked. Worth trying again."""
 
 
+class EvictingServer(StoreError):
+    """The server may drop rows by itself when it's full, so that a store can't stand on it."""
+
+
 class UnknownVersion(StoreError, LookupError):
     """No such version, or a view that has none published yet."""
 

@@ -1,10 +1,10 @@
-"""Starts and stops the real services that tests talk to (PostgreSQL). Knows nothing of the package; needs only Python.
+"""Starts and stops the real services that tests talk to: PostgreSQL, here, and Redis. Needs only Python.
 
     python scripts/services.py start | stop | env
 
-`start` writes the address into var/services/postgres.uri, which the tests read; `env` prints it as a
-shell export. The server keeps all its files in one scratch folder and listens on 127.0.0.1 alone, on a
-free port, behind a random password.
+`start` writes the addresses into var/services/postgres.uri and redis.uri, which the tests read; `env` prints
+them as shell exports. The server keeps all its files in one scratch folder and listens on 127.0.0.1 alone, on
+a free port, behind a random password.
 """
 
 import os
@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import redis_service
+from packages import install
 from ports import free_ports
 
 SERVICES = Path(__file__).resolve().parent.parent / "var" / "services"
@@ -34,17 +36,9 @@ def binaries() -> Path:
         on_path = shutil.which("pg_ctl")
         if on_path and shutil.which("initdb"):
             return Path(on_path).resolve().parent
-        if attempt == 1 and os.geteuid() == 0 and shutil.which("apt-get"):
-            install()
+        if attempt == 1:
+            install("postgresql")
     sys.exit("services: no PostgreSQL found; install it with `apt-get install postgresql`")
-
-
-def install() -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
-    if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode:
-        subprocess.run(["apt-get", "update", "-q"], env=environment, stdout=sys.stderr, check=False)
-        subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
 
 
 def as_server(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -126,13 +120,15 @@ def stop() -> None:
 
 
 def env() -> None:
-    if not URI_FILE.exists():
+    if not (URI_FILE.exists() and redis_service.URI_FILE.exists()):
         sys.exit("services: nothing runs; call `start` first")
     print(f"export RECSYS_TEXT_POSTGRES_URI='{URI_FILE.read_text()}'")
+    print(f"export RECSYS_TEXT_REDIS_URI='{redis_service.URI_FILE.read_text()}'")
 
 
 if __name__ == "__main__":
-    verbs = {"start": start, "stop": stop, "env": env}
+    verbs = {"start": (start, redis_service.start), "stop": (stop, redis_service.stop), "env": (env,)}
     if len(sys.argv) != 2 or sys.argv[1] not in verbs:
         sys.exit("usage: services.py start | stop | env")
-    verbs[sys.argv[1]]()
+    for act in verbs[sys.argv[1]]:
+        act()

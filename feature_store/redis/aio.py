@@ -1,0 +1,155 @@
+"""A reader for asyncio: as RedisReader, but it waits without holding up others."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from feature_store.base import Key, VersionInfo
+from feature_store.errors import StoreError, UnknownVersion
+from feature_store.redis.commit import unseal_manifest
+from feature_store.redis.connection import Server
+from feature_store.redis.layout import CURRENT, VersionKeys, view_key
+from feature_store.redis.row import PackedRow
+from feature_store.redis.snapshot import OpenVersion, some_served
+
+
+class AsyncRedisReader:
+    """Use it in an `async with` block, which opens the served version and a pool of connections.
+
+    Raises as RedisReader does; each call stays within one version.
+    """
+
+    def __init__(self, server: Server, view: str, follow_seconds: float) -> None:
+        self._server = server
+        self._view = view
+        self._follow_seconds = follow_seconds
+        self._error: StoreError | None = None
+        self._next_look = 0.0
+        self._lock = asyncio.Lock()
+        self._client: Any
+        self._version: OpenVersion
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._server.refuse_eviction)
+        self._client = self._server.async_client()
+        try:
+            self._version = await self._open_served()
+        except BaseException:
+            await self._client.aclose()
+            raise
+        self._next_look = time.monotonic() + self._follow_seconds
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    @property
+    def info(self) -> VersionInfo:
+        """The version that answered last."""
+        return self._version.info
+
+    @property
+    def version(self) -> str:
+        return self.info.version
+
+    @property
+    def created_at(self) -> datetime:
+        return self.info.created_at
+
+    @property
+    def error(self) -> StoreError | None:
+        """Why the newest version isn't served, if it isn't."""
+        return self._error
+
+    async def get(self, key: Key) -> PackedRow | None:
+        version = await self._following()
+        try:
+            return await self._get(version, key)
+        except UnknownVersion:
+            return await self._get(await self._newer(version), key)
+
+    async def get_many(self, keys: Sequence[Key]) -> Any:
+        version = await self._following()
+        try:
+            return await self._get_many(version, keys)
+        except UnknownVersion:
+            return await self._get_many(await self._newer(version), keys)
+
+    async def refresh(self) -> bool:
+        """Looks for a newly served version at once; True if it changed what is served here."""
+        async with self._lock:
+            before = self._version
+            await self._follow()
+            return self._version is not before
+
+    async def _get(self, version: OpenVersion, key: Key) -> PackedRow | None:
+        redis_key = version.table.redis_key(key)
+        with self._server.reaching("read"):
+            value = await self._client.get(redis_key)
+            if value is None and not await self._client.exists(version.keys.manifest):
+                raise version.gone()
+        return None if value is None else version.table.row(key, redis_key, value)
+
+    async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
+        asked = version.table.key_array(keys)
+        redis_keys = version.table.redis_keys(asked)
+        with self._server.reaching("read"):
+            values = await self._client.mget(redis_keys) if redis_keys else []
+            missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
+            foreign = await self._client.exists(*missing) if missing else 0
+            if missing and not await self._client.exists(version.keys.manifest):
+                raise version.gone()
+        if foreign:
+            raise version.table.corrupt(missing[0])
+        return version.table.batch(asked, redis_keys, values)
+
+    async def _following(self) -> OpenVersion:
+        # One call looks and opens, the others go on with the version that's here.
+        if time.monotonic() >= self._next_look and not self._lock.locked():
+            async with self._lock:
+                await self._follow()
+        return self._version
+
+    async def _newer(self, gone: OpenVersion) -> OpenVersion:
+        async with self._lock:
+            if self._version is gone:
+                await self._follow()
+            if self._version is gone:
+                raise self._error or gone.gone()
+            return self._version
+
+    async def _follow(self) -> None:
+        self._next_look = time.monotonic() + self._follow_seconds
+        try:
+            if await self._served_id() != self._version.keys.uid:
+                self._version = await self._open_served()
+            self._error = None
+        except StoreError as error:
+            self._error = error
+
+    async def _open_served(self) -> OpenVersion:
+        while True:
+            uid = await self._served_id()
+            try:
+                return await self._open(uid)
+            except StoreError:
+                # The version may have been replaced and removed since the pointer was read.
+                if await self._served_id() == uid:
+                    raise
+
+    async def _open(self, uid: str) -> OpenVersion:
+        keys = VersionKeys(prefix=self._server.prefix, uid=uid)
+        with self._server.reaching("open a version in"):
+            manifest = unseal_manifest(await self._client.get(keys.manifest), uid, self._server.place)
+            pieces = await self._client.lrange(keys.strings, 0, manifest.pieces - 1) if manifest.pieces else []
+        return await asyncio.to_thread(OpenVersion, manifest, pieces, self._server)
+
+    async def _served_id(self) -> str:
+        with self._server.reaching("read what is served in"):
+            uid = await self._client.hget(view_key(self._server.prefix, self._view), CURRENT)
+        return some_served(uid, self._view, self._server.place)

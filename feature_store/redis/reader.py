@@ -1,0 +1,120 @@
+"""Answers from whatever version is served, and follows swaps. Knows the pointer and how to open a version."""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from feature_store.base import Key, VersionInfo
+from feature_store.errors import StoreError, UnknownVersion
+from feature_store.redis.connection import Server
+from feature_store.redis.row import PackedRow
+from feature_store.redis.snapshot import RedisSnapshot, open_version, served_id
+
+
+def open_served(server: Server, view: str) -> RedisSnapshot:
+    """The version being served. Raises UnknownVersion or CorruptVersion."""
+    while True:
+        uid = served_id(server, view)
+        try:
+            return RedisSnapshot(server, open_version(server, uid))
+        except StoreError:
+            # The version may have been replaced and removed since the pointer was read.
+            if served_id(server, view) == uid:
+                raise
+
+
+class RedisReader:
+    """A reader of a view in Redis. Threads and forks may share it: one opens a new version, the others go on."""
+
+    def __init__(self, server: Server, view: str, follow_seconds: float) -> None:
+        server.refuse_eviction()
+        self._server = server
+        self._view = view
+        self._follow_seconds = follow_seconds
+        self._error: StoreError | None = None
+        self._next_look = time.monotonic() + follow_seconds
+        self._snapshot = open_served(server, view)
+        self.renew_lock()
+        _readers.add(self)
+
+    def renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> VersionInfo:
+        return self.snapshot().info
+
+    @property
+    def version(self) -> str:
+        return self.info.version
+
+    @property
+    def created_at(self) -> datetime:
+        return self.info.created_at
+
+    @property
+    def error(self) -> StoreError | None:
+        self.snapshot()
+        return self._error
+
+    def get(self, key: Key) -> PackedRow | None:
+        snapshot = self.snapshot()
+        try:
+            return snapshot.get(key)
+        except UnknownVersion:
+            return self._newer(snapshot).get(key)
+
+    def get_many(self, keys: Sequence[Key]) -> Any:
+        snapshot = self.snapshot()
+        try:
+            return snapshot.get_many(keys)
+        except UnknownVersion:
+            return self._newer(snapshot).get_many(keys)
+
+    def snapshot(self) -> RedisSnapshot:
+        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+            try:
+                self._follow()
+            finally:
+                self._lock.release()
+        return self._snapshot
+
+    def refresh(self) -> bool:
+        with self._lock:
+            before = self._snapshot
+            self._follow()
+            return self._snapshot is not before
+
+    def _newer(self, gone: RedisSnapshot) -> RedisSnapshot:
+        """What's served in place of a version that was removed while this reader slept."""
+        with self._lock:
+            if self._snapshot is gone:
+                self._follow()
+            if self._snapshot is gone:
+                raise self._error or gone.version.gone()
+            return self._snapshot
+
+    def _follow(self) -> None:
+        self._next_look = time.monotonic() + self._follow_seconds
+        try:
+            if served_id(self._server, self._view) != self._snapshot.version.keys.uid:
+                self._snapshot = open_served(self._server, self._view)
+            self._error = None
+        except StoreError as error:
+            self._error = error
+
+
+_readers: "weakref.WeakSet[RedisReader]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # A lock that another thread held while the process was forked would stay locked in the child for ever.
+    for reader in _readers:
+        reader.renew_lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,107 @@
+"""One version opened: its manifest and dictionary are here, its rows are asked for one by one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from feature_store.base import Key, VersionInfo
+from feature_store.errors import UnknownVersion
+from feature_store.redis.commit import unseal_manifest
+from feature_store.redis.connection import Server
+from feature_store.redis.layout import CURRENT, VersionKeys, view_key
+from feature_store.redis.manifest import Manifest, unpack_schema
+from feature_store.redis.row import PackedRow
+from feature_store.redis.strings import unpack_strings
+from feature_store.redis.table import Table
+
+
+class OpenVersion:
+    """What a reader holds of a version, with or without asyncio: all but the rows."""
+
+    def __init__(self, manifest: Manifest, pieces: list[bytes], server: Server) -> None:
+        """Raises CorruptVersion when the dictionary is not the one that was committed."""
+        self.info = manifest.info
+        self.keys = VersionKeys(prefix=server.prefix, uid=manifest.uid)
+        self.table = Table(
+            view=manifest.view,
+            schema=unpack_schema(manifest.schema),
+            strings=unpack_strings(pieces, manifest.strings_checksum, manifest.view),
+            rows=self.keys.rows,
+        )
+        self._place = server.place
+
+    def gone(self) -> UnknownVersion:
+        return UnknownVersion(
+            f"version '{self.info.version}' of view '{self.info.view}' is gone from {self._place}: it was deleted, or "
+            "the server lost it; read the one that's served now, or publish again"
+        )
+
+
+def open_version(server: Server, uid: str) -> OpenVersion:
+    """Raises UnknownVersion or CorruptVersion."""
+    keys = VersionKeys(prefix=server.prefix, uid=uid)
+    with server.reaching("open a version in"):
+        manifest = unseal_manifest(server.client.get(keys.manifest), uid, server.place)
+        pieces = server.client.lrange(keys.strings, 0, manifest.pieces - 1) if manifest.pieces else []
+    return OpenVersion(manifest, pieces, server)
+
+
+def served_id(server: Server, view: str) -> str:
+    """The id of the version being served. Raises UnknownVersion when there's none."""
+    with server.reaching("read what is served in"):
+        uid = server.client.hget(view_key(server.prefix, view), CURRENT)
+    return some_served(uid, view, server.place)
+
+
+def some_served(uid: bytes | None, view: str, place: str) -> str:
+    if uid is None:
+        raise UnknownVersion(f"view '{view}' has no published version in {place}; publish one first")
+    return uid.decode()
+
+
+class RedisSnapshot:
+    """A version of a Redis view. Threads and forks may share it; it raises UnknownVersion once it was removed."""
+
+    def __init__(self, server: Server, version: OpenVersion) -> None:
+        self.version = version
+        self._server = server
+        self._client = server.client
+        self._table = version.table
+
+    @property
+    def info(self) -> VersionInfo:
+        return self.version.info
+
+    @property
+    def schema(self) -> Any:
+        return self._table.schema
+
+    def get(self, key: Key) -> PackedRow | None:
+        redis_key = self._table.redis_key(key)
+        with self._server.reaching("read"):
+            value = self._client.get(redis_key)
+        if value is None:
+            self._still_there()
+            return None
+        return self._table.row(key, redis_key, value)
+
+    def get_many(self, keys: Sequence[Key]) -> Any:
+        asked = self._table.key_array(keys)
+        redis_keys = self._table.redis_keys(asked)
+        with self._server.reaching("read"):
+            values = self._client.mget(redis_keys) if redis_keys else []
+        missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
+        if missing:
+            with self._server.reaching("read"):
+                # MGET has no answer either for a value of another type.
+                foreign = self._client.exists(*missing)
+            self._still_there()
+            if foreign:
+                raise self._table.corrupt(missing[0])
+        return self._table.batch(asked, redis_keys, values)
+
+    def _still_there(self) -> None:
+        """Raises UnknownVersion where the version was removed: the key may have been known in it."""
+        with self._server.reaching("read"):
+            there = self._client.exists(self.version.keys.manifest)
+        if not there:
+            raise self.version.gone()

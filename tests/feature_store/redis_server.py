@@ -1,0 +1,1 @@
+"""Where the tests find Redis, and servers of their own that they may kill."""
