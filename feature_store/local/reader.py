@@ -9,6 +9,7 @@ from typing import Any
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
+from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import load_pointer
@@ -66,7 +67,7 @@ class LocalReader:
         self.snapshot()
         return self._error
 
-    def get(self, key: Key) -> dict[str, Any] | None:
+    def get(self, key: Key) -> LocalRow | None:
         return self.snapshot().get(key)
 
     def get_many(self, keys: Sequence[Key]) -> Any:
