@@ -6,7 +6,6 @@ import pyarrow as pa
 
 from feature_store.errors import InvalidInput
 
-
 #: A list's strings are kept once for all rows, and each row holds their numbers: ids repeat from user to user.
 CODED = pa.dictionary(pa.int32(), pa.string())
 
@@ -28,6 +27,38 @@ def portable_schema(schema: Any) -> Any:
             f"the first column is the key and must be string or int64; '{fields[0].name}' is {fields[0].type}"
         )
     return pa.schema(fields)
+
+
+def portable_array(array: Any, kind: Any) -> Any:
+    """The array in its portable type. Raises pyarrow.ArrowInvalid where it is too long for 32-bit offsets."""
+    if is_coded(kind) and not is_coded(array.type):
+        array = array.cast(_uncoded(kind))  # Arrow codes plain strings only, not views of them
+    return array.cast(kind)
+
+
+def is_coded(kind: Any) -> bool:
+    """True for lists, or lists of lists, of coded strings."""
+    while is_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_dictionary(kind))
+
+
+def is_list(kind: Any) -> bool:
+    """True for lists of any length and of a fixed one."""
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def dictionary_of(array: Any) -> Any:
+    """What the codes of an array of coded lists stand for."""
+    while not pa.types.is_dictionary(array.type):
+        array = array.values
+    return array.dictionary
+
+
+def _uncoded(kind: Any) -> Any:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_uncoded(kind.value_type), kind.list_size)
+    return pa.list_(_uncoded(kind.value_type)) if pa.types.is_list(kind) else pa.string()
 
 
 def _portable(kind: Any) -> Any:

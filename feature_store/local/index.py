@@ -57,12 +57,10 @@ class KeyIndex:
     def __init__(self, index: npt.NDArray[np.uint64]) -> None:
         self._hashes, self._locations = index
         # Views that give Python integers: several times quicker for one key than numpy's scalars.
-        self._hash_view = memoryview(self._hashes)
-        self._location_view = memoryview(self._locations)
+        self._hash_view, self._location_view = memoryview(index[0]), memoryview(index[1])
 
-    def candidates(self, key: str | int) -> Iterator[tuple[int, int]]:
-        """Every (batch, row) whose key has the hash of `key`."""
-        hashed = hashing.hash64(key)
+    def candidates(self, hashed: int) -> Iterator[tuple[int, int]]:
+        """Every (batch, row) whose key has this hash."""
         hashes = self._hash_view
         position = bisect_left(hashes, hashed)
         while position < len(hashes) and hashes[position] == hashed:
@@ -70,9 +68,11 @@ class KeyIndex:
             yield location >> 32, location & _ROW_MASK
             position += 1
 
-    def first_candidates(self, keys: Any) -> npt.NDArray[np.int64]:
-        """The location of the first key with the same hash as each of N keys, -1 where there's none: int64[N]."""
-        hashes = hashing.hash_keys(keys)
+    def first_candidates(self, hashes: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
+        """The first (batch, row) whose key has each of N hashes, (-1, -1) where there's none."""
         positions = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        locations = self._locations[positions].astype(np.int64)
-        return np.where(self._hashes[positions] == hashes, locations, np.int64(-1))
+        locations = self._locations[positions]
+        there = self._hashes[positions] == hashes
+        batches = np.where(there, locations >> _ROW_BITS, -1).astype(np.int64)
+        rows = np.where(there, locations & np.uint64(_ROW_MASK), -1).astype(np.int64)
+        return list(zip(batches.tolist(), rows.tolist(), strict=True))

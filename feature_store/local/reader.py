@@ -3,12 +3,14 @@
 import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
+from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import load_pointer
@@ -35,12 +37,17 @@ def open_served(folder: ViewFolder) -> LocalSnapshot:
 
 
 class LocalReader:
-    """A reader of a local view. Threads may share it: one of them opens a new version, the others go on."""
+    """A reader of a local view, for any number of threads and for children forked later.
+
+    A new version is opened, verified and warmed in a thread of its own, while the old one answers; with
+    `follow_seconds = 0` every call looks for one, and opens it before it answers.
+    """
 
     def __init__(self, folder: ViewFolder, follow_seconds: float) -> None:
         self._folder = folder
         self._follow_seconds = follow_seconds
-        self._lock = threading.Lock()
+        self._alone = threading.Lock()
+        _READERS.add(self)
         self._error: StoreError | None = None
         self._failed: Signature | None = None
         self._retry_at = 0.0
@@ -66,25 +73,37 @@ class LocalReader:
         self.snapshot()
         return self._error
 
-    def get(self, key: Key) -> dict[str, Any] | None:
+    def get(self, key: Key) -> LocalRow | None:
         return self.snapshot().get(key)
 
     def get_many(self, keys: Sequence[Key]) -> Any:
         return self.snapshot().get_many(keys)
 
     def snapshot(self) -> LocalSnapshot:
-        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
-            try:
-                self._follow()
-            finally:
-                self._lock.release()
+        if time.monotonic() >= self._next_look and self._alone.acquire(blocking=False):
+            if self._follow_seconds and self._is_news():
+                threading.Thread(target=self._follow_and_release, daemon=True).start()
+            else:
+                self._follow_and_release()
         return self._snapshot
 
     def refresh(self) -> bool:
-        with self._lock:
+        with self._alone:
             before = self._snapshot
             self._follow()
             return self._snapshot is not before
+
+    def _follow_and_release(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._alone.release()
+
+    def _is_news(self) -> bool:
+        try:
+            return self._sign() != self._signature
+        except StoreError:
+            return False
 
     def _follow(self) -> None:
         now = time.monotonic()
@@ -115,3 +134,15 @@ class LocalReader:
                 return status.st_ino, status.st_mtime_ns, self._folder.current.read_bytes()
             except FileNotFoundError:
                 return None
+
+
+_READERS: "weakref.WeakSet[LocalReader]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A thread that held a lock, to open a version, isn't there in a child, which would wait for it for ever."""
+    for reader in _READERS:
+        reader._alone = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import CorruptVersion, InvalidInput
+from feature_store.hashing import hash64, hash_keys
+from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
+from feature_store.local.gather import Columns
 from feature_store.local.index import KeyIndex
 from feature_store.local.layout import MANIFEST
 from feature_store.local.manifest import Entry, Manifest, Part
@@ -61,13 +63,14 @@ class LocalSnapshot:
         """Raises CorruptVersion when a byte of the version is not as it was written."""
         self.manifest = Manifest.load(folder / MANIFEST)
         self._info = self.manifest.info
-        self._batches = [batch for part in self.manifest.parts for batch in open_part(folder, part, _WAY_OUT)]
+        batches = [batch for part in self.manifest.parts for batch in open_part(folder, part, _WAY_OUT)]
         index = np.frombuffer(map_verified(folder, self.manifest.index, _WAY_OUT), dtype="<u8")
         if len(index) != 2 * self.manifest.rows:
             raise CorruptVersion(f"{folder / self.manifest.index.file} doesn't fit its manifest; {_WAY_OUT}")
         self._index = KeyIndex(index.reshape(2, -1))
-        self._schema = self._batches[0].schema
-        self._columns = [list(zip(batch.schema.names, batch.columns, strict=True)) for batch in self._batches]
+        self._schema = batches[0].schema
+        self._columns = Columns(batches)
+        self._keys = [batch.column(0) for batch in batches]
         self._key_type = self._schema.field(0).type
         self._python_key: type = int if pa.types.is_int64(self._key_type) else str
         # Rows of unknown keys are null in every column.
@@ -81,32 +84,29 @@ class LocalSnapshot:
     def schema(self) -> Any:
         return self._schema
 
-    def get(self, key: Key) -> dict[str, Any] | None:
+    def get(self, key: Key) -> LocalRow | None:
         if not isinstance(key, self._python_key) or isinstance(key, bool):
             raise InvalidInput(f"{key!r} can't be a key of {self._place}, whose keys are {self._key_type}")
-        for batch, row in self._index.candidates(key):
-            columns = self._columns[batch]
-            if columns[0][1][row].as_py() == key:
-                return {name: column[row].as_py() for name, column in columns}
-        return None
+        batch, row = self._find(hash64(key), key)
+        return None if batch < 0 else LocalRow(self._columns.of_batch[batch], row)
 
     def get_many(self, keys: Sequence[Key]) -> Any:
         asked = self._key_array(keys)
-        locations = self._index.first_candidates(asked)
-        answer = self._gather(locations)
-        # Another key with the same hash may stand first; such a key is looked up by itself.
-        other = pc.not_equal(answer.column(0), asked).fill_null(False).to_numpy(zero_copy_only=False)
-        if other.any():
-            for position in np.flatnonzero(other).tolist():
-                locations[position] = self._find(asked[position].as_py())
-            answer = self._gather(locations)
-        return answer
+        hashes, texts = hash_keys(asked), asked.to_pylist()
+        found = self._index.first_candidates(hashes)
+        for place, (key, (batch, row)) in enumerate(zip(texts, found, strict=True)):
+            if batch >= 0 and self._keys[batch][row].as_py() != key:
+                found[place] = self._find(int(hashes[place]), key)
+        batch_N, row_N = [batch for batch, _ in found], [row for _, row in found]
+        known = asked if min(batch_N, default=0) >= 0 else pc.if_else(pa.array([b >= 0 for b in batch_N]), asked, None)
+        return pa.RecordBatch.from_arrays([known, *self._columns.gather(batch_N, row_N)], schema=self._answer_schema)
 
-    def _find(self, key: Key) -> int:
-        for batch, row in self._index.candidates(key):
-            if self._batches[batch].column(0)[row].as_py() == key:
-                return (batch << 32) | row
-        return -1
+    def _find(self, hashed: int, key: Key) -> tuple[int, int]:
+        """Batch and row of a key, -1 for one that isn't there. Keys of one hash are told apart by what they are."""
+        for batch, row in self._index.candidates(hashed):
+            if self._keys[batch][row].as_py() == key:
+                return batch, row
+        return -1, -1
 
     def _key_array(self, keys: Sequence[Key]) -> Any:
         try:
@@ -116,28 +116,6 @@ class LocalSnapshot:
         if asked.null_count:
             raise InvalidInput(f"null can't be a key of {self._place}")
         return asked
-
-    def _gather(self, locations: npt.NDArray[np.int64]) -> Any:
-        """The rows at N locations in their order; a null row for each -1."""
-        known = locations >= 0
-        batch_of = np.where(known, locations >> 32, -1)
-        rows = locations & 0xFFFFFFFF
-        taken = []
-        position = np.zeros(len(locations), dtype=np.int64)
-        count = 0
-        for batch in np.unique(batch_of[known]).tolist():
-            here = batch_of == batch
-            piece = self._batches[batch].take(pa.array(rows[here]))
-            position[here] = np.arange(count, count + piece.num_rows)
-            count += piece.num_rows
-            taken.append(piece)
-        if not taken:
-            columns = [pa.nulls(len(locations), field.type) for field in self._schema]
-            return pa.RecordBatch.from_arrays(columns, schema=self._answer_schema)
-        answer = pa.concat_batches(taken) if len(taken) > 1 else taken[0]
-        if len(taken) > 1 or count < len(locations):
-            answer = answer.take(pa.array(position, mask=~known))
-        return pa.RecordBatch.from_arrays(answer.columns, schema=self._answer_schema)
 
     @property
     def _place(self) -> str:

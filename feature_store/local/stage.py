@@ -1,6 +1,7 @@
 """The staging area of a version: parts written side by side by any number of processes. Commits nothing."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,10 +13,10 @@ from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion
 from feature_store.local.disk import DurableFile, locked, reaching, sync_folder, temporary
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import Part, check_name
-from feature_store.schema import portable_schema
+from feature_store.schema import dictionary_of, is_coded, portable_array, portable_schema
 
-#: Batches are gathered to this size: a lookup of many keys touches few of them, and memory stays bounded.
-_BATCH_BYTES = 16 << 20
+#: Batches are gathered to this size: a lookup of many keys touches few of them.
+_BATCH_BYTES = 64 << 20
 _MANIFEST_SUFFIX = ".part.json"
 
 
@@ -48,7 +49,11 @@ class LocalStage:
 
 
 class LocalPartWriter:
-    """Streams record batches into one Arrow IPC file; use it in a `with` block."""
+    """Streams record batches into one Arrow IPC file; use it in a `with` block.
+
+    A part with coded strings is held until the block ends: a file names all that its codes stand for before its
+    first row.
+    """
 
     def __init__(self, folder: ViewFolder, version: str, part: str, lock_seconds: float) -> None:
         self._folder = folder
@@ -57,8 +62,10 @@ class LocalPartWriter:
         self._lock_seconds = lock_seconds
         self._staged = folder.staged(version)
         self._waiting: list[Any] = []
+        self._bytes = 0
         self._rows = 0
         self._schema: Any = None
+        self._coded: list[int] = []
         self._arrow: Any = None
         self._file: DurableFile
 
@@ -78,8 +85,10 @@ class LocalPartWriter:
             row = pc.index(keys.is_null(), True).as_py()
             raise InvalidInput(f"the key in row {row} of a batch for part '{self._part}' is null; a key is needed")
         self._waiting.append(batch)
-        if sum(waiting.nbytes for waiting in self._waiting) >= _BATCH_BYTES:
-            self._flush()
+        self._bytes += batch.nbytes
+        if self._bytes >= _BATCH_BYTES and not self._coded:
+            self._flush(self._waiting)
+            self._waiting, self._bytes = [], 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -95,37 +104,57 @@ class LocalPartWriter:
         schema = portable_schema(batch.schema)
         if self._schema is None:
             self._schema = schema
+            self._coded = [place for place, field in enumerate(schema) if is_coded(field.type)]
         elif schema != self._schema:
             raise InvalidInput(
                 f"part '{self._part}' began with the columns {_describe(self._schema)}; got {_describe(schema)}"
             )
         try:
             return pa.RecordBatch.from_arrays(
-                [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+                [portable_array(column, field.type) for column, field in zip(batch.columns, schema, strict=True)],
+                schema=schema,
             )
         except pa.ArrowInvalid as error:
             raise InvalidInput(
                 f"a batch for part '{self._part}' doesn't fit ({error}); write it in smaller batches"
             ) from error
 
-    def _flush(self) -> None:
+    def _flush(self, batches: list[Any]) -> None:
         with reaching(self._file.path, "write"):
             if self._arrow is None:
                 self._arrow = pa.ipc.new_file(self._file, self._schema)
-            batch = pa.concat_batches(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+            batch = pa.concat_batches(batches) if len(batches) > 1 else batches[0]
             self._arrow.write_batch(batch)
         self._rows += batch.num_rows
-        self._waiting = []
 
     def _finish(self, file: DurableFile) -> None:
         if self._schema is None:
             raise InvalidInput(f"nothing was written to part '{self._part}'; write an empty batch if it has no rows")
-        if self._waiting:
-            self._flush()
+        for batches in self._groups():
+            self._flush(batches)
         with reaching(file.path, "write"):
             self._arrow.close()
             file.finish()
         self._publish(file)
+
+    def _groups(self) -> Iterator[list[Any]]:
+        """What waits, its codes meaning the same in all, in groups of about the size of a batch."""
+        waiting = self._waiting
+        for place in self._coded:
+            first = dictionary_of(waiting[0].column(place))
+            if not all(first.equals(dictionary_of(batch.column(place))) for batch in waiting):
+                waiting = pa.Table.from_batches(waiting).unify_dictionaries().to_batches()
+                break
+        group: list[Any] = []
+        size = 0
+        for batch in waiting:
+            group.append(batch)
+            size += batch.nbytes
+            if size >= _BATCH_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
 
     def _publish(self, file: DurableFile) -> None:
         """Puts the part in place under the lock, so that a writer given up for dead can't disturb a commit."""

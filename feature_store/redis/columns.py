@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_store.schema import CODED
+from feature_store.schema import CODED, is_list
 
 NULL = -1
 ARROW = -2
@@ -34,7 +34,7 @@ class Column:
 
     @property
     def is_list(self) -> bool:
-        return bool(pa.types.is_list(self.type) or pa.types.is_fixed_size_list(self.type))
+        return is_list(self.type)
 
     @cached_property
     def plain(self) -> Any:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from feature_store import Reader, Snapshot, StoreError, UnknownVersion, open_store
+from feature_store import Reader, Row, Snapshot, StoreError, UnknownVersion, open_store
 from recsys_text.errors import UnavailableError
 
 VIEW = "user_scores"
@@ -48,7 +47,7 @@ class Scores:
         self._reader: Reader | None = None
         self._pinned: tuple[Snapshot, Served] | None = None
 
-    def lookup(self, user_id: str) -> tuple[Served, dict[str, Any] | None]:
+    def lookup(self, user_id: str) -> tuple[Served, Row | None]:
         """The row of a user, None for an unknown one, and the version that it is from.
 
         Raises UnavailableError with the reason while no version is served.

@@ -4,6 +4,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -25,11 +26,17 @@ from tests.contracts.store_versions_contract import StoreVersionsContract
 
 KEY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = {
+    "ids": st.none() | st.lists(st.text("abc", max_size=2), max_size=4),
     "list": st.none() | st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=4),
     "half": st.lists(st.sampled_from([0.0, -1.5, 2.25]), min_size=3, max_size=3),
     "number": st.none() | st.floats(width=32, allow_nan=False),
 }
-VALUE_TYPES = {"list": pa.list_(pa.string()), "half": pa.list_(pa.float16(), 3), "number": pa.float32()}
+VALUE_TYPES = {
+    "ids": pa.list_(pa.string()),
+    "list": pa.list_(pa.string()),
+    "half": pa.list_(pa.float16(), 3),
+    "number": pa.float32(),
+}
 
 
 class StoreContract(StoreVersionsContract):
@@ -100,6 +107,46 @@ class StoreContract(StoreVersionsContract):
             store.reader("user_scores")
         assert store.current("user_scores") is None
         assert store.versions("user_scores") == []
+
+    def test_a_row_gives_what_is_asked_of_it(self, store: Store) -> None:
+        publish(store, "v1")
+        reader = store.reader("user_scores")
+        ann, bob, news = (reader.get(row["user_id"]) for row in ROWS)
+        assert ann is not None
+        assert bob is not None
+        assert news is not None
+        assert ann.names == tuple(SCHEMA.names)
+        assert (ann.first("item_id", 1), ann.first("item_id", 9), ann.first("score", 1)) == (["x"], ["x", "y"], [0.5])
+        assert (bob.first("item_id", 1), news.first("score", 1)) == ([], None)
+        scores = ann.numpy("score")
+        assert (scores.dtype, scores.tolist(), scores.flags.writeable) == (np.float32, [0.5, 0.25], False)
+        assert news.numpy("score") is None
+        for refused in (lambda: ann.first("age", 1), lambda: ann.numpy("age"), lambda: ann.numpy("item_id")):
+            with pytest.raises(InvalidInput):
+                refused()
+        with pytest.raises(KeyError):
+            ann["nothing"]
+
+    def test_ids_are_kept_once(self, store: Store) -> None:
+        # Eight bytes of a number and of a code, and what a row takes.
+        ids = [f"an item with a rather long id, {number:05d}" for number in range(500)]
+        rows = [{"user_id": f"u{number}", "item_id": ids, "score": [0.5] * 500, "age": 1} for number in range(100)]
+        publish(store, "v1", {"one": batch(rows[:50]), "two": batch(rows[50:])})
+        assert store.versions("user_scores")[0].bytes < 100 * 500 * 8 * 1.25
+        assert store.reader("user_scores").get("u77") == rows[77]
+
+    def test_parts_need_not_know_the_same_ids(self, store: Store) -> None:
+        rows = [{"user_id": f"u{n}", "item_id": [f"i{n}", f"i{n + 1}"], "score": None, "age": n} for n in range(6)]
+        stage = store.begin("user_scores", "v1")
+        for part in range(2):
+            with stage.writer(f"p{part}") as writer:
+                write_all(writer, *(batch(rows[n : n + 1]) for n in range(part, 6, 2)))
+        store.commit("user_scores", "v1", expect_parts=["p0", "p1"], metadata={})
+        reader = store.reader("user_scores")
+        assert [reader.get(row["user_id"]) for row in rows] == rows
+        assert reader.get_many(["u5", "no", "u0", "u2", "u5"]).to_pylist() == [
+            rows[5], dict.fromkeys(SCHEMA.names), rows[0], rows[2], rows[5],
+        ]  # fmt: skip
 
     # Staging and committing
 
