@@ -3,13 +3,14 @@
 An environment variable is named by the section and the key: `RECSYS_TEXT_TRAINING__EPOCHS=2`
 overrides `epochs` in `[training]`. `project.root` and the paths of sources start at the folder of the
 TOML file, the folder of `store.url` starts at `project.root`. `${NAME}` in any text of the file stands
-for an environment variable.
+for an environment variable; the store's password stands in no other way in it.
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -79,14 +80,17 @@ class Settings(BaseSettings):
         return self.project.root / "lake"
 
     @property
-    def store_path(self) -> Path:
-        """The folder of a `file:` store. Raises ConfigError for a store of another kind."""
+    def store_url(self) -> str:
+        """The store's address, a folder's from the root on. It may hold a password. Raises ConfigError for a wrong one."""
         scheme, _, rest = self.store.url.partition(":")
+        if scheme in ("redis", "rediss") and rest.startswith("//"):
+            return self.store.url
         if scheme != "file" or not rest:
             raise ConfigError(
-                f"store.url must be 'file:FOLDER', a folder under project.root; '{scheme}:...' is not read"
+                "store.url must be 'file:FOLDER', a folder under project.root, or 'redis://HOST:PORT/0'; "
+                f"'{scheme}:...' is not read"
             )
-        return self.project.root / rest
+        return f"file:{self.project.root / rest}"
 
     @property
     def tracking_uri(self) -> str:
@@ -104,6 +108,7 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path} is not readable as TOML: {error}") from None
     folder = path.absolute().parent
     check_overrides(Settings, ENV_PREFIX)
+    _refuse_password(raw, path)
     try:
         settings = Settings(**expand(raw))
     except SettingsError as error:
@@ -119,6 +124,21 @@ def load(path: Path) -> Settings:
         }
     )
     return settings.model_copy(update={"project": project, _SOURCES: sources})
+
+
+def _refuse_password(raw: dict[str, Any], path: Path) -> None:
+    """Raises ConfigError where the file itself holds the store's password, which is then in every copy of it."""
+    section = raw.get("store")
+    url = section.get("url") if isinstance(section, dict) else None
+    if not isinstance(url, str) or not url.startswith(("redis:", "rediss:")):
+        return
+    login = re.search(r"//[^:@]*:(.*)@", url)
+    secrets = [login[1] if login else "", *re.findall(r"[?&]\w*password=([^&]*)", url)]
+    if any(secret and not re.fullmatch(r"\$\{\w+\}", secret) for secret in secrets):
+        raise ConfigError(
+            f"{path}: store.url holds a password; write ${{REDIS_PASSWORD}} in its place and set that environment "
+            f"variable, or give the whole address in {ENV_PREFIX}STORE__URL"
+        )
 
 
 def _from_folder(path: str, folder: Path) -> str:

@@ -221,7 +221,9 @@ class Publish(Section):
 
 
 class Store(Section):
-    url: str = "file:store"
+    """Where scores are published: `file:FOLDER`, or `redis://` and `rediss://` (by TLS) as redis-py reads them."""
+
+    url: str = Field(default="file:store", repr=False)  # it may hold a password
 
 
 class Gate(Section):

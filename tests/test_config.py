@@ -30,7 +30,7 @@ def test_relative_paths_start_at_the_file_and_urls_stay(tmp_path: Path) -> None:
     assert settings.project.root == tmp_path / "var"
     assert settings.sources.items.path == str(tmp_path / "items.parquet")
     assert settings.sources.events.path == "s3://bucket/clicks/*.parquet"
-    assert settings.store_path == tmp_path / "var" / "store"
+    assert settings.store_url == f"file:{tmp_path}/var/store"
 
 
 def test_defaults_and_durations(tmp_path: Path) -> None:
@@ -153,8 +153,37 @@ def test_a_duration_survives_json(span: str) -> None:
 def test_a_store_of_another_kind_is_told_without_its_secrets(tmp_path: Path) -> None:
     settings = load(write(tmp_path, MINIMAL + '[store]\nurl = "s3://key:secret@bucket"\n'))
     with pytest.raises(ConfigError, match=r"'file:FOLDER'.*'s3:") as caught:
-        settings.store_path  # noqa: B018
+        settings.store_url  # noqa: B018
     assert "secret" not in str(caught.value)
+
+
+def test_a_store_in_redis_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("redis://localhost:6379/0", "rediss://shop@host/1?ssl_ca_certs=/etc/ca.pem&prefix=shop:"):
+        assert load(write(tmp_path, MINIMAL + f'[store]\nurl = "{url}"\n')).store_url == url
+    path = write(tmp_path, MINIMAL + '[store]\nurl = "redis://shop:${REDIS_PASSWORD}@host/0"\n')
+    monkeypatch.setenv("REDIS_PASSWORD", "geheim")
+    settings = load(path)
+    assert settings.store_url == "redis://shop:geheim@host/0"
+    assert "geheim" not in repr(settings)
+    monkeypatch.setenv("RECSYS_TEXT_STORE__URL", "redis://:geheim2@other/0")
+    assert load(path).store_url == "redis://:geheim2@other/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:geheim@host/0",
+        "redis://shop:gehe/im@host/0",
+        "redis://shop:a@geheim@host/0",
+        "redis://shop:${NAME}geheim@host/0",
+        "redis://host/0?db=1&password=geheim",
+        "rediss://host/0?ssl_password=geheim",
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"\$\{REDIS_PASSWORD\}.*RECSYS_TEXT_STORE__URL") as caught:
+        load(write(tmp_path, MINIMAL + f'[store]\nurl = "{url}"\n'))
+    assert "geheim" not in str(caught.value)
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:

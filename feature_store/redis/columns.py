@@ -1,7 +1,7 @@
 """How the columns of a view lie in a packed row. Knows Arrow types, no server.
 
-A row is `checksum u64 | length i32 per column | values of each column`, little-endian, without its key. A length counts
-numbers, codes, or bytes of text; -1 is null, which is not an empty list. Numbers lie raw, one after another; strings in
+A row is `8 bytes of checksum | length i32 per column | values of each column`, little-endian, without its key. A
+length counts numbers, codes, or bytes of text; -1 is null, which is not an empty list. Numbers lie raw, one after another; strings in
 lists are codes of the version's dictionary, -1 for null. What fits none of these (structs, nested lists, times, lists
 of numbers with nulls inside) is one Arrow value of n bytes, and its length is -2 - n.
 """
@@ -9,6 +9,7 @@ of numbers with nulls inside) is one Arrow value of n bytes, and its length is -
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -76,7 +77,7 @@ def pack_column(
         lengths = np.diff(starts).astype(np.int32)
         data = values.tobytes()
         at = ((starts - starts[0]) * column.dtype.itemsize).tolist()
-        pieces = [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+        pieces = [data[start:end] for start, end in pairwise(at)]
     null = array.is_null().to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(odd & ~null).tolist():
         pieces[row] = pa.record_batch([array.slice(row, 1)], names=["value"]).serialize().to_pybytes()
@@ -148,7 +149,8 @@ def _is_number(kind: Any) -> bool:
 
 
 def _dtype(kind: Any) -> np.dtype[Any]:
-    return np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
+    dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
+    return dtype
 
 
 def _plain(kind: Any) -> Any:

@@ -119,13 +119,14 @@ class _Commit:
             return read_parts(self._server.client, keys)
 
     def _verify(self, keys: VersionKeys) -> dict[str, Part]:
-        """The parts of a version that's whole: exactly those expected, of one schema, each key once and each row there."""
+        """The parts of a whole version: exactly those expected, of one schema, each key once, each row there."""
         parts = self._parts(keys)
         done = sorted(name for name, part in parts.items() if part.done)
         missing, extra = sorted(set(self._expected) - set(done)), sorted(set(done) - set(self._expected))
         if missing:
             raise IncompleteVersion(
-                f"version '{self._version}' of view '{self._view}' lacks the parts {missing}; write them and commit again"
+                f"version '{self._version}' of view '{self._view}' lacks the parts {missing}; write them and "
+                "commit again"
             )
         if extra:
             raise IncompleteVersion(
@@ -160,7 +161,7 @@ class _Commit:
             created_at=datetime.fromtimestamp(self._server.now(), UTC),
             schema=next(iter(parts.values())).schema,
             rows=sum(part.rows for part in parts.values()),
-            bytes=sum(part.bytes for part in parts.values()) + sum(map(len, strings)),
+            size=sum(part.size for part in parts.values()) + sum(map(len, strings)),
             parts=tuple(self._expected),
             pieces=len(strings),
             strings_checksum=checksum(strings),

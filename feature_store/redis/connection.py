@@ -17,7 +17,7 @@ from feature_store.errors import CorruptVersion, EvictingServer, InvalidInput, S
 DEFAULT_PREFIX = "fs:"
 # A command is sent once more on a new connection, as the server may have been started anew since the last one.
 _RETRIES, _RETRY_SECONDS = 1, 0.05
-_TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+_TIMEOUTS: dict[str, Any] = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
 _RIGHTS = "CONFIG GET (`+config|get`) or INFO (`+info`)"
 
 
@@ -111,7 +111,9 @@ def connect(url: str, prefix: str | None = None) -> Server:
         url = parts._replace(query=urlencode(query)).geturl()
         client = redis.Redis.from_url(url, retry=Retry(ConstantBackoff(_RETRY_SECONDS), _RETRIES), **_TIMEOUTS)
         options = client.connection_pool.connection_kwargs
-        place = f"{parts.scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+        place = (
+            f"{parts.scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+        )
         client.connection_pool.make_connection()
     except (ValueError, TypeError, redis.RedisError):
         # The cause may hold the password, so that it is not told.

@@ -21,13 +21,13 @@ _SEAL = 16  # hexadecimal digits
 class Part:
     """A part and who writes it: the last of `tokens`. The others are attempts whose rows are not removed yet.
 
-    It counts from when it's `done`; `bytes` are those of keys and rows, `schema` is the Arrow schema in base64.
+    It counts from when it's `done`; `size` is the bytes of keys and rows, `schema` is the Arrow schema in base64.
     """
 
     tokens: tuple[str, ...]
     done: bool = False
     rows: int = 0
-    bytes: int = 0
+    size: int = 0
     schema: str = ""
 
     def seal(self) -> bytes:
@@ -50,7 +50,7 @@ class Manifest:
     created_at: datetime
     schema: str
     rows: int
-    bytes: int
+    size: int
     parts: tuple[str, ...]
     pieces: int
     strings_checksum: str
@@ -63,7 +63,7 @@ class Manifest:
             version=self.version,
             created_at=self.created_at,
             rows=self.rows,
-            bytes=self.bytes,
+            bytes=self.size,
             sequence=self.sequence,
             metadata=self.metadata,
         )
@@ -76,7 +76,9 @@ class Manifest:
         """Raises CorruptVersion when it's not as it was written or of another format."""
         body = _unseal(content, f"a manifest in {place}", "roll back to another version, then delete this one")
         if body.pop("format", None) != FORMAT:
-            raise CorruptVersion(f"a manifest in {place} is not of format {FORMAT}; read it with the release that wrote")
+            raise CorruptVersion(
+                f"a manifest in {place} is not of format {FORMAT}; read it with the release that wrote"
+            )
         created_at = datetime.fromisoformat(body["created_at"]).astimezone(UTC)
         return cls(**body | {"created_at": created_at, "parts": tuple(body["parts"])})
 

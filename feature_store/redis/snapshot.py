@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from redis import RedisError
+
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import UnknownVersion
 from feature_store.redis.commit import unseal_manifest
@@ -77,8 +79,12 @@ class RedisSnapshot:
 
     def get(self, key: Key) -> PackedRow | None:
         redis_key = self._table.redis_key(key)
-        with self._server.reaching("read"):
+        try:
             value = self._client.get(redis_key)
+        except RedisError:
+            # Only here is a `with` block entered: it would cost every lookup more than the lookup's own checks.
+            with self._server.reaching("read"):
+                raise
         if value is None:
             self._still_there()
             return None

@@ -115,7 +115,7 @@ class RedisPartWriter:
                 tokens=(self._token,),
                 done=True,
                 rows=self._rows,
-                bytes=self._bytes,
+                size=self._bytes,
                 schema=pack_schema(self._schema),
             )
         )

@@ -98,8 +98,7 @@ class RedisStore:
             manifest = read_manifest(self._server, uid)
             verify_rows(self._server, manifest)
             open_version(self._server, uid)
-            changes = {CURRENT: uid, **self._leaving(state, uid)}
-            if self._change(key, state, lambda pipe, changes=changes: pipe.hset(key, mapping=changes)):
+            if self._change(key, state, self._serving(key, state, uid)):
                 return manifest.info
 
     def delete(self, view: str, version: str) -> None:
@@ -178,9 +177,16 @@ class RedisStore:
 
         return transact(self._server, "change a view in", [key], attempt)
 
-    def _leaving(self, state: Mapping[bytes, bytes], uid: str) -> dict[bytes, str]:
+    def _serving(self, key: str, state: Mapping[bytes, bytes], uid: str) -> Callable[[Any], None]:
         served = state.get(CURRENT)
-        return {} if served is None or served == uid.encode() else {left(served.decode()): repr(self._server.now())}
+        now = self._server.now()
+
+        def queue(pipe: Any) -> None:
+            if served is not None and served != uid.encode():
+                pipe.hset(key, left(served.decode()), repr(now))
+            pipe.hset(key, CURRENT, uid)
+
+        return queue
 
     def _forgetting(self, key: str, state: Mapping[bytes, bytes], fields: Sequence[bytes]) -> Callable[[Any], None]:
         """What takes versions out of a view: their rows stay for those who read a version that was served just now."""
@@ -226,6 +232,4 @@ class RedisStore:
 def _versions(state: Mapping[bytes, bytes]) -> dict[str, str]:
     """The ids of committed versions by name."""
     prefix = committed("")
-    return {
-        name.removeprefix(prefix).decode(): uid.decode() for name, uid in state.items() if name.startswith(prefix)
-    }
+    return {name.removeprefix(prefix).decode(): uid.decode() for name, uid in state.items() if name.startswith(prefix)}

@@ -16,8 +16,8 @@ from feature_store.redis.columns import ARROW, NULL, Column, column_of, pack_col
 from feature_store.redis.row import PackedRow
 from feature_store.schema import CODED
 
-_CHECK = struct.Struct("<Q")
-_digest = xxhash.xxh3_64_intdigest
+_seed = xxhash.xxh3_64_intdigest
+_checksum = xxhash.xxh3_64_digest
 
 
 def pack_keys(keys: Any, rows: bytes) -> list[bytes]:
@@ -36,7 +36,7 @@ def pack_rows(
     heads = [b""] * len(keys) if lengths is None else [row.tobytes() for row in lengths]
     pieces = zip(heads, *(pieces for _, pieces in packed), strict=True)
     bodies = map(b"".join, pieces)
-    return [_CHECK.pack(_digest(body, _digest(key))) + body for key, body in zip(keys, bodies, strict=True)]
+    return [_checksum(body, _seed(key)) + body for key, body in zip(keys, bodies, strict=True)]
 
 
 class Table:
@@ -76,9 +76,7 @@ class Table:
 
     def check(self, redis_key: bytes, value: bytes) -> None:
         # The key is the seed: a row that was written for another key or version is as wrong as a damaged one.
-        if len(value) < self.head.size or _CHECK.unpack_from(value)[0] != _digest(
-            memoryview(value)[8:], _digest(redis_key)
-        ):
+        if value[:8] != _checksum(value[8:], _seed(redis_key)):
             raise self.corrupt(redis_key)
 
     def corrupt(self, redis_key: bytes) -> CorruptVersion:
@@ -117,13 +115,9 @@ class Table:
         starts = np.full(len(found), self.head.size, dtype=np.int64)
         for number, column in enumerate(self.columns):
             length = lengths[:, number]
-            sizes = np.where(
-                length >= NULL, np.maximum(length, 0) * column.dtype.itemsize, ARROW - length
-            )
+            sizes = np.where(length >= NULL, np.maximum(length, 0) * column.dtype.itemsize, ARROW - length)
             ends = starts + sizes
-            pieces = [
-                value[start:end] for value, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True)
-            ]
+            pieces = [value[start:end] for value, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True)]
             array = self._array_of(column, length, pieces)
             answer.append(array.take(pa.array(place, mask=~known)) if len(array) else pa.nulls(len(asked), column.type))
             starts = ends

@@ -153,7 +153,7 @@ def serve(settings: Settings) -> None:
             f"service.host '{host}' opens the service to other machines: "
             f"set a token in the environment variable {TOKEN_VARIABLE}, or listen on {_LOOPBACK}"
         )
-    app = create_app(f"file:{settings.store_path}", settings.service, token)
+    app = create_app(settings.store_url, settings.service, token)
     # Requests are counted in the metrics; a line for each would name users and cost more than the lookup.
     config = uvicorn.Config(app, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS)
     with listen(host, port) as listener:

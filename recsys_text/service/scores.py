@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from feature_store import Reader, Row, Snapshot, StoreError, UnknownVersion, open_store
+from feature_store import Reader, Row, Snapshot, StoreError, UnknownVersion, open_store, shown_url
 from recsys_text.errors import UnavailableError
 
 VIEW = "user_scores"
@@ -81,8 +81,8 @@ class Scores:
         except StoreError as error:
             self.problem = str(error)
         except Exception as error:
-            _log.exception("a look at %s failed", self._url)
-            self.problem = f"cannot read {self._url}: {type(error).__name__}"
+            _log.exception("a look at %s failed", shown_url(self._url))
+            self.problem = f"cannot read {shown_url(self._url)}: {type(error).__name__}"
         else:
             self.problem = None
             return True

@@ -151,7 +151,7 @@ def part_name(bucket: int) -> str:
 def the_store(settings: Settings) -> Iterator[Store]:
     """The feature store; its errors become ours: a wrong name or version, data that breaks a promise, out of reach."""
     try:
-        yield open_store(f"file:{settings.store_path}")
+        yield open_store(settings.store_url)
     except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
         raise ConfigError(str(error)) from error
     except (CorruptVersion, IncompleteVersion, OlderVersion) as error:

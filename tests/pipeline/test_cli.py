@@ -32,10 +32,10 @@ def test_the_pipeline_goes_round(published: Settings, capsys: pytest.CaptureFixt
 
 
 def test_publishing_again_changes_nothing(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in published.store_path.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in (published.project.root / "store").rglob("*") if path.is_file()}
     assert run_cli("publish", "-c", config_of(published)) == 0
     assert "nothing changed" in capsys.readouterr().out
-    after = {path: path.stat().st_mtime_ns for path in published.store_path.rglob("*") if path.is_file()}
+    after = {path: path.stat().st_mtime_ns for path in (published.project.root / "store").rglob("*") if path.is_file()}
     assert {path for path in before if "lock" not in path.name} <= set(after)
     assert all(after[path] == time for path, time in before.items() if path.suffix == ".arrow")
 

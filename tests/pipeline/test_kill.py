@@ -128,7 +128,7 @@ def test_a_killed_publication_leaves_the_former_version(published: Settings, tmp
     config = str(published.project.root.parent / "recsys.toml")
     text = Path(config).read_text()
     Path(config).write_text(text.replace("buckets = 1", "buckets = 2"))  # two worker processes
-    store = open_store(f"file:{published.store_path}")
+    store = open_store(published.store_url)
     former = store.current("user_scores")
     assert former is not None
     answer = store.snapshot("user_scores").get("u001")
