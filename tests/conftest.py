@@ -1,4 +1,4 @@
-"""A small project whose clicks follow its texts, for the tests that need a whole pipeline."""
+"""A small project whose clicks follow its texts, for the tests that need a whole pipeline, and where Redis is."""
 
 import os
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+REDIS_URI_FILE = Path(__file__).parents[1] / "var/services/redis.uri"
 START = datetime(2024, 5, 1, tzinfo=UTC)
 DAYS = 6
 TOPICS = ("sailing boat harbour", "garden rose compost", "violin opera concert", "rocket moon orbit")
@@ -86,3 +87,12 @@ def write_small_project(folder: Path, *, users: int = 40, items: int = 48, seed:
 def small_config(tmp_path: Path) -> Path:
     """The config of a small project of its own, nothing extracted yet."""
     return write_small_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The Redis that `make services` starts; what tests write there is under keys of their own."""
+    url = os.environ.get("RECSYS_TEXT_REDIS_URI") or (REDIS_URI_FILE.read_text() if REDIS_URI_FILE.exists() else None)
+    if url is None:
+        pytest.skip("no Redis runs; `make services` starts one")
+    return url

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What uv says where no package index answers, and where it was told to ask none.
 UNREACHABLE = ("error sending request", "the network was disabled")
 
-HEAVY = ("torch", "mlflow", "airflow", "lightgbm", "sklearn", "tokenizers", "fastapi", "uvicorn")
+HEAVY = ("torch", "mlflow", "airflow", "lightgbm", "sklearn", "tokenizers", "fastapi", "uvicorn", "redis")
 
 BLOCKED = f"""
 import sys
@@ -42,6 +42,11 @@ def test_the_command_line_says_which_extra_is_missing(small_config: Path) -> Non
         assert done.returncode == 2
         assert f"recsys-text[{extra}]" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_store_in_redis_says_which_extra_is_missing() -> None:
+    done = run("import feature_store; feature_store.open_store('redis://localhost/0')")
+    assert "recsys-text[redis]" in done.stderr.splitlines()[-1]
 
 
 def uv(*arguments: str | Path) -> None:

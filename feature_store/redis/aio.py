@@ -68,17 +68,19 @@ class AsyncRedisReader:
 
     async def get(self, key: Key) -> PackedRow | None:
         version = await self._following()
-        try:
-            return await self._get(version, key)
-        except UnknownVersion:
-            return await self._get(await self._newer(version), key)
+        while True:
+            try:
+                return await self._get(version, key)
+            except UnknownVersion:
+                version = await self._newer(version)
 
     async def get_many(self, keys: Sequence[Key]) -> Any:
         version = await self._following()
-        try:
-            return await self._get_many(version, keys)
-        except UnknownVersion:
-            return await self._get_many(await self._newer(version), keys)
+        while True:
+            try:
+                return await self._get_many(version, keys)
+            except UnknownVersion:
+                version = await self._newer(version)
 
     async def refresh(self) -> bool:
         """Looks for a newly served version at once; True if it changed what is served here."""

@@ -1,9 +1,9 @@
 """How the columns of a view lie in a packed row. Knows Arrow types, no server.
 
 A row is `8 bytes of checksum | length i32 per column | values of each column`, little-endian, without its key. A
-length counts numbers, codes, or bytes of text; -1 is null, which is not an empty list. Numbers lie raw, one after another; strings in
-lists are codes of the version's dictionary, -1 for null. What fits none of these (structs, nested lists, times, lists
-of numbers with nulls inside) is one Arrow value of n bytes, and its length is -2 - n.
+length counts numbers, codes, or bytes of text; -1 is null, which is not an empty list. Numbers lie raw, one after
+another; strings in lists are codes of the version's dictionary, -1 for null. What fits none of these (structs, nested
+lists, times, lists of numbers with nulls inside) is one Arrow value of n bytes, and its length is -2 - n.
 """
 
 from collections.abc import Callable

@@ -17,7 +17,7 @@ from feature_store.errors import CorruptVersion, EvictingServer, InvalidInput, S
 DEFAULT_PREFIX = "fs:"
 # A command is sent once more on a new connection, as the server may have been started anew since the last one.
 _RETRIES, _RETRY_SECONDS = 1, 0.05
-_TIMEOUTS: dict[str, Any] = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0}
+_TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
 _RIGHTS = "CONFIG GET (`+config|get`) or INFO (`+info`)"
 
 

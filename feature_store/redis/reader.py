@@ -63,17 +63,19 @@ class RedisReader:
 
     def get(self, key: Key) -> PackedRow | None:
         snapshot = self.snapshot()
-        try:
-            return snapshot.get(key)
-        except UnknownVersion:
-            return self._newer(snapshot).get(key)
+        while True:
+            try:
+                return snapshot.get(key)
+            except UnknownVersion:
+                snapshot = self._newer(snapshot)
 
     def get_many(self, keys: Sequence[Key]) -> Any:
         snapshot = self.snapshot()
-        try:
-            return snapshot.get_many(keys)
-        except UnknownVersion:
-            return self._newer(snapshot).get_many(keys)
+        while True:
+            try:
+                return snapshot.get_many(keys)
+            except UnknownVersion:
+                snapshot = self._newer(snapshot)
 
     def snapshot(self) -> RedisSnapshot:
         if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
@@ -90,7 +92,10 @@ class RedisReader:
             return self._snapshot is not before
 
     def _newer(self, gone: RedisSnapshot) -> RedisSnapshot:
-        """What's served in place of a version that was removed while this reader slept."""
+        """What's served in place of a version that was removed while this reader slept.
+
+        Raises UnknownVersion or why it can't be opened.
+        """
         with self._lock:
             if self._snapshot is gone:
                 self._follow()

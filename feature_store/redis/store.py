@@ -104,15 +104,19 @@ class RedisStore:
     def delete(self, view: str, version: str) -> None:
         key = self._key(view)
         check_name("version", version)
+        tried = False
         while True:
             state = self._state(view)
             found = [field for field in (committed(version), staged(version)) if field in state]
+            if not found and tried:
+                break  # the answer to our own deletion was lost, or another one was faster
             if not found:
                 raise UnknownVersion(f"view '{view}' has no version '{version}' in {self._server.place}")
             if state.get(committed(version), b"") == state.get(CURRENT):
                 raise VersionServed(
                     f"version '{version}' of view '{view}' is being served; publish or roll back to another one first"
                 )
+            tried = True
             if self._change(key, state, self._forgetting(key, state, found)):
                 break
         reclaim(self._server, key)

@@ -50,12 +50,15 @@ class Scores:
     def lookup(self, user_id: str) -> tuple[Served, Row | None]:
         """The row of a user, None for an unknown one, and the version that it is from.
 
-        Raises UnavailableError with the reason while no version is served.
+        Raises UnavailableError with the reason while no version is served, or the store doesn't answer.
         """
         if self._pinned is None:
             raise UnavailableError(self.problem or "the scores are not open yet")
         snapshot, served = self._pinned
-        return served, snapshot.get(user_id)
+        try:
+            return served, snapshot.get(user_id)
+        except StoreError as error:
+            raise UnavailableError(str(error)) from error
 
     @property
     def served(self) -> Served | None:

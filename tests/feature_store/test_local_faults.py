@@ -1,15 +1,11 @@
 """Injected faults: what is served stays whole, and what was interrupted can run again."""
 
 import errno
-import json
 import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from feature_store.local import commit
 from tests.contracts.store_data import numbered
 from tests.contracts.store_data import publish as publish_parts
 from tests.feature_store import publisher
+from tests.feature_store.publisher import run_publisher
 from tests.feature_store.served import served
 
 KEYS = publisher.KEYS
@@ -31,34 +28,8 @@ KEYS = publisher.KEYS
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[subprocess.Popen[str]]:
-    repository = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.feature_store.publisher"],
-        cwd=repository,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with publisher.publishers("tests.feature_store.publisher") as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-def run_publisher(
-    forks: subprocess.Popen[str], root: Path, value: int, *, die_at: int | None = None, kill_after: float | None = None
-) -> int:
-    """Publishes version v<value> in a process of its own; the calls that it came to, -1 if it was killed."""
-    assert forks.stdin is not None
-    assert forks.stdout is not None
-    order = {"root": str(root), "version": f"v{value}", "value": value, "die_at": die_at}
-    forks.stdin.write(json.dumps(order) + "\n")
-    forks.stdin.flush()
-    child = int(forks.stdout.readline())
-    if kill_after is not None:
-        time.sleep(kill_after)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-    return int(forks.stdout.readline())
 
 
 def assert_whole_and_repeatable(store: LocalStore, root: Path, value: int) -> None:

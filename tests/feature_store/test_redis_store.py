@@ -149,9 +149,7 @@ def test_numbers_are_seen_in_place(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other key", "other version", "other type"])
-def test_a_row_that_is_not_as_written_is_never_served(
-    store: RedisStore, client: Any, prefix: str, damage: str
-) -> None:
+def test_a_row_that_is_not_as_written_is_never_served(store: RedisStore, client: Any, prefix: str, damage: str) -> None:
     publish(store, "v0", {"all": batch([{**row, "age": 9} for row in ROWS])})
     foreign = client.get(row_key(client, prefix, "ann"))
     publish(store, "v1")
@@ -173,9 +171,9 @@ def test_a_row_that_is_not_as_written_is_never_served(
             }[damage],
         )
     reader = store.reader("user_scores")
-    with pytest.raises(CorruptVersion, match="not .* written; roll back"):
+    with pytest.raises(CorruptVersion, match=r"not .* written; roll back"):
         reader.get("ann")
-    with pytest.raises(CorruptVersion, match="not .* written; roll back"):
+    with pytest.raises(CorruptVersion, match=r"not .* written; roll back"):
         reader.get_many(["bob", "ann"])
     assert reader.get("bob") == ROWS[1]
 
@@ -207,7 +205,7 @@ def test_damaged_strings_are_not_served(store: RedisStore, client: Any, prefix: 
     uid = client.hget(f"{prefix}view:user_scores", "current").decode()
     piece = client.lindex(f"{prefix}d:{uid}", 0)
     client.lset(f"{prefix}d:{uid}", 0, piece[:-1] + bytes([piece[-1] ^ 1]))
-    with pytest.raises(CorruptVersion, match="strings .* not as they were written"):
+    with pytest.raises(CorruptVersion, match=r"strings .* not as they were written"):
         store.reader("user_scores")
 
 
@@ -217,7 +215,7 @@ def test_a_row_that_was_lost_is_found_by_commit_and_rollback(store: RedisStore, 
     with stage.writer("p") as writer:
         writer.write(numbered(2, ["lost", "kept"]))
     client.delete(row_key(client, prefix, "lost"))
-    with pytest.raises(CorruptVersion, match="part 'p' has 1 rows .* where 2 were written"):
+    with pytest.raises(CorruptVersion, match=r"part 'p' has 1 rows .* where 2 were written"):
         store.commit("user_scores", "v2", expect_parts=["p"], metadata={})
     with stage.writer("p") as writer:
         writer.write(numbered(2, ["lost", "kept"]))
@@ -309,7 +307,7 @@ def test_a_version_that_was_served_a_moment_ago_stays_for_its_readers(url: str) 
     pinned = patient.snapshot("user_scores", "v2")
     hasty.delete("user_scores", "v2")
     for read in (lambda: pinned.get("ann"), lambda: pinned.get("no"), lambda: pinned.get_many(["ann", "bob"])):
-        with pytest.raises(UnknownVersion, match="'v2' .* is gone"):
+        with pytest.raises(UnknownVersion, match=r"'v2' .* is gone"):
             read()
 
 

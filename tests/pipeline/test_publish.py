@@ -86,6 +86,38 @@ def test_a_store_of_another_kind_is_a_mistake_of_the_config(published: Settings,
         raise AssertionError("never reached")
 
 
+def test_publishing_to_redis_gives_the_same_scores(
+    published: Settings,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RECSYS_TEXT_STORE__URL", f"{redis_url}?prefix=test:{tmp_path}:")
+    config = str(own(published))
+    assert run_cli("publish", "-c", config) == 0
+    assert run_cli("versions", "-c", config) == 0
+    told = capsys.readouterr()
+    assert told.out.count("yes") == 1
+    password = redis_url.partition("@")[0].rpartition(":")[2]
+    assert password not in told.out + told.err
+    with the_store(published) as files, the_store(load(own(published))) as server:
+        assert server.current("user_scores") == files.current("user_scores")
+        one, other = files.reader("user_scores"), server.reader("user_scores")
+        users = [f"u{number:03d}" for number in range(40)]
+        assert one.get_many(users).to_pylist() == other.get_many(users).to_pylist()
+        assert other.get("u001") == one.get("u001")
+    assert run_cli("publish", "-c", config) == 0
+    assert "nothing changed" in capsys.readouterr().out
+
+
+def test_a_store_out_of_reach_is_no_traceback(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_TEXT_STORE__URL", "redis://:geheim@127.0.0.1:1/0")
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/0.*start the server") as caught:
+        publish(load(own(published)))
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_champion_is_no_challenger(published: Settings) -> None:
     assert tracker(published).version("champion") == "1"
     assert tracker(published).version("challenger") is None

@@ -1,0 +1,35 @@
+"""Publishes to Redis in processes that die, as `publisher` does; a call is a command sent to the server."""
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.connection import AbstractConnection
+
+from feature_store.redis import RedisStore
+from tests.feature_store.publisher import fork_publishers, publish_to
+
+
+def publish(url: str, version: str, value: int) -> None:
+    publish_to(RedisStore(url, follow_seconds=0, grace_seconds=0), version, value)
+
+
+def count_commands(before: Callable[[int], None], after: Callable[[int, Any], None] | None = None) -> Callable[[], int]:
+    """Calls `before` with a running number ahead of each sending, and `after` with its connection; the count so far."""
+    count = 0
+    send = AbstractConnection.send_packed_command
+
+    def counted(self: Any, command: Any, check_health: bool = True) -> None:
+        nonlocal count
+        count += 1
+        number = count
+        before(number)
+        send(self, command, check_health)
+        if after is not None:
+            after(number, self)
+
+    AbstractConnection.send_packed_command = counted  # type: ignore[method-assign]
+    return lambda: count
+
+
+if __name__ == "__main__":
+    fork_publishers(publish, count_commands)
