@@ -81,7 +81,10 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """The store's address, a folder's from the root on. It may hold a password. Raises ConfigError for a wrong one."""
+        """The store's address, which may hold a password; a folder's starts at the root.
+
+        Raises ConfigError for a store of another kind.
+        """
         scheme, _, rest = self.store.url.partition(":")
         if scheme in ("redis", "rediss") and rest.startswith("//"):
             return self.store.url

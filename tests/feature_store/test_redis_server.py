@@ -97,6 +97,13 @@ def test_a_full_server_keeps_what_is_served(server: RedisServer) -> None:
     assert store.current("user_scores") == "v2"
 
 
+def begin(url: str) -> None:
+    store = open_store(url)
+    assert "geheim" not in repr(store)
+    assert "geheim" not in repr(vars(store))
+    store.begin("view", "v1")
+
+
 def test_a_password_is_never_shown(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "geheim"
@@ -114,10 +121,7 @@ def test_a_password_is_never_shown(server: RedisServer, caplog: pytest.LogCaptur
     ]
     for url in urls:
         with pytest.raises(StoreError) as caught:
-            store = open_store(url)
-            assert secret not in repr(store)
-            assert secret not in repr(vars(store))
-            store.begin("view", "v1")
+            begin(url)
         assert secret not in str(caught.value), url
         scores = Scores(url)
         scores.refresh()

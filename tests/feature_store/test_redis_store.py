@@ -321,6 +321,15 @@ def test_a_reader_that_slept_through_a_removal_goes_on_with_what_is_served(url: 
     assert readers[1].get_many(["k", "l"]).column("value").to_pylist() == [2, None]
 
 
+def test_a_swap_is_followed_without_being_asked_to(url: str) -> None:
+    store = RedisStore(url)
+    publish(store, "v1", {"p": numbered(1, ["k"])})
+    reader = store.reader("user_scores")
+    publish(store, "v2", {"p": numbered(2, ["k"])})
+    while reader.get("k") != {"key": "k", "value": 2}:
+        assert reader.error is None
+
+
 # Threads, forks and asyncio
 
 
