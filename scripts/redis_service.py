@@ -54,8 +54,11 @@ def start() -> None:
     for _ in range(3):  # another process may take the port between the probe and the server's start
         (port,) = free_ports(1)
         configure(folder, port, password)
-        subprocess.run([program, str(folder / "redis.conf")], stdin=subprocess.DEVNULL, check=True)
-        if answers(port, password):
+        command = [program, str(folder / "redis.conf")]
+        # In a session of its own, so that it outlives the terminal and `make`.
+        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        (folder / "pid").write_text(str(running.pid))
+        if answers(running, port, password):
             break
     else:
         sys.exit(f"services: Redis did not start; its log is {folder / 'log'}")
@@ -69,12 +72,12 @@ def configure(folder: Path, port: int, password: str) -> None:
     config = folder / "redis.conf"
     config.touch(mode=0o600)
     config.write_text(
-        f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\ndaemonize yes\n'
-        f'dir "{folder}"\npidfile "{folder / "pid"}"\nlogfile "{folder / "log"}"\n'
+        f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
+        f'dir "{folder}"\nlogfile "{folder / "log"}"\n'
     )
 
 
-def answers(port: int, password: str) -> bool:
+def answers(running: subprocess.Popen[bytes], port: int, password: str) -> bool:
     """Waits for the server; False where it ended, which it does at once on a taken port."""
     ask = ["redis-cli", "-p", str(port), "ping"]
     environment = {**os.environ, "REDISCLI_AUTH": password}
@@ -83,9 +86,9 @@ def answers(port: int, password: str) -> bool:
         done = subprocess.run(ask, env=environment, capture_output=True, text=True, check=False)
         if done.stdout.strip() == "PONG":
             return True
-        time.sleep(0.1)
-        if process() is None:
+        if running.poll() is not None:
             return False
+        time.sleep(0.1)
     return False
 
 

@@ -114,7 +114,7 @@ def connect(url: str, prefix: str | None = None) -> Server:
         place = (
             f"{parts.scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
         )
-        client.connection_pool.make_connection()
+        client.connection_pool.connection_class(**options)  # connects to nothing, and knows its options
     except (ValueError, TypeError, redis.RedisError):
         # The cause may hold the password, so that it is not told.
         raise InvalidInput(

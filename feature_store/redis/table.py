@@ -110,7 +110,7 @@ class Table:
         lengths = np.array([self.head.unpack_from(value) for value in found], dtype=np.int64).reshape(
             len(found), len(self.columns)
         )
-        place = np.where(known, np.cumsum(known) - 1, 0)
+        place = pa.array(np.cumsum(known) - 1, mask=~known)
         answer = [pc.if_else(pa.array(known), asked, pa.scalar(None, self._key_type))]
         starts = np.full(len(found), self.head.size, dtype=np.int64)
         for number, column in enumerate(self.columns):
@@ -119,7 +119,7 @@ class Table:
             ends = starts + sizes
             pieces = [value[start:end] for value, start, end in zip(found, starts.tolist(), ends.tolist(), strict=True)]
             array = self._array_of(column, length, pieces)
-            answer.append(array.take(pa.array(place, mask=~known)) if len(array) else pa.nulls(len(asked), column.type))
+            answer.append(array if known.all() else array.take(place))
             starts = ends
         return pa.RecordBatch.from_arrays(answer, schema=self._answer_schema)
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import (
@@ -69,7 +69,8 @@ class StoreContract(StoreVersionsContract):
         assert store.reader("user_scores").get_many([]).num_rows == 0
         assert store.reader("user_scores").get_many(["no", "none"]).to_pylist() == [dict.fromkeys(SCHEMA.names)] * 2
 
-    @settings(max_examples=25, deadline=None)
+    # Each backend's class runs it, which Hypothesis takes for a mistake.
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(data=st.data(), integers=st.booleans(), parts=st.integers(1, 3))
     def test_whatever_is_published_comes_back(self, data: st.DataObject, integers: bool, parts: int) -> None:
         keys = st.integers(-(2**63), 2**63 - 1) if integers else KEY_TEXT
