@@ -38,10 +38,10 @@ class Opened:
     items: Items
     time: int
 
-    def calibrated(self, later: Sequence[tuple[int, float, float]]) -> Bundle:
-        """The bundle with a calibration that another step has followed to the plan's time."""
-        held = tuple((time, level, slope) for time, level, slope in later)
-        return replace(self.bundle, calibrator=replace(self.bundle.calibrator, later=held))
+    def calibrated(self, calibration: Sequence[tuple[int, float, float]]) -> Bundle:
+        """The bundle, whose calibration was followed to the plan's time by `write_items`."""
+        later = tuple((time, level, slope) for time, level, slope in calibration)
+        return replace(self.bundle, calibrator=replace(self.bundle.calibrator, later=later))
 
 
 def opened(settings: Settings, plan: Mapping[str, Any]) -> Opened:
@@ -70,7 +70,8 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
         rows = _item_rows(ready, popular_I)
         with the_store(settings) as store, store.stage(ITEM_VECTORS, plan["version"]).writer(ITEM_PART) as writer:
             writer.write(rows)
-    return dict(plan) | {"calibration": bundle.calibrator.later, "match": match.to_json()}
+    held = [list(look) for look in bundle.calibrator.later]
+    return dict(plan) | {"calibration": held, "match": match.to_json()}
 
 
 def _item_rows(ready: Opened, popular_I: Any) -> pa.RecordBatch:

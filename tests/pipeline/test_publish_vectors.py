@@ -1,5 +1,6 @@
 """Three views published, pruned and rolled back together, and the items' vectors alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,16 @@ def test_newer_items_of_the_same_model_stay(published: Settings) -> None:
     }
     with pytest.raises(ConfigError, match="isn't staged"), the_store(published) as store:
         store.stage("item_vectors", plan["version"])
+
+
+def test_a_plan_may_travel_as_json(published: Settings) -> None:
+    extract(published)
+    plan = publish_begin(published)
+    plan = write_items(published, json.loads(json.dumps(plan)))
+    assert json.loads(json.dumps(plan)) == plan
+    assert plan["calibration"], "clicks came since the cutoff"
+    score_bucket(published, json.loads(json.dumps(plan)), 0)
+    assert publish_commit(published, json.loads(json.dumps(plan)))["swapped"]
 
 
 def test_scores_are_served_after_their_vectors(published: Settings) -> None:

@@ -92,11 +92,10 @@ finite = st.floats(-1e6, 1e6, width=32)
 @given(arrays(np.float32, 40, elements=finite), arrays(np.float32, 40, elements=finite))
 def test_no_vector_overflows_and_rounding_is_bound(user: Floats, item: Floats) -> None:
     assert np.isfinite(half(user)).all()
-    inside = np.clip(user, -65504, 65504), np.clip(item, -65504, 65504)
-    exact, factors = (each.astype(np.float64) for each in inside), (half(each).astype(np.float64) for each in inside)
-    (u, v), (a, b) = exact, factors
+    u, v = (np.clip(vec, -65504, 65504).astype(np.float64) for vec in (user, item))
+    rounded = half(user).astype(np.float64) @ half(item).astype(np.float64)
     tiny = 2.0**-25 * (np.abs(u) + np.abs(v) + 1).sum()
-    assert abs(u @ v - a @ b) <= 1.001 * 2.0**-10 * np.abs(u * v).sum() + tiny
+    assert abs(u @ v - rounded) <= 1.001 * 2.0**-10 * np.abs(u * v).sum() + tiny
 
 
 def test_histories_are_the_last_clicks(published_template: Path, tables: dict[str, pl.DataFrame]) -> None:
