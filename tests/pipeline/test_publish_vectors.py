@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_store import VersionInfo
+from feature_store import VersionInfo, bucket_of
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.steps.inputs import bundle_path, the_store, tracker
+from recsys_text.steps.inputs import bundle_path, part_name, the_store, tracker
 from recsys_text.steps.publish import VIEWS, publish, publish_begin, publish_commit, publish_items, write_parts
 from recsys_text.steps.score import score_bucket
 from recsys_text.steps.store import rollback
@@ -131,6 +131,16 @@ def test_newer_items_of_the_same_model_stay(published: Settings) -> None:
         store.stage("item_vectors", plan["version"])
 
 
+def test_a_bucket_without_users_has_its_parts(published: Settings) -> None:
+    many = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 400})})
+    plan = write_items(many, publish_begin(many))
+    taken = {bucket_of(f"u{number:03d}", 400) for number in range(40)}
+    empty = min(set(range(400)) - taken)
+    assert score_bucket(many, plan, empty) == {"bucket": empty, "users": 0, "pairs": 0}
+    with the_store(many) as store:
+        assert [store.stage(view, plan["version"]).parts() for view in VIEWS[1:]] == [[part_name(empty)]] * 2
+
+
 def test_a_plan_may_travel_as_json(published: Settings) -> None:
     extract(published)
     plan = publish_begin(published)
@@ -163,6 +173,16 @@ def test_a_store_of_scores_alone_gets_its_vectors(published: Settings) -> None:
         (published.store_path / view).rename(published.store_path.parent / view)
     assert publish(published) == {"version": version, "users": 40, "swapped": True, "pairs": 0}
     assert set(served(published).values()) == {version}
+
+
+def test_scores_that_were_rolled_back_get_no_vectors(published: Settings) -> None:
+    extract(published)
+    version = publish(published)["version"]
+    former = rollback(published)
+    with the_store(published) as store:
+        for view in VIEWS[:2]:
+            store.delete(view, version)
+    assert publish(published) == {"version": version, "users": 0, "swapped": False, "served": former, "pairs": 0}
 
 
 def test_all_views_go_back_together(published: Settings) -> None:
