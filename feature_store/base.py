@@ -4,7 +4,7 @@ A view is a named table with one key column. A version is one immutable publicat
 staged in parts by any number of writers, committed as a whole, and then served until another one is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType

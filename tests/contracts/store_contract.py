@@ -69,6 +69,13 @@ class StoreContract(StoreVersionsContract):
         assert store.reader("user_scores").get_many([]).num_rows == 0
         assert store.reader("user_scores").get_many(["no", "none"]).to_pylist() == [dict.fromkeys(SCHEMA.names)] * 2
 
+    def test_a_version_is_read_whole(self, store: Store) -> None:
+        publish(store, "v1", {"one": batch(ROWS[:1]), "none": batch([]), "two": batch(ROWS[1:])})
+        snapshot = store.snapshot("user_scores")
+        rows = [row for rows in snapshot.batches() for row in rows.to_pylist()]
+        assert sorted(rows, key=lambda row: row["user_id"]) == ROWS
+        assert all(rows.schema == snapshot.schema for rows in snapshot.batches())
+
     @settings(max_examples=25, deadline=None)
     @given(data=st.data(), integers=st.booleans(), parts=st.integers(1, 3))
     def test_whatever_is_published_comes_back(self, data: st.DataObject, integers: bool, parts: int) -> None:
