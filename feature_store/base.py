@@ -73,6 +73,9 @@ class Snapshot(Protocol):
         the key included, is null. Raises InvalidInput when a key is not of the view's key type.
         """
 
+    def batches(self) -> Iterator[Any]:
+        """Every row once, as RecordBatches in an order of the backend's own; for views that fit into memory."""
+
 
 class Reader(Protocol):
     """Answers from the version being served and follows swaps; each call stays within one version.

@@ -207,7 +207,7 @@ def serve(
     """Run the ranking service over the published scores."""
     settings = load(config)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    from recsys_text.service.app import serve as run_service
+    from recsys_text.service.server import serve as run_service
 
     run_service(settings.model_copy(update={"service": settings.service.model_copy(update=given)}))
 

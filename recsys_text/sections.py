@@ -232,8 +232,36 @@ class Tracking(Section):
     uri: str | None = None
 
 
+class Arm(Section):
+    """What a share of the users gets: `diversity` in place of the request's, the view `scores` for `user_scores`."""
+
+    share: float = Field(gt=0, le=1)
+    diversity: float | None = Field(default=None, ge=0, lt=1)
+    scores: str | None = None
+
+
+class Experiment(Section):
+    """Arms by name; their shares are 1 together."""
+
+    arms: dict[str, Arm]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = sum(arm.share for arm in self.arms.values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of the arms are {total:g} together; they must be 1")
+        return self
+
+
 class Service(Section):
+    """`workers` processes listen on one port. `impressions` is a folder under `project.root` into which every ranking
+    is logged, where it is given.
+    """
+
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    workers: PositiveInt = 1
     max_k: PositiveInt = 1000
     max_candidates: PositiveInt = 2000
+    impressions: Path | None = None
+    experiments: dict[str, Experiment] = {}

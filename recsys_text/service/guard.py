@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,8 +16,9 @@ class Guard:
     """ASGI middleware around every route.
 
     token: asked of every path but OPEN_PATH; None asks for none. max_body: bytes of a request's body,
-    counted as they arrive, whatever Content-Length claims. stamp: adds headers to every answer to one
-    who may see them. observe: told the scope, the status and the seconds of each answer.
+    counted as they arrive, whatever Content-Length claims. stamp: headers for every answer to one
+    who may see them that has not the first of them yet. observe: told the scope, the status and the seconds of each
+    answer.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Guard:
         *,
         token: str | None,
         max_body: int,
-        stamp: Callable[[MutableHeaders], None],
+        stamp: Callable[[], list[tuple[bytes, bytes]]],
         observe: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
@@ -41,19 +41,20 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
-        headers = Headers(scope=scope)
-        authorized = self._authorized(headers)
+        authorized = self._authorized(scope)
 
         async def send_stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if authorized:
-                    self._stamp(MutableHeaders(scope=message))
+                if authorized and (stamp := self._stamp()):
+                    headers = message["headers"]
+                    if all(name != stamp[0][0] for name, _ in headers):
+                        headers.extend(stamp)
             await send(message)
 
         try:
-            refusal = self._refusal(headers, authorized or scope["path"] == OPEN_PATH)
+            refusal = self._refusal(scope, authorized or scope["path"] == OPEN_PATH)
             if refusal is None:
                 await self._app(scope, self._counted(receive), send_stamped)
             else:
@@ -61,7 +62,7 @@ class Guard:
         finally:
             self._observe(scope, status, time.perf_counter() - started)
 
-    def _refusal(self, headers: Headers, allowed: bool) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, allowed: bool) -> JSONResponse | None:
         if not allowed:
             return JSONResponse(
                 {"detail": "a valid bearer token is needed: send 'Authorization: Bearer TOKEN'"},
@@ -69,15 +70,15 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         # The server itself has refused a Content-Length that is no number.
-        if int(headers.get("content-length", "0")) > self._max_body:
+        if int(_header(scope, b"content-length", b"0")) > self._max_body:
             return JSONResponse({"detail": self._too_large()}, status_code=413)
         return None
 
-    def _authorized(self, headers: Headers) -> bool:
+    def _authorized(self, scope: Scope) -> bool:
         if self._expected is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._expected)
+        scheme, _, given = _header(scope, b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._expected)
 
     def _counted(self, receive: Receive) -> Receive:
         """A body sent in chunks has no Content-Length; it is cut off where it passes the limit."""
@@ -95,3 +96,11 @@ class Guard:
 
     def _too_large(self) -> str:
         return f"the body of a request may have {self._max_body} bytes, and this one has more"
+
+
+def _header(scope: Scope, name: bytes, default: bytes) -> bytes:
+    value: bytes
+    for given, value in scope["headers"]:
+        if given == name:
+            return value
+    return default

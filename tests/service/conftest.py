@@ -12,7 +12,8 @@ import uvicorn
 
 import feature_store
 from recsys_text.sections import Service
-from recsys_text.service.app import create_app, listen
+from recsys_text.service.app import create_app
+from recsys_text.service.server import listen
 
 Users = Mapping[str, Sequence[tuple[str, float, float]]]
 Publish = Callable[..., None]
@@ -54,7 +55,7 @@ def publish(folder: Path) -> Publish:
 
 @contextmanager
 def _running(store_url: str, settings: Service, token: str | None) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create_app(store_url, settings, token), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(store_url, settings, token=token), log_level="warning"))
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -22,8 +22,15 @@ BAD_BODIES = {
     b'{"user_id": "ann", "candidates": "a"}': "candidates: Input should be a valid list, got 'a'",
     b'{"user_id": "\\ud800", "candidates": []}': "user_id: Input should be a valid string",
     b'{"candidates": []}': "user_id: Field required",
-    b"[]": "user_id: Field required",
-    b"": "user_id: Field required",
+    b"[]": "the body: Input should be a valid dictionary",
+    b"": "the body: Field required",
+    b'{"user_id": "ann", "candidates": [], "diverse": 1}': "diverse: Extra inputs are not permitted, got 1",
+    b'{"user_id": "ann", "candidates": [], "diversity": 1}': "diversity: Input should be less than 1, got 1",
+    b'{"user_id": "ann", "candidates": [], "diversity": NaN}': "diversity: Input should be",
+    b'{"user_id": "ann", "candidates": [], "k": 0}': "k: Input should be greater than or equal to 1, got 0",
+    b'{"user_id": "ann", "candidates": [], "experiment": "x"}': "experiment: no such experiment; the service has none",
+    b'{"user_id": "ann", "candidates": [], "categories": ["x"]}': "categories: the store has no view 'item_vectors'",
+    b'{"user_id": "ann", "candidates": [], "seen": true}': "seen: the store has no view 'user_vectors'",
     b'{"user_id": ': "the body is no JSON: Expecting value at character 12",
 }
 UNREADABLE_BODIES = [b'{"user_id": "\xff"}', b"[" * 4000, b'{"user_id": ' + b"9" * 4301]

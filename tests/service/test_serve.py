@@ -15,14 +15,14 @@ import pytest
 
 from recsys_text import config
 from recsys_text.errors import ConfigError
-from recsys_text.service.app import TOKEN_VARIABLE, listen, serve
+from recsys_text.service.server import TOKEN_VARIABLE, listen, serve
 from recsys_text.service.client import RankingClient
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from recsys_text import config
-from recsys_text.service.app import serve
+from recsys_text.service.server import serve
 serve(config.load(Path(sys.argv[1])))
 """
 
@@ -126,7 +126,7 @@ def test_an_address_that_is_taken_is_named(toml, monkeypatch):
 def test_imports_neither_torch_nor_mlflow_nor_airflow():
     program = (
         "import sys\n"
-        "import recsys_text.service.app, recsys_text.service.client\n"
+        "import recsys_text.service.server, recsys_text.service.client\n"
         "print(sorted({'torch', 'mlflow', 'airflow', 'lightgbm', 'sklearn'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import feature_store
-from recsys_text.service import scores
+from recsys_text.service import views
 from recsys_text.service.client import RankingClient
 
 VERSIONS = 30
@@ -127,13 +127,14 @@ def test_a_version_without_scores_is_reported_and_not_served(publish, serving, f
 
 def test_whatever_goes_wrong_in_a_look_does_not_end_the_following(publish, folder, monkeypatch, caplog):
     publish("v001", users(1))
-    served = scores.Scores(f"file:{folder}")
+    errors: list[None] = []
+    served = views.Views(f"file:{folder}", count_error=lambda: errors.append(None))
     with monkeypatch.context() as broken:
-        broken.setattr(scores, "open_store", lambda _: 1 / 0)
+        broken.setattr(views, "open_store", lambda _: 1 / 0)
         assert not served.refresh()
-    assert served.errors == 1
+    assert len(errors) == 1
     assert "ZeroDivisionError" in str(served.problem)
     assert "ZeroDivisionError" in caplog.text
     assert served.refresh()
     assert served.problem is None
-    assert served.lookup("u1")[0].version == "v001"
+    assert served.pinned().served.version == "v001"
