@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
+from threadpoolctl import threadpool_limits
 
 from recsys_text import __version__
 from recsys_text.errors import UnavailableError
@@ -16,6 +17,7 @@ from recsys_text.service import schemas
 from recsys_text.service.answers import (
     PROBLEMS,
     RETRY,
+    VERSION_HEADER,
     RawHeaders,
     about,
     handle_invalid,
@@ -52,14 +54,15 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with log.writing() if log is not None else nullcontext():
+        # The products of a request are small: threads that share one wait longer for each other than it takes.
+        with threadpool_limits(1), log.writing() if log is not None else nullcontext():
             async with views.following():
                 yield
 
-    def stamp() -> RawHeaders:
+    def stamp(headers: RawHeaders) -> None:
         # An answer made from scores names its own version; by now the store may have swapped to another.
-        served = views.served
-        return [] if served is None else version_headers(served)
+        if all(name != VERSION_HEADER for name, _ in headers) and (served := views.served) is not None:
+            headers.extend(version_headers(served))
 
     app = FastAPI(
         title="recsys-text ranking service",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_store import Snapshot, StoreError
+from recsys_text.service.ranking import log_odds
 
 Rows = npt.NDArray[np.intp]
 Float32 = npt.NDArray[np.float32]
@@ -60,6 +61,7 @@ class Catalogue:
         lowest = given_N[self._pool[-1]] if len(self._pool) else np.float32(np.nan)
         #: What a user of whom nothing is known gets, float32[N]; NaN for all where the version has no pool.
         self.popular_N: Float32 = np.where(np.isfinite(given_N), given_N, lowest)
+        self.popular_log_odds_N: Float32 = log_odds(self.popular_N)
 
     def rows(self, ids: Sequence[str]) -> Rows:
         """The row of each id, -1 for an unknown one."""

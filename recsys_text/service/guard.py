@@ -16,9 +16,8 @@ class Guard:
     """ASGI middleware around every route.
 
     token: asked of every path but OPEN_PATH; None asks for none. max_body: bytes of a request's body,
-    counted as they arrive, whatever Content-Length claims. stamp: headers for every answer to one
-    who may see them that has not the first of them yet. observe: told the scope, the status and the seconds of each
-    answer.
+    counted as they arrive, whatever Content-Length claims. stamp: adds headers to every answer to one
+    who may see them. observe: told the scope, the status and the seconds of each answer.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class Guard:
         *,
         token: str | None,
         max_body: int,
-        stamp: Callable[[], list[tuple[bytes, bytes]]],
+        stamp: Callable[[list[tuple[bytes, bytes]]], None],
         observe: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
@@ -47,10 +46,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if authorized and (stamp := self._stamp()):
-                    headers = message["headers"]
-                    if all(name != stamp[0][0] for name, _ in headers):
-                        headers.extend(stamp)
+                if authorized:
+                    self._stamp(message["headers"])
             await send(message)
 
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_text.service.catalogue import Catalogue, Float32, Match, Rows
-from recsys_text.service.ranking import best_first, diversified, log_odds, probability
+from recsys_text.service.ranking import best_first, diversified, probability
 from recsys_text.service.schemas import RankRequest
 from recsys_text.service.views import Pinned
 
@@ -19,6 +19,7 @@ _BECAUSE = 3
 _SOURCES = ("none", "popular", "match", "stored")
 _POPULAR, _MATCH, _STORED = 1, 2, 3
 
+Float64 = npt.NDArray[np.float64]
 Stored = Mapping[str, tuple[float, float]]
 
 
@@ -31,8 +32,8 @@ class _Scored:
     ids: Sequence[str]
     rows: Rows
     vectors_CW: Float32 | None
-    score: npt.NDArray[np.float64]
-    interest: npt.NDArray[np.float64]
+    score: Float64
+    interest: Float64
     source: npt.NDArray[np.int8]
 
 
@@ -82,7 +83,8 @@ def _kept(pinned: Pinned, request: RankRequest, history: Collection[str]) -> lis
 def _stored(row: Mapping[str, Any] | None) -> Stored:
     if row is None:
         return {}
-    return dict(zip(row["item_id"], zip(row["score"], row["interest"], strict=True), strict=True))
+    items, scores, interests = (row[name] or () for name in ("item_id", "score", "interest"))
+    return dict(zip(items, zip(scores, interests, strict=True), strict=True))
 
 
 def _scored(
@@ -108,20 +110,22 @@ def _scored(
             assert vectors_CW is not None
             with np.errstate(invalid="ignore", over="ignore"):
                 product = (vectors_CW @ user_W.astype(np.float32)).astype(np.float64)
-                matched = probability(sum(_parts(items.match, product, score)))
+                level, of_interest, of_popular = _parts(items, items.match, rows, product)
+                matched = probability(level + of_interest + of_popular)
             fits = np.isfinite(matched)
             score, interest = np.where(fits, matched, score), np.where(fits, product, interest)
             source[fits] = _MATCH
-    if stored:
-        given = np.array([stored.get(item, (np.nan, np.nan)) for item in ids], dtype=np.float64).reshape(count, 2)
-        fits = np.isfinite(given[:, 0])
-        score, interest = np.where(fits, given[:, 0], score), np.where(fits, given[:, 1], interest)
-        source[fits] = _STORED
+    for place, item in enumerate(ids):
+        if item in stored and math.isfinite(stored[item][0]):
+            score[place], interest[place] = stored[item]
+            source[place] = _STORED
     return _Scored(ids=ids, rows=rows, vectors_CW=vectors_CW, score=score, interest=interest, source=source)
 
 
-def _parts(match: Match, product: Any, popular: Any) -> tuple[Any, Any, Any]:
-    return match.level, match.interest * product, match.popular * log_odds(popular)
+def _parts(items: Catalogue, match: Match, rows: Rows, interest: Float64) -> tuple[float, Float64, Float64]:
+    """What a match adds up of: the level of all, and for C items what interest and popularity add."""
+    popular = np.where(rows >= 0, items.popular_log_odds_N[rows], np.nan)
+    return match.level, match.interest * interest, match.popular * popular
 
 
 def _order(scored: _Scored, items: Catalogue | None, diversity: float, count: int) -> Rows:
@@ -144,21 +148,23 @@ def _explanations(
     rows = scored.rows[order]
     likeness = items.directions(rows, scored.vectors_CW[order]) @ items.directions(past, items.vectors(past)).T
     nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :_BECAUSE]
-    popular = np.where(rows >= 0, items.popular_N[rows], np.nan)
-    answer: list[dict[str, Any]] = []
-    for number, place in enumerate(order.tolist()):
-        best = nearest[number]
-        because = [
+    because = [
+        [
             {"item_id": items.ids[row], "title": items.titles[row], "likeness": value}
-            for row, value in zip(past[best].tolist(), likeness[number, best].tolist(), strict=True)
+            for row, value in zip(best, values, strict=True)
             if value > 0
         ]
-        parts = None
-        if scored.source[place] == _MATCH:
-            assert items.match is not None
-            level, interest, known = _parts(items.match, scored.interest[place], popular[number])
-            parts = {"level": level, "interest": float(interest), "popular": float(known)}
-        answer.append({"because": because, "parts": parts})
+        for best, values in zip(
+            past[nearest].tolist(), np.take_along_axis(likeness, nearest, axis=1).tolist(), strict=True
+        )
+    ]
+    answer: list[dict[str, Any]] = [{"because": likes, "parts": None} for likes in because]
+    matched = np.flatnonzero(scored.source[order] == _MATCH)
+    if len(matched):
+        assert items.match is not None
+        level, interest, popular = _parts(items, items.match, rows[matched], scored.interest[order[matched]])
+        for number, of_interest, of_popular in zip(matched, interest.tolist(), popular.tolist(), strict=True):
+            answer[number]["parts"] = {"level": level, "interest": of_interest, "popular": of_popular}
     return answer
 
 

@@ -44,11 +44,13 @@ def diversified(score_C: Floats, directions_CW: Floats, diversity: float, count:
     count = min(count, len(score_C))
     if count == 0:
         return np.empty(0, dtype=np.intp)
-    span = np.ptp(score_C)
-    relevance_C = (1 - diversity) * (score_C - score_C.min()) / (span if span > 0 else 1)
     likeness_CC = directions_CW @ directions_CW.T
     likeness_CC *= diversity
-    nearest_C = np.full(len(score_C), -np.inf, dtype=likeness_CC.dtype)
+    span = np.ptp(score_C)
+    relevance_C = (1 - diversity) * (score_C - score_C.min()) / (span if span > 0 else 1)
+    # Of one type with the likeness: the loop is as long as the answer, and a conversion takes longer than a step.
+    relevance_C = relevance_C.astype(likeness_CC.dtype)
+    nearest_C = np.full_like(relevance_C, -np.inf)
     gain_C = np.empty_like(relevance_C)
     chosen = np.empty(count, dtype=np.intp)
     best = int(relevance_C.argmax())
