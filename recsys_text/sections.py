@@ -45,7 +45,8 @@ class Source(Section):
 
     `columns` maps a column of the lake to the source's own name; `values` gives a constant column.
     `min_rows` refuses a window with fewer rows; `max_rejected` is the share of a window's rows that
-    may break the contract.
+    may break the contract. Impressions without a column `clicked` get it from the events: an item was clicked where
+    its user had a positive event with it at most `clicks_within` after it was shown.
     """
 
     kind: Literal["file", "sql"]
@@ -58,6 +59,7 @@ class Source(Section):
     time_zone: str | None = None
     min_rows: int = Field(default=0, ge=0)
     max_rejected: float = Field(default=0.05, ge=0, le=1)
+    clicks_within: Duration | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -78,6 +80,12 @@ class Sources(Section):
     items: Source
     events: Source
     impressions: Source | None = None
+
+    @model_validator(mode="after")
+    def _clicks_of_impressions(self) -> Self:
+        if self.items.clicks_within is not None or self.events.clicks_within is not None:
+            raise ValueError("clicks_within is of sources.impressions alone")
+        return self
 
 
 class Windows(Section):

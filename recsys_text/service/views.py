@@ -134,6 +134,7 @@ class Views:
         if view not in self._readers:
             self._readers[view] = open_store(self._url).reader(view)
         reader = self._readers[view]
+        reader.refresh()
         snapshot = reader.snapshot()
         if snapshot is not self._newest.get(view):
             _check(view, snapshot)
