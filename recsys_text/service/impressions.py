@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,12 @@ SCHEMA = pa.schema(
 _QUEUED = 10_000
 _FILE_ROWS = 20_000
 _FILE_SECONDS = 60.0
+# Few enough that turning them into Arrow holds up no request.
+_BATCH_ROWS = 200
 
 _log = logging.getLogger(__name__)
+
+_Row = tuple[str, str, datetime, Sequence[str], str, str | None, str | None]
 
 
 class ImpressionLog:
@@ -59,8 +63,11 @@ class ImpressionLog:
         self._count_dropped = count_dropped
         self._file_rows = file_rows
         self._file_seconds = file_seconds
-        self._queue: queue.Queue[tuple[Any, ...] | None] = queue.Queue(queued)
+        self._queue: queue.Queue[_Row | None] = queue.Queue(queued)
         self._closed = threading.Event()
+        self._rows: list[_Row] = []
+        self._batches: list[Any] = []
+        self._waiting = 0
 
     def record(
         self, user_id: str, candidates: Sequence[str], *, version: str, experiment: str | None, arm: str | None
@@ -82,59 +89,66 @@ class ImpressionLog:
             yield
         finally:
             self._closed.set()
-            self._wake()
+            # Wakes a thread that waits for rows; one with a full queue before it does not.
+            with suppress(queue.Full):
+                self._queue.put_nowait(None)
             thread.join()
 
-    def _wake(self) -> None:
-        # A full queue wakes the thread by itself.
-        try:
-            self._queue.put_nowait(None)
-        except queue.Full:
-            return
-
     def _write(self) -> None:
-        rows: list[tuple[Any, ...]] = []
         due = time.monotonic() + self._file_seconds
         while not self._closed.is_set():
-            # A failed file keeps its rows, and no more are taken: they wait in the queue while it has room.
-            if len(rows) < self._file_rows:
-                self._take(rows, max(0.0, due - time.monotonic()))
+            seconds = max(0.0, due - time.monotonic())
+            if self._waiting < self._file_rows:
+                self._take(seconds)
             else:
-                self._closed.wait(max(0.0, due - time.monotonic()))
-            if len(rows) >= self._file_rows or time.monotonic() >= due or self._closed.is_set():
-                rows = self._save(rows)
+                # The last file failed: what comes meanwhile waits in the queue, while it has room.
+                self._closed.wait(seconds)
+            if time.monotonic() >= due or self._waiting == self._file_rows:
+                self._save()
                 due = time.monotonic() + self._file_seconds
         while not self._queue.empty():
-            self._take(rows, 0.0)
-        if rows := self._save(rows):
-            self._count_dropped(len(rows))
+            self._take(0.0)
+        self._save()
+        if self._waiting:
+            self._count_dropped(self._waiting)
 
-    def _take(self, rows: list[tuple[Any, ...]], seconds: float) -> None:
+    def _take(self, seconds: float) -> None:
         try:
-            row = self._queue.get(timeout=seconds) if seconds > 0 else self._queue.get_nowait()
+            row = self._queue.get(block=seconds > 0, timeout=seconds)
         except queue.Empty:
             return
         if row is not None:
-            rows.append(row)
+            self._rows.append(row)
+            self._waiting += 1
+        if len(self._rows) == _BATCH_ROWS:
+            self._pack()
 
-    def _save(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Writes one file; gives back the rows that are in none because it failed."""
-        if not rows:
-            return rows
-        name = f"{rows[0][2]:%Y%m%dT%H%M%S}-{secrets.token_hex(8)}.parquet"
+    def _pack(self) -> None:
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+        self._rows = []
+
+    def _save(self) -> None:
+        """Moves what waits into one file; it goes on waiting where that fails."""
+        if self._rows:
+            self._pack()
+        if not self._batches:
+            return
+        first = self._batches[0].column("shown_at")[0].as_py()
+        name = f"{first:%Y%m%dT%H%M%S}-{secrets.token_hex(8)}.parquet"
         unfinished = self._folder / f".{name}.unfinished"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with open(unfinished, "wb") as file:
-                columns = [
-                    pa.array(values, kind) for values, kind in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)
-                ]
-                pa.parquet.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+                pa.parquet.write_table(pa.Table.from_batches(self._batches), file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(unfinished, self._folder / name)
         except OSError as error:
-            _log.warning("%d impressions wait: cannot write %s: %s", len(rows), self._folder / name, error)
-            unfinished.unlink(missing_ok=True)
-            return rows
-        return []
+            _log.warning("%d impressions wait: cannot write %s: %s", self._waiting, self._folder / name, error)
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            return
+        self._batches = []
+        self._waiting = 0

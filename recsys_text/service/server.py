@@ -35,7 +35,7 @@ def serve(settings: Settings) -> None:
 
     Listens on `service.host` and `service.port` (0: any free port) and logs the address; `service.workers`
     processes share the socket. Raises ConfigError where the host is not 127.0.0.1 and the environment gives no
-    token, and where the address cannot be listened on or the folder of impressions cannot be written.
+    token, and where the address cannot be listened on.
     """
     service = settings.service
     token = os.environ.get(TOKEN_VARIABLE, "").strip() or None

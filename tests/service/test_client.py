@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from recsys_text.errors import ConfigError, UnavailableError
-from recsys_text.service.server import listen
 from recsys_text.service.client import RankedItem, RankingClient, ScoredItem
+from recsys_text.service.server import listen
 
 AS_OF = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 

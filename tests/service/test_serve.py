@@ -15,8 +15,8 @@ import pytest
 
 from recsys_text import config
 from recsys_text.errors import ConfigError
-from recsys_text.service.server import TOKEN_VARIABLE, listen, serve
 from recsys_text.service.client import RankingClient
+from recsys_text.service.server import TOKEN_VARIABLE, listen, serve
 
 PROGRAM = """
 import sys
