@@ -128,5 +128,5 @@ def test_rows_that_break_the_contract_stay_rejected_for_their_rule(tmp_path: Pat
 
 def test_only_impressions_are_labelled() -> None:
     plain = {"kind": "file", "path": "x.parquet"}
-    with pytest.raises(ValueError, match="clicks_within is of sources.impressions alone"):
+    with pytest.raises(ValueError, match=r"clicks_within is of sources\.impressions alone"):
         Sources.model_validate({"items": plain, "events": plain | {"clicks_within": "1h"}})

@@ -1,7 +1,12 @@
 """Real stores and real servers for the tests of the service."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -171,3 +176,55 @@ def serving(folder: Path) -> Serve:
         return _running(f"file:{folder}", Service(**settings), token, folder.parent)
 
     return serve
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from recsys_text import config
+from recsys_text.service.server import serve
+serve(config.load(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    """A project whose store is the folder of the other fixtures."""
+    path = tmp_path / "recsys.toml"
+    path.write_text(
+        '[project]\nname = "shop"\nroot = "."\n'
+        '[sources.items]\nkind = "file"\npath = "items.parquet"\n'
+        '[sources.events]\nkind = "file"\npath = "events.parquet"\n'
+        "[service]\nport = 0\n"
+    )
+    return path
+
+
+@contextmanager
+def process(toml: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(toml)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        assert started.stderr is not None
+        for line in started.stderr:
+            if address := re.search(r"Ranking service on (http://\S+)", line):
+                yield started, address[1]
+                break
+        else:
+            pytest.fail("the service ended without a word about its address")
+    finally:
+        started.kill()
+        started.communicate(timeout=20)
+
+
+def wait_for(holds: Callable[[], object], *, seconds: float = 0.05, tries: int = 400) -> None:
+    """Asks again and again, `seconds` apart, for as long as `tries` take."""
+    for _ in range(tries):
+        if holds():
+            return
+        time.sleep(seconds)
+    pytest.fail("waited in vain")

@@ -17,7 +17,7 @@ THREE = Experiment.model_validate({"arms": {"a": {"share": 0.5}, "b": {"share": 
 
 
 def within(count: int, share: float, total: int) -> bool:
-    """Five standard deviations of a binomial count: the users and the hash are fixed, so this passes always or never."""
+    """Five standard deviations of a binomial count; users and hash are fixed, so that nothing is left to chance."""
     return abs(count - share * total) < 5 * math.sqrt(total * share * (1 - share))
 
 
@@ -90,9 +90,9 @@ def test_an_arm_ranks_by_the_scores_of_another_view_once_they_are_published(publ
 
 def test_an_unknown_experiment_is_refused_with_the_nearest(publish, serving):
     publish("v1")
-    with serving(experiments=EXPERIMENTS) as url, RankingClient(url) as client:
-        with pytest.raises(ConfigError, match="experiment: no such experiment; did you mean 'variety'"):
-            client.rank("ann", [], experiment="varity")
+    refused = pytest.raises(ConfigError, match="experiment: no such experiment; did you mean 'variety'")
+    with serving(experiments=EXPERIMENTS) as url, RankingClient(url) as client, refused:
+        client.rank("ann", [], experiment="varity")
 
 
 def _arm(name: str, user: str) -> str:

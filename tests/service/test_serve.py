@@ -1,14 +1,10 @@
 """The service as a process of its own: how it starts, refuses to start, and stops."""
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,48 +13,7 @@ from recsys_text import config
 from recsys_text.errors import ConfigError
 from recsys_text.service.client import RankingClient
 from recsys_text.service.server import TOKEN_VARIABLE, listen, serve
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from recsys_text import config
-from recsys_text.service.server import serve
-serve(config.load(Path(sys.argv[1])))
-"""
-
-
-@pytest.fixture
-def toml(tmp_path: Path) -> Path:
-    """A project whose store is the folder of the other fixtures."""
-    path = tmp_path / "recsys.toml"
-    path.write_text(
-        '[project]\nname = "shop"\nroot = "."\n'
-        '[sources.items]\nkind = "file"\npath = "items.parquet"\n'
-        '[sources.events]\nkind = "file"\npath = "events.parquet"\n'
-        "[service]\nport = 0\n"
-    )
-    return path
-
-
-@contextmanager
-def process(toml: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(toml)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert started.stderr is not None
-        for line in started.stderr:
-            if address := re.search(r"Ranking service on (http://\S+)", line):
-                yield started, address[1]
-                break
-        else:
-            pytest.fail("the service ended without a word about its address")
-    finally:
-        started.kill()
-        started.communicate(timeout=20)
+from tests.service.conftest import process
 
 
 def test_serves_and_stops_gracefully_at_sigterm(publish, toml):

@@ -1,16 +1,14 @@
 """What is served while versions are published, damaged and rolled back under a real server."""
 
 import threading
-import time
-from collections.abc import Callable
 
 import httpx
 import pyarrow as pa
-import pytest
 
 import feature_store
 from recsys_text.service import views
 from recsys_text.service.client import RankingClient
+from tests.service.conftest import wait_for
 
 VERSIONS = 30
 
@@ -23,14 +21,6 @@ def users(number: int) -> dict[str, list[tuple[str, float, float]]]:
     """Every row names its version, so that an answer mixed of two would show."""
     row = [(f"{name(number)}-{place}", 1 / (place + 1), float(number)) for place in range(5)]
     return {f"u{n}": row for n in range(20)}
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        time.sleep(0.05)
-    pytest.fail("waited 20 seconds in vain")
 
 
 def ask_items(client: RankingClient, user: str) -> str:
