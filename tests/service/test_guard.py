@@ -116,7 +116,17 @@ def raw_status(url: str, request: bytes) -> int:
         return int(connection.makefile("rb").readline().split()[1])
 
 
-HOSTILE_IDS = [b"%ED%A0%80", b"%FF", b"%00", b"a%0Ab", b"%F0%9F", b"..%2F..%2F%00", b"x" * 5000, b"%E2%82%28" * 90]
+HOSTILE_IDS = [
+    b"%ED%A0%80",
+    b"%FF",
+    b"%00",
+    b"a%0Ab",
+    b"%F0%9F",
+    b"..%2F..%2F%00",
+    b"x" * 5000,
+    b"x" * 10_000_000,
+    b"%E2%82%28" * 90,
+]
 HOSTILE_BODIES = [
     b'{"user_id": "\\ud800", "candidates": ["a"]}',
     b'{"user_id": "ann", "candidates": ["\\udfff\\ud800"]}',
