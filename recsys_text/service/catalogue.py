@@ -66,7 +66,7 @@ class Catalogue:
     def rows(self, ids: Sequence[str]) -> Rows:
         """The row of each id, -1 for an unknown one."""
         row = self._row
-        return np.fromiter((row.get(item, -1) for item in ids), dtype=np.intp, count=len(ids))
+        return np.array([row.get(item, -1) for item in ids], dtype=np.intp)
 
     def most_popular(self, count: int) -> list[tuple[str, float]]:
         """The first `count` items of the pool and what a user of whom nothing is known gets for them."""
@@ -79,13 +79,24 @@ class Catalogue:
         vectors_CW[rows < 0] = 0
         return vectors_CW
 
-    def directions(self, rows: Rows, vectors_CW: Float32) -> Float32:
-        """The vectors of these rows at length one; zeros where a vector is zero, not finite or unknown."""
-        norm_C = self._norm_N[rows]
-        usable_C = (norm_C > 0) & np.isfinite(norm_C)
-        directions_CW: Float32 = vectors_CW / np.where(usable_C, norm_C, 1).astype(np.float32)[:, None]
-        directions_CW[~usable_C] = 0
-        return directions_CW
+    def cosines(self, rows_A: Rows, vectors_AW: Float32, rows_B: Rows, vectors_BW: Float32) -> Float32:
+        """Of each of A items with each of B, float32[A, B]; 0 where a vector is zero, not finite or unknown."""
+        scale_A, scale_B = self._scale(rows_A), self._scale(rows_B)
+        with np.errstate(invalid="ignore", over="ignore"):
+            cosine_AB: Float32 = vectors_AW @ vectors_BW.T
+            cosine_AB *= scale_A[:, None]
+            cosine_AB *= scale_B
+        # What is not finite is still so after a product with 0.
+        cosine_AB[scale_A == 0] = 0
+        cosine_AB[:, scale_B == 0] = 0
+        return cosine_AB
+
+    def _scale(self, rows: Rows) -> Float32:
+        """One over the length of each vector; 0 where there is no such length."""
+        norm = self._norm_N[rows]
+        usable = (rows >= 0) & (norm > 0) & np.isfinite(norm)
+        scale: Float32 = np.divide(1, norm, out=np.zeros_like(norm), where=usable)
+        return scale
 
 
 def _matrix(column: Any, version: str) -> npt.NDArray[np.float16]:

@@ -50,11 +50,11 @@ def rank(pinned: Pinned, request: RankRequest, diversity: float) -> tuple[bool, 
     scored = _scored(pinned.items, ids, _stored(row), user_W, vectors=diversity > 0 or request.explain)
     order = _order(scored, pinned.items, diversity, len(ids) if request.k is None else request.k)
     answer = [
-        {"item_id": ids[place], "score": _finite(score), "interest": _finite(interest), "source": _SOURCES[source]}
+        {"item_id": ids[place], "score": score, "interest": interest, "source": _SOURCES[source]}
         for place, score, interest, source in zip(
             order.tolist(),
-            scored.score[order].tolist(),
-            scored.interest[order].tolist(),
+            _finite(scored.score[order]),
+            _finite(scored.interest[order]),
             scored.source[order].tolist(),
             strict=True,
         )
@@ -132,8 +132,9 @@ def _order(scored: _Scored, items: Catalogue | None, diversity: float, count: in
     order = best_first(scored.score)
     if diversity > 0 and items is not None and scored.vectors_CW is not None:
         top = order[: min(_DIVERSIFIED, int(np.count_nonzero(scored.source)))]
-        directions = items.directions(scored.rows[top], scored.vectors_CW[top])
-        chosen = top[diversified(scored.score[top], directions, diversity, count)]
+        rows, vectors = scored.rows[top], scored.vectors_CW[top]
+        cosines = items.cosines(rows, vectors, rows, vectors)
+        chosen = top[diversified(scored.score[top], cosines, diversity, count)]
         order[: len(chosen)] = chosen
     return order[:count]
 
@@ -146,7 +147,7 @@ def _explanations(
     past = items.rows(list(dict.fromkeys(history)))
     past = past[past >= 0]
     rows = scored.rows[order]
-    likeness = items.directions(rows, scored.vectors_CW[order]) @ items.directions(past, items.vectors(past)).T
+    likeness = items.cosines(rows, scored.vectors_CW[order], past, items.vectors(past))
     nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :_BECAUSE]
     because = [
         [
@@ -168,5 +169,7 @@ def _explanations(
     return answer
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(values: Float64) -> list[float | None]:
+    known = values.astype(object)
+    known[~np.isfinite(values)] = None
+    return list(known)

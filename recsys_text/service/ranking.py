@@ -31,11 +31,11 @@ def best_first(score_C: Floats) -> Rows:
     return np.argsort(-score_C, kind="stable")
 
 
-def diversified(score_C: Floats, directions_CW: Floats, diversity: float, count: int) -> Rows:
+def diversified(score_C: Floats, cosine_CC: Floats, diversity: float, count: int) -> Rows:
     """The first `count` positions by maximal marginal relevance.
 
-    score_C: finite. directions_CW: the items' vectors at length one, so that their products are cosines; zeros are
-    like nothing. diversity: 0 keeps the order of the scores, towards 1 only difference counts.
+    score_C: finite. cosine_CC: of the items' vectors with each other. diversity: 0 keeps the order of the scores,
+    towards 1 only difference counts.
 
     Each next item has the highest (1 - diversity) * relevance - diversity * (its largest cosine with those before
     it); relevance is the score on a scale from the lowest of the C to the highest. Carbonell and Goldstein 1998,
@@ -44,8 +44,7 @@ def diversified(score_C: Floats, directions_CW: Floats, diversity: float, count:
     count = min(count, len(score_C))
     if count == 0:
         return np.empty(0, dtype=np.intp)
-    likeness_CC = directions_CW @ directions_CW.T
-    likeness_CC *= diversity
+    likeness_CC = cosine_CC * cosine_CC.dtype.type(diversity)
     span = np.ptp(score_C)
     relevance_C = (1 - diversity) * (score_C - score_C.min()) / (span if span > 0 else 1)
     # Of one type with the likeness: the loop is as long as the answer, and a conversion takes longer than a step.

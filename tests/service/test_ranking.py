@@ -38,10 +38,16 @@ def test_the_best_come_first_and_equals_as_they_came(values):
     assert order == sorted(known, key=lambda place: -values[place]) + unknown
 
 
+def cosines(vectors):
+    """Of vectors at length one, or zero."""
+    directions_CW = np.array(vectors, dtype=np.float32)
+    return directions_CW @ directions_CW.T
+
+
 @given(values=scores, vectors=directions, diversity=st.floats(0, 0.99), count=st.integers(0, 14))
 def test_diversity_is_maximal_marginal_relevance(values, vectors, diversity, count):
     vectors = vectors[: len(values)]
-    found = diversified(np.array(values), np.array(vectors, dtype=np.float32), diversity, count).tolist()
+    found = diversified(np.array(values), cosines(vectors), diversity, count).tolist()
     assert len(found) == len(set(found)) == min(count, len(values))
     # What is chosen next is as good as anything left, up to rounding.
     low, span = min(values), max(values) - min(values)
@@ -59,16 +65,16 @@ def test_diversity_is_maximal_marginal_relevance(values, vectors, diversity, cou
 
 def test_diversity_by_hand():
     # a is best, b is like a, c is unlike both and a little worse than b.
-    vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    alike = cosines([(1, 0), (1, 0), (0, 1)])
     values = np.array([0.9, 0.8, 0.7])
-    assert diversified(values, vectors, 0.0, 3).tolist() == [0, 1, 2]
-    assert diversified(values, vectors, 0.5, 3).tolist() == [0, 2, 1]
-    assert diversified(values, vectors, 0.5, 1).tolist() == [0]
-    assert diversified(values[:0], vectors[:0], 0.5, 3).tolist() == []
+    assert diversified(values, alike, 0.0, 3).tolist() == [0, 1, 2]
+    assert diversified(values, alike, 0.5, 3).tolist() == [0, 2, 1]
+    assert diversified(values, alike, 0.5, 1).tolist() == [0]
+    assert diversified(values[:0], alike[:0, :0], 0.5, 3).tolist() == []
 
 
 @given(values=scores, vectors=directions)
 def test_no_diversity_keeps_the_order_of_the_scores(values, vectors):
     ordered = np.sort(np.array(values))[::-1]
-    found = diversified(ordered, np.array(vectors[: len(values)], dtype=np.float32), 0.0, len(values))
+    found = diversified(ordered, cosines(vectors[: len(values)]), 0.0, len(values))
     assert found.tolist() == list(range(len(values)))
