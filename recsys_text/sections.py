@@ -245,7 +245,7 @@ class Arm(Section):
 
     share: float = Field(gt=0, le=1)
     diversity: float | None = Field(default=None, ge=0, lt=1)
-    scores: str | None = None
+    scores: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 
 
 class Experiment(Section):

@@ -15,7 +15,7 @@ from recsys_text.service.ranking import log_odds
 Rows = npt.NDArray[np.intp]
 Float32 = npt.NDArray[np.float32]
 
-# Half-precision numbers that become single ones at a time, when norms are taken.
+# Rows that are taken up at a time: few enough that requests get their turn meanwhile.
 _CHUNK_ROWS = 4096
 
 
@@ -44,9 +44,9 @@ class Catalogue:
         vectors = [_matrix(batch.column("vector"), info.version) for batch in batches]
         self.width = vectors[0].shape[1]
         self.match = _match(info.metadata.get("match"), info.version)
-        self.ids: list[str] = table.column(0).to_pylist()
-        self.titles: list[str] = table.column("title").to_pylist()
-        self.categories: list[str | None] = table.column("category").to_pylist()
+        self.ids: list[str] = _values(table.column(0))
+        self.titles: list[str] = _values(table.column("title"))
+        self.categories: list[str | None] = _values(table.column("category"))
         self._row = {item: row for row, item in enumerate(self.ids)}
         self._vectors_NW = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
         self._norm_N = np.concatenate(
@@ -97,6 +97,13 @@ class Catalogue:
         usable = (rows >= 0) & (norm > 0) & np.isfinite(norm)
         scale: Float32 = np.divide(1, norm, out=np.zeros_like(norm), where=usable)
         return scale
+
+
+def _values(column: Any) -> list[Any]:
+    values: list[Any] = []
+    for start in range(0, len(column), _CHUNK_ROWS):
+        values += column.slice(start, _CHUNK_ROWS).to_pylist()
+    return values
 
 
 def _matrix(column: Any, version: str) -> npt.NDArray[np.float16]:

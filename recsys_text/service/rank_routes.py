@@ -10,6 +10,7 @@ from recsys_text.service import schemas
 from recsys_text.service.answers import BODY_PROBLEMS, PROBLEMS, about, json_response, refusal
 from recsys_text.service.experiments import assigned
 from recsys_text.service.impressions import ImpressionLog
+from recsys_text.service.ranker import MissingView
 from recsys_text.service.ranker import rank as ranked
 from recsys_text.service.views import Pinned, Served, Views
 
@@ -46,7 +47,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
     async def rank(request: schemas.RankRequest) -> Response:
         try:
             served, body = ranking(views.pinned(), request)
-        except ValueError as error:
+        except MissingView as error:
             return refusal(str(error))
         return json_response(body, served=served)
 
@@ -56,7 +57,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
         for number, request in enumerate(batch.requests):
             try:
                 answers.append(ranking(pinned, request)[1])
-            except ValueError as error:
+            except MissingView as error:
                 return refusal(f"requests.{number}.{error}")
             # Other requests are answered in between.
             await asyncio.sleep(0)

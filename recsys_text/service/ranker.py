@@ -23,6 +23,10 @@ Float64 = npt.NDArray[np.float64]
 Stored = Mapping[str, tuple[float, float]]
 
 
+class MissingView(Exception):
+    """A request names something that only a view tells which the store lacks; says what and which."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Scored:
     """C candidates: NaN where there is no score or no interest; `source` numbers _SOURCES; `rows` are -1 where an
@@ -40,7 +44,7 @@ class _Scored:
 def rank(pinned: Pinned, request: RankRequest, diversity: float) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the user is known, and the ranked candidates as `schemas.RankedItem` has them.
 
-    Raises ValueError where the request needs a view that the store lacks.
+    Raises MissingView where the request needs a view that the store lacks.
     """
     row = pinned.scores.get(request.user_id)
     user = None if pinned.users is None else pinned.users.get(request.user_id)
@@ -68,13 +72,13 @@ def rank(pinned: Pinned, request: RankRequest, diversity: float) -> tuple[bool, 
 def _kept(pinned: Pinned, request: RankRequest, history: Collection[str]) -> list[str]:
     ids: list[str] = request.candidates
     if request.seen and pinned.users is None:
-        raise ValueError("seen: the store has no view 'user_vectors', which holds what users have seen")
+        raise MissingView("seen: the store has no view 'user_vectors', which holds what users have seen")
     dropped = {*request.exclude, *(history if request.seen else ())}
     if dropped:
         ids = [item for item in ids if item not in dropped]
     if request.categories is not None:
         if pinned.items is None:
-            raise ValueError("categories: the store has no view 'item_vectors', which holds those of items")
+            raise MissingView("categories: the store has no view 'item_vectors', which holds those of items")
         wanted, known = set(request.categories), pinned.items.categories
         ids = [item for item, row in zip(ids, pinned.items.rows(ids), strict=True) if row >= 0 and known[row] in wanted]
     return ids

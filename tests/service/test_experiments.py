@@ -115,6 +115,7 @@ TOML = (
         ("arms.a = { share = 1, diversity = 1.0 }", "'service.experiments.variety.arms.a.diversity' = 1.0: "),
         ("", "'service.experiments.variety.arms' is missing"),
         ("arms = {}", "are 0 together; they must be 1"),
+        ('arms.a = { share = 1, scores = "../x" }', "'service.experiments.variety.arms.a.scores' = '../x': "),
     ],
 )
 def test_an_experiment_that_cannot_be_is_refused_in_the_config(tmp_path, lines, words):
