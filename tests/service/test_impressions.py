@@ -178,7 +178,7 @@ def test_a_killed_service_leaves_no_half_file(publish_all, toml):
         thread.start()
         try:
             # The first file is there after so many rows that it takes a while to write the next.
-            wait_for(lambda: list((toml.parent / "shown").glob("*.parquet")), seconds=0.005, tries=8000)
+            wait_for(lambda: list((toml.parent / "shown").glob("*.parquet")), seconds=0.005, tries=24_000)
         finally:
             server.kill()
             stop.set()
