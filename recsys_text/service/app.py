@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from threadpoolctl import threadpool_limits
 
+from feature_store import StoreError
 from recsys_text import __version__
 from recsys_text.errors import UnavailableError
 from recsys_text.sections import Service
@@ -76,6 +77,7 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     _add_status_routes(app, views, metrics)
     app.add_exception_handler(RequestValidationError, handle_invalid)
     app.add_exception_handler(UnavailableError, handle_unavailable)
+    app.add_exception_handler(StoreError, handle_unavailable)
     # What is added last is passed first.
     app.add_middleware(Guard, token=token, max_body=_max_body(settings), stamp=stamp, observe=metrics.observe)
     if token is not None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Path, Query, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feature_store import StoreError
 from recsys_text.errors import UnavailableError
 from recsys_text.sections import Service
 from recsys_text.service import schemas
@@ -77,7 +78,7 @@ def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
         except ValidationError as error:
             fault = error.errors()[0]
             return refusal(explain(fault if fault["loc"] else {**fault, "loc": ("user_id",)}))
-        except UnavailableError as error:
+        except (UnavailableError, StoreError) as error:
             return unavailable(error)
 
     app.add_middleware(_Shortcut, route=app.router.routes[-1], answer=answer)

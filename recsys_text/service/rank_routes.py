@@ -22,7 +22,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
     router = APIRouter(responses=PROBLEMS | BODY_PROBLEMS)
     bounded_request, bounded_batch = schemas.bounded_requests(settings)
 
-    def ranking(pinned: Pinned, request: schemas.RankRequest) -> tuple[Served, dict[str, Any]]:
+    def ranking(pinned: Pinned, request: schemas.RankFields) -> tuple[Served, dict[str, Any]]:
         name, arm = _arm(pinned, request, settings)
         if arm.scores is not None:
             pinned = pinned.with_scores(arm.scores) or pinned
@@ -44,14 +44,14 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
             "items": items,
         }
 
-    async def rank(request: schemas.RankRequest) -> Response:
+    async def rank(request: schemas.RankFields) -> Response:
         try:
             served, body = ranking(views.pinned(), request)
         except MissingView as error:
             return refusal(str(error))
         return json_response(body, served=served)
 
-    async def batch(batch: schemas.RankBatch) -> Response:
+    async def batch(batch: schemas.BatchFields) -> Response:
         pinned = views.pinned()
         answers = []
         for number, request in enumerate(batch.requests):
@@ -71,7 +71,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
     return router
 
 
-def _arm(pinned: Pinned, request: schemas.RankRequest, settings: Service) -> tuple[str | None, Arm]:
+def _arm(pinned: Pinned, request: schemas.RankFields, settings: Service) -> tuple[str | None, Arm]:
     """The name and the settings of the user's arm; none where its scores are not there to be tried."""
     if request.experiment is None:
         return None, _NO_ARM

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from recsys_text.service.catalogue import Catalogue, Float32, Match, Rows
 from recsys_text.service.ranking import best_first, diversified, probability
-from recsys_text.service.schemas import RankRequest
+from recsys_text.service.schemas import RankFields
 from recsys_text.service.views import Pinned
 
 # Beyond these many nobody looks for variety, and the work grows with their square.
@@ -33,7 +33,6 @@ class _Scored:
     item has no vector, and all are where there are no vectors.
     """
 
-    ids: Sequence[str]
     rows: Rows
     vectors_CW: Float32 | None
     score: Float64
@@ -41,7 +40,7 @@ class _Scored:
     source: npt.NDArray[np.int8]
 
 
-def rank(pinned: Pinned, request: RankRequest, diversity: float) -> tuple[bool, list[dict[str, Any]]]:
+def rank(pinned: Pinned, request: RankFields, diversity: float) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the user is known, and the ranked candidates as `schemas.RankedItem` has them.
 
     Raises MissingView where the request needs a view that the store lacks.
@@ -69,7 +68,7 @@ def rank(pinned: Pinned, request: RankRequest, diversity: float) -> tuple[bool, 
     return row is not None or user is not None, answer
 
 
-def _kept(pinned: Pinned, request: RankRequest, history: Collection[str]) -> list[str]:
+def _kept(pinned: Pinned, request: RankFields, history: Collection[str]) -> list[str]:
     ids: list[str] = request.candidates
     if request.seen and pinned.users is None:
         raise MissingView("seen: the store has no view 'user_vectors', which holds what users have seen")
@@ -123,7 +122,7 @@ def _scored(
         if item in stored and math.isfinite(stored[item][0]):
             score[place], interest[place] = stored[item]
             source[place] = _STORED
-    return _Scored(ids=ids, rows=rows, vectors_CW=vectors_CW, score=score, interest=interest, source=source)
+    return _Scored(rows=rows, vectors_CW=vectors_CW, score=score, interest=interest, source=source)
 
 
 def _parts(items: Catalogue, match: Match, rows: Rows, interest: Float64) -> tuple[float, Float64, Float64]:

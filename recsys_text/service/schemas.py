@@ -18,8 +18,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pa
 _Name = Annotated[str, StringConstraints(max_length=MAX_ID_LENGTH)]
 
 
-class RankRequest(BaseModel):
-    """Which candidates to rank for whom, and how."""
+class RankFields(BaseModel):
+    """Which candidates to rank for whom, and how. What bounds them is added by `bounded_requests`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,20 +42,21 @@ class RankRequest(BaseModel):
     experiment: str | None = Field(default=None, description="ranks as the user's arm of it says", examples=[None])
 
 
-class RankBatch(BaseModel):
-    """Several rankings, all of the same version of the scores."""
+class BatchFields(BaseModel):
+    """Several rankings. What bounds them is added by `bounded_requests`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    requests: Sequence[RankRequest] = Field(min_length=1)
+    requests: Sequence[RankFields] = Field(min_length=1)
 
 
-def bounded_requests(settings: Service) -> tuple[type[RankRequest], type[RankBatch]]:
+def bounded_requests(settings: Service) -> tuple[type[RankFields], type[BatchFields]]:
     """The two requests with the bounds of a configuration: what its service checks and shows."""
     most, experiments = settings.max_candidates, sorted(settings.experiments)
 
-    class Bounded(RankRequest):
-        __doc__ = RankRequest.__doc__
+    class RankRequest(RankFields):
+        """Which candidates to rank for whom, and how."""
+
         candidates: list[Id] = Field(max_length=most, examples=[["4", "27", "9"]])
         exclude: list[Id] = Field(default=[], max_length=most, description="ids to drop", examples=[["27"]])
 
@@ -68,9 +69,10 @@ def bounded_requests(settings: Service) -> tuple[type[RankRequest], type[RankBat
                 raise ValueError(f"no such experiment; {hint}")
             return name
 
-    class Batch(RankBatch):
-        __doc__ = RankBatch.__doc__
-        requests: Annotated[Sequence[Bounded], Field(min_length=1, max_length=min(MAX_BATCH, most))] = Field(
+    class RankBatch(BatchFields):
+        """Several rankings, all of one version of the scores."""
+
+        requests: Annotated[Sequence[RankRequest], Field(min_length=1, max_length=min(MAX_BATCH, most))] = Field(
             description=f"together with {most} candidates at most",
             examples=[[{"user_id": "1185", "candidates": ["4", "27"]}, {"user_id": "9", "candidates": ["4"]}]],
         )
@@ -82,8 +84,7 @@ def bounded_requests(settings: Service) -> tuple[type[RankRequest], type[RankBat
                 raise ValueError(f"a batch may have {most} candidates, and this one has {total}")
             return self
 
-    Bounded.__name__, Batch.__name__ = RankRequest.__name__, RankBatch.__name__
-    return Bounded, Batch
+    return RankRequest, RankBatch
 
 
 class Item(BaseModel):

@@ -3,10 +3,11 @@
 import math
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from recsys_text.service.client import RankingClient, RankRequest
-from tests.service.conftest import ITEMS, MATCH, READERS
+from tests.service.conftest import ITEMS, MATCH, READERS, USER_SCHEMA, WIDTH, commit
 
 LOWEST = min(popular for _, _, popular in ITEMS.values() if popular is not None)
 ALL = ["none", "new", "i3", "still", "i1", "i2"]
@@ -190,3 +191,14 @@ def test_without_vectors_there_is_no_fallback(publish, serving):
     assert (answer.status_code, answer.json()["known"]) == (404, False)
     assert ranking.status_code == 200
     assert wrong.json()["detail"] == "fallback: Input should be 'popular', got 'newest'"
+
+
+def test_what_the_store_cannot_give_is_unavailable_and_no_fault_of_ours(publish_all, folder, serving):
+    publish_all()
+    broken = pa.record_batch([["ann"], pa.array([[1, None, 0, 0]], pa.list_(pa.float16(), WIDTH)), [[]]], USER_SCHEMA)
+    commit(folder, "user_vectors", "v2", broken, {"model_version": "7"})
+    with serving() as url, httpx.Client(base_url=url) as client:
+        answer = client.post("/rank", json={"user_id": "ann", "candidates": ["i1"]})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "\n" not in answer.json()["detail"]
+        assert client.get("/users/ann/items").status_code == 200
