@@ -1,9 +1,10 @@
 """Scores every user and publishes the scores as one new version of the feature store.
 
 Runs on new events in the lake and on a new champion. `begin` decides on the version, or skips when there
-is no champion yet or the served version already has both; `score` writes a part for each bucket of users,
-as many at once as the pool allows; `commit` verifies all parts and swaps the version in. Until then, and
-after any failure, readers keep the former version.
+is no champion yet or the served version already has both; `items` writes the vectors of all items and what
+scoring has in common; `score` writes a part for each bucket of users, as many at once as the pool allows;
+`commit` verifies all parts and swaps the version in. Until then, and after any failure, readers keep the
+former version.
 """
 
 from datetime import timedelta
@@ -30,9 +31,16 @@ def build(project: Project) -> DAG:
             if tracker(settings).version("champion") is None:
                 raise AirflowSkipException("there is no champion yet")
             plan = publish_begin(settings)
-            if not plan["buckets"]:
+            if not plan["views"]:
                 raise AirflowSkipException(f"{plan['version']} was published before")
             return plan
+
+        @task(pool=STORE_POOL, execution_timeout=timedelta(hours=1))
+        @step
+        def items(plan: dict[str, Any]) -> dict[str, Any]:
+            from recsys_text.steps.vectors import write_items
+
+            return write_items(settings, plan)
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
         @step
@@ -48,7 +56,7 @@ def build(project: Project) -> DAG:
 
             return publish_commit(settings, plan)
 
-        plan = begin()
+        plan = items(begin())
         score.partial(plan=plan).expand(bucket=list(range(settings.publish.buckets))) >> commit(plan)
     return dag
 

@@ -4,7 +4,7 @@ A view is a named table with one key column. A version is one immutable publicat
 staged in parts by any number of writers, committed as a whole, and then served until another one is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -72,6 +72,9 @@ class Snapshot(Protocol):
         """A RecordBatch with one row per asked key, in that order; every column of an unknown key's row,
         the key included, is null. Raises InvalidInput when a key is not of the view's key type.
         """
+
+    def batches(self) -> Iterator[Any]:
+        """Every row once, as RecordBatches in an order of the backend's own; for views that fit into memory."""
 
 
 class Reader(Protocol):

@@ -152,19 +152,20 @@ def rank(
 def score(config: Config = CONFIG) -> None:
     """Stage the scores of every user bucket without publishing them; `publish` goes on from there."""
     settings = load(config)
-    from recsys_text.steps.publish import publish_begin, score_buckets
+    from recsys_text.steps.publish import publish_begin, write_parts
 
-    plan = publish_begin(settings)
-    results = score_buckets(settings, plan)
+    plan, results = write_parts(settings, publish_begin(settings))
     users = sum(result["users"] for result in results)
     out.print(f"Staged the scores of {users:,} users as {plan['version']}; `recsys-text publish` serves them")
 
 
 @app.command()
-def publish(config: Config = CONFIG) -> None:
-    """Score every user with the champion, verify, and swap the new version in."""
+def publish(
+    config: Config = CONFIG, items: Annotated[bool, typer.Option("--items", help="Items' vectors alone.")] = False
+) -> None:
+    """Score every user with the champion, verify, and swap the new version in; or let new items be known at once."""
     settings = load(config)
-    terminal.published(out, _publish(settings))
+    terminal.published(out, _publish(settings, items=items))
 
 
 @app.command()
@@ -206,7 +207,7 @@ def serve(
     """Run the ranking service over the published scores."""
     settings = load(config)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    from recsys_text.service.app import serve as run_service
+    from recsys_text.service.server import serve as run_service
 
     run_service(settings.model_copy(update={"service": settings.service.model_copy(update=given)}))
 
@@ -247,10 +248,10 @@ def _train(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
     return verdict
 
 
-def _publish(settings: Settings) -> dict[str, Any]:
-    from recsys_text.steps.publish import publish as step
+def _publish(settings: Settings, *, items: bool = False) -> dict[str, Any]:
+    from recsys_text.steps.publish import publish, publish_items
 
-    return step(settings)
+    return publish_items(settings) if items else publish(settings)
 
 
 def _span(settings: Settings, window: str | None, start: str | None, end: str | None) -> list[Window] | None:

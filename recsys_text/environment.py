@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 import re
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
@@ -36,7 +36,7 @@ def check_overrides(settings: type[BaseModel], prefix: str) -> None:
                 near = difflib.get_close_matches(name, list(model.model_fields), n=1, cutoff=0.0)[0]
                 meant = prefix + "__".join([*path[:depth], near, *path[depth + 1 :]]).upper()
                 raise ConfigError(f"environment variable {variable} overrides no known key; did you mean {meant}?")
-            section = _section(model, name)
+            section = _section(model.model_fields[name].annotation)
             if section is None:
                 break
             model = section
@@ -78,15 +78,22 @@ def _variable(match: re.Match[str]) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    for name in path:
-        section = _section(model, name)
+    steps = iter(path)
+    for step in steps:
+        annotation = model.model_fields[step].annotation
+        if get_origin(annotation) is dict:
+            # Sections that are named in the file: the next step is such a name.
+            annotation = get_args(annotation)[1]
+            next(steps)
+        section = _section(annotation)
         assert section is not None
         model = section
     return list(model.model_fields)
 
 
-def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+def _section(annotation: Any) -> type[BaseModel] | None:
     """The model of a section, which may be optional; None where the key is no section."""
-    annotation = model.model_fields[name].annotation
+    if get_origin(annotation) is dict:
+        return None
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)

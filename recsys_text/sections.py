@@ -45,7 +45,8 @@ class Source(Section):
 
     `columns` maps a column of the lake to the source's own name; `values` gives a constant column.
     `min_rows` refuses a window with fewer rows; `max_rejected` is the share of a window's rows that
-    may break the contract.
+    may break the contract. Impressions without a column `clicked` get it from the events: an item was clicked where
+    its user had a positive event with it at most `clicks_within` after it was shown.
     """
 
     kind: Literal["file", "sql"]
@@ -58,6 +59,7 @@ class Source(Section):
     time_zone: str | None = None
     min_rows: int = Field(default=0, ge=0)
     max_rejected: float = Field(default=0.05, ge=0, le=1)
+    clicks_within: Duration | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -78,6 +80,12 @@ class Sources(Section):
     items: Source
     events: Source
     impressions: Source | None = None
+
+    @model_validator(mode="after")
+    def _clicks_of_impressions(self) -> Self:
+        if self.items.clicks_within is not None or self.events.clicks_within is not None:
+            raise ValueError("clicks_within is of sources.impressions alone")
+        return self
 
 
 class Windows(Section):
@@ -234,8 +242,36 @@ class Tracking(Section):
     uri: str | None = None
 
 
+class Arm(Section):
+    """What a share of the users gets: `diversity` in place of the request's, the view `scores` for `user_scores`."""
+
+    share: float = Field(gt=0, le=1)
+    diversity: float | None = Field(default=None, ge=0, lt=1)
+    scores: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+
+
+class Experiment(Section):
+    """Arms by name; their shares are 1 together."""
+
+    arms: dict[str, Arm]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = sum(arm.share for arm in self.arms.values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares of the arms are {total:g} together; they must be 1")
+        return self
+
+
 class Service(Section):
+    """`workers` processes listen on one port. `impressions` is a folder under `project.root` into which every ranking
+    is logged, where it is given.
+    """
+
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    workers: PositiveInt = 1
     max_k: PositiveInt = 1000
     max_candidates: PositiveInt = 2000
+    impressions: Path | None = None
+    experiments: dict[str, Experiment] = {}

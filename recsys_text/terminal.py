@@ -41,7 +41,9 @@ def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
 
 
 def published(out: Console, result: Mapping[str, Any]) -> None:
-    if result["swapped"]:
+    if result["swapped"] and "items" in result:
+        out.print(f"Published the vectors of {result['items']:,} items as {result['version']}")
+    elif result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
     elif result["served"] == result["version"]:
         out.print(f"{result['version']} is published already; nothing changed since")

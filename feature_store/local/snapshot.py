@@ -1,7 +1,7 @@
 """One version opened by mmap, verified, and its answers. Knows files of one version only."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +63,14 @@ class LocalSnapshot:
         """Raises CorruptVersion when a byte of the version is not as it was written."""
         self.manifest = Manifest.load(folder / MANIFEST)
         self._info = self.manifest.info
-        batches = [batch for part in self.manifest.parts for batch in open_part(folder, part, _WAY_OUT)]
+        self._batches = [batch for part in self.manifest.parts for batch in open_part(folder, part, _WAY_OUT)]
         index = np.frombuffer(map_verified(folder, self.manifest.index, _WAY_OUT), dtype="<u8")
         if len(index) != 2 * self.manifest.rows:
             raise CorruptVersion(f"{folder / self.manifest.index.file} doesn't fit its manifest; {_WAY_OUT}")
         self._index = KeyIndex(index.reshape(2, -1))
-        self._schema = batches[0].schema
-        self._columns = Columns(batches)
-        self._keys = [batch.column(0) for batch in batches]
+        self._schema = self._batches[0].schema
+        self._columns = Columns(self._batches)
+        self._keys = [batch.column(0) for batch in self._batches]
         self._key_type = self._schema.field(0).type
         self._python_key: type = int if pa.types.is_int64(self._key_type) else str
         # Rows of unknown keys are null in every column.
@@ -100,6 +100,9 @@ class LocalSnapshot:
         batch_N, row_N = [batch for batch, _ in found], [row for _, row in found]
         known = asked if min(batch_N, default=0) >= 0 else pc.if_else(pa.array([b >= 0 for b in batch_N]), asked, None)
         return pa.RecordBatch.from_arrays([known, *self._columns.gather(batch_N, row_N)], schema=self._answer_schema)
+
+    def batches(self) -> Iterator[Any]:
+        return iter(self._batches)
 
     def _find(self, hashed: int, key: Key) -> tuple[int, int]:
         """Batch and row of a key, -1 for one that isn't there. Keys of one hash are told apart by what they are."""

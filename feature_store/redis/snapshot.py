@@ -1,12 +1,13 @@
 """One version opened: its manifest and dictionary are here, its rows are asked for one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 from redis import RedisError
 
 from feature_store.base import Key, VersionInfo
-from feature_store.errors import UnknownVersion
+from feature_store.errors import CorruptVersion, UnknownVersion
 from feature_store.redis.commit import unseal_manifest
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
@@ -14,6 +15,7 @@ from feature_store.redis.manifest import Manifest, unpack_schema
 from feature_store.redis.row import PackedRow
 from feature_store.redis.strings import unpack_strings
 from feature_store.redis.table import Table
+from feature_store.redis.verify import committed_parts, key_pieces
 
 
 class OpenVersion:
@@ -22,6 +24,7 @@ class OpenVersion:
     def __init__(self, manifest: Manifest, pieces: list[bytes], server: Server) -> None:
         """Raises CorruptVersion when the dictionary is not the one that was committed."""
         self.info = manifest.info
+        self.parts = manifest.parts
         self.keys = VersionKeys(prefix=server.prefix, uid=manifest.uid)
         self.table = Table(
             view=manifest.view,
@@ -104,6 +107,18 @@ class RedisSnapshot:
             if foreign:
                 raise self._table.corrupt(missing[0])
         return self._table.batch(asked, redis_keys, values)
+
+    def batches(self) -> Iterator[Any]:
+        keys = self.version.keys
+        for name, part in committed_parts(self._server, keys, self.version.parts):
+            for array in key_pieces(self._server, keys, name, part):
+                rows = self.get_many(array)
+                if rows.column(0).null_count:
+                    raise CorruptVersion(
+                        f"part '{name}' of version '{self.info.version}' has lost rows in {self._server.place}; roll "
+                        "back to another version, then delete this one and publish it again"
+                    )
+                yield pa.RecordBatch.from_arrays(rows.columns, schema=self.schema)
 
     def _still_there(self) -> None:
         """Raises UnknownVersion where the version was removed: the key may have been known in it."""

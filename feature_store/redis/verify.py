@@ -1,6 +1,6 @@
 """Whether a version is whole: every key once, every row there. Changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,25 @@ from feature_store.redis.table import pack_keys
 _WRITE_AGAIN = "delete the version, or write the part again"
 
 
+def key_pieces(server: Server, keys: VersionKeys, name: str, part: Part) -> Iterator[Any]:
+    """The keys of a part as Arrow arrays, as they were written. Raises CorruptVersion for a damaged piece."""
+    written = keys.written(part.tokens[-1])
+    with server.reaching("read the keys in"):
+        pieces = server.client.hlen(written)
+    for piece in range(pieces):
+        with server.reaching("read the keys in"):
+            packed = server.client.hget(written, str(piece))
+        yield unpack_array(packed or b"", f"the keys of part '{name}' in {server.place}", _WRITE_AGAIN)
+
+
 def written_keys(server: Server, keys: VersionKeys, name: str, part: Part) -> Any:
     """The keys of a part as one Arrow array. Raises CorruptVersion where one or its row is not there any more."""
-    written = keys.written(part.tokens[-1])
     arrays, rows = [], 0
-    with server.reaching("verify the rows in"):
-        for piece in range(server.client.hlen(written)):
-            packed = server.client.hget(written, str(piece))
-            array = unpack_array(packed or b"", f"the keys of part '{name}' in {server.place}", _WRITE_AGAIN)
+    for array in key_pieces(server, keys, name, part):
+        with server.reaching("verify the rows in"):
             # Keys that occur twice in the piece count twice here too.
             rows += server.client.exists(*pack_keys(array, keys.rows)) if len(array) else 0
-            arrays.append(array)
+        arrays.append(array)
     if rows != part.rows:
         raise CorruptVersion(
             f"part '{name}' has {rows} rows in {server.place} where {part.rows} were written; {_WRITE_AGAIN}"
@@ -37,11 +45,16 @@ def written_keys(server: Server, keys: VersionKeys, name: str, part: Part) -> An
 def verify_rows(server: Server, manifest: Manifest) -> None:
     """Raises CorruptVersion where a committed version has lost a row."""
     keys = VersionKeys(prefix=server.prefix, uid=manifest.uid)
-    with server.reaching("verify the rows in"):
-        parts = server.client.hgetall(keys.committed_parts)
-    for name in manifest.parts:
-        part = Part.unseal(parts.get(name.encode(), b""), name, _WRITE_AGAIN)
+    for name, part in committed_parts(server, keys, manifest.parts):
         written_keys(server, keys, name, part)
+
+
+def committed_parts(server: Server, keys: VersionKeys, names: Sequence[str]) -> Iterator[tuple[str, Part]]:
+    """What is known of the parts of a committed version. Raises CorruptVersion."""
+    with server.reaching("read the parts in"):
+        parts = server.client.hgetall(keys.committed_parts)
+    for name in names:
+        yield name, Part.unseal(parts.get(name.encode(), b""), name, _WRITE_AGAIN)
 
 
 def check_duplicates(keys_of: Mapping[str, Any]) -> None:

@@ -103,6 +103,9 @@ def to_contract(raw: pl.DataFrame, table: str, source: Source) -> pl.DataFrame:
 
 
 def _given(raw: pl.DataFrame, table: str, name: str, names: dict[str, str], source: Source) -> pl.Series:
+    if name == "clicked" and source.clicks_within is not None:
+        # Extraction fills it from the events.
+        return pl.Series(name, [None], dtype=pl.Null).new_from_index(0, raw.height)
     if name in source.values:
         return pl.Series(name, [source.values[name]], dtype=pl.String).new_from_index(0, raw.height)
     if names[name] in raw.columns:

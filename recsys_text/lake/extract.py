@@ -1,16 +1,18 @@
 """Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import polars as pl
 
 from recsys_text.errors import ContractError
 from recsys_text.lake.cast import RULE, Span, source_names, to_contract, zone_of
+from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.sources import describe_path, read_files
 from recsys_text.lake.spill import Spill, split_by_time
 from recsys_text.lake.sql import describe_query, read_query
 from recsys_text.lake.store import Lake, WriteResult
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, parse_window
 from recsys_text.sections import Source, Sources
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
@@ -27,6 +29,7 @@ def extract_windows(lake: Lake, sources: Sources, windows: Sequence[Window]) -> 
     `updated_at` are a snapshot: a window takes those published before its end or at no known time, as
     updated when they were published, else at the window's start. A row whose time cannot be read may
     belong to any window, so each keeps it among its rejected rows.
+    Where impressions have `clicks_within`, they are labelled by the events of the lake, which come first.
     Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was.
     """
     ordered = sorted(set(windows))
@@ -54,7 +57,7 @@ def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> d
             results[window.key] = lake.write(
                 table,
                 window,
-                _frames(spill, window),
+                _clicked_frames(lake, spill, window, source.clicks_within),
                 source=description,
                 max_rejected=source.max_rejected,
                 min_rows=source.min_rows,
@@ -105,6 +108,21 @@ def _frames(spill: Spill, window: Window) -> Iterator[pl.DataFrame]:
         present = frame.filter((pl.col("published_at") < window.end).fill_null(True))
         rest = [name for name in frame.columns if name != RULE]
         yield present.with_columns(updated).select(*rest, "updated_at", RULE)
+
+
+def _clicked_frames(lake: Lake, spill: Spill, window: Window, within: timedelta | None) -> Iterator[pl.DataFrame]:
+    """The window's frames; with `clicked` from the events in the lake where the source says so.
+
+    Clicks after the window's end are known once their own window is in the lake, so that the last impressions of a
+    window get them when it is extracted again as a late one.
+    """
+    if within is None:
+        return _frames(spill, window)
+    length = window.end - window.start
+    windows = [parse_window(key, length) for key in lake.keys("events")]
+    keys = [each.key for each in windows if each.end > window.start and each.start <= window.end + within]
+    found = found_clicks(spill.frames(window.key), lake.read("events", keys), within)
+    return with_clicked(_frames(spill, window), found)
 
 
 def _check_timeless(spill: Spill, table: str, source: Source, window: Window) -> None:

@@ -28,7 +28,7 @@ def affinity(log: Log, items_ID: Float32, impressions: Impressions, history_NH: 
     the nearest of what the user disliked, 0 where that is nothing; trend: cosine of the candidate and the sum
     of all that anybody clicked in the 24 hours before: text that many read now, 0 where there is none.
     """
-    unit_ID = _unit(items_ID)
+    unit_ID = unit(items_ID)
     trend_P = dots(_trend(log, unit_ID, impressions.time), unit_ID, impressions.item, impressions.offsets)
     near = nearness(items_ID, impressions.item, impressions.offsets, history_NH)
     return near | {"near_disliked": _near_disliked(log, items_ID, impressions), "trend": trend_P}
@@ -58,7 +58,7 @@ def nearness(items_ID: Float32, item_P: Ints, offsets_N1: Int64, history_NH: Int
 
     float32[P] each, 0 without a history. history_NH: oldest first, -1 is padding before the oldest.
     """
-    unit_ID = _unit(items_ID)
+    unit_ID = unit(items_ID)
     columns = {name: np.zeros(len(item_P), dtype=np.float32) for name in ("near", "near_newest")}
     for pairs, history_H in zip(_slices(offsets_N1), history_NH, strict=True):
         clicks = history_H[history_H >= 0]
@@ -88,9 +88,10 @@ def _trend(log: Log, unit_ID: Float32, times_N: Int64) -> Float32:
         last_begin, last_stop = begin, stop
         clicked = np.flatnonzero(count_I)
         sums[row] = count_I[clicked].astype(np.float32) @ unit_ID[clicked]
-    return _unit(sums)[which_N]
+    return unit(sums)[which_N]
 
 
-def _unit(vec_ND: Float32) -> Float32:
+def unit(vec_ND: Float32) -> Float32:
+    """Each vector at length 1; one of length 0 as it is."""
     length_N1 = np.linalg.norm(vec_ND, axis=1, keepdims=True)
     return (vec_ND / np.where(length_N1 > 0, length_N1, 1)).astype(np.float32)

@@ -48,6 +48,13 @@ def pool_chunks(
             yield part, *_without_consumed(log, times_N[part], users_N[part], *alive.at(times_N[part]))
 
 
+def pool_impressions(log: Log, times_N: Int64, users_N: Int32, settings: Candidates) -> Iterator[Impressions]:
+    """The pools of consecutive queries, as `pool_chunks` cuts them, as impressions in which nothing was clicked."""
+    for part, offsets, item in pool_chunks(log, times_N, users_N, settings):
+        clicked = np.zeros(len(item), dtype=np.bool_)
+        yield Impressions(user=users_N[part], time=times_N[part], offsets=offsets, item=item, clicked=clicked)
+
+
 def pool_sizes(log: Log, times_N: Int64, settings: Candidates) -> Int64:
     """How many items are in the pool at each time, int64[N], before what a user consumed is left out."""
     return _alive(log, settings).size(times_N)

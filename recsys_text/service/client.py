@@ -1,10 +1,10 @@
 """A client of the ranking service. Knows its HTTP interface; needs only the base install."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -19,21 +19,67 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankRequest:
+    """Which candidates to rank for whom, and how; each field means what the service's OpenAPI says of it."""
+
+    user_id: str
+    candidates: Sequence[str]
+    k: int | None = None
+    categories: Sequence[str] | None = None
+    exclude: Sequence[str] = ()
+    seen: bool = False
+    diversity: float = 0.0
+    explain: bool = False
+    experiment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredItem:
-    """One stored item: its calibrated click probability and what the text model alone says."""
+    """One stored item: its calibrated click probability and what the text model alone says.
+
+    `interest` is None for the popular items that an unknown user gets.
+    """
 
     item_id: str
     score: float
+    interest: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Like:
+    """An item of the user's history and its cosine with a ranked one."""
+
+    item_id: str
+    title: str
+    likeness: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Addends whose sum is the log odds of a score."""
+
+    level: float
     interest: float
+    popular: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The clicked items that are most like a ranked one, and the parts of its score where that is a match."""
+
+    because: tuple[Like, ...]
+    parts: Parts | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankedItem:
-    """One candidate; `score` and `interest` are None where the store holds none for this user."""
+    """One candidate; `source` is stored, match, popular or none, where `score` is None."""
 
     item_id: str
     score: float | None
     interest: float | None
+    source: str
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +102,11 @@ class UserItems(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking(Answer):
-    """As many items as candidates were asked for: those with a score first, best first."""
+    """The candidates that were kept: those with a score first, best first. `arm` is the user's in the experiment."""
 
+    experiment: str | None
+    arm: str | None
+    impression_id: str | None
     items: tuple[RankedItem, ...]
 
 
@@ -92,13 +141,45 @@ class RankingClient:
         except httpx.InvalidURL as error:
             raise ConfigError(f"'{url}' is no address of a ranking service: {error}") from None
 
-    def get_items(self, user_id: str, k: int = 10) -> UserItems:
-        """The k best items of a user. An unknown user is no error: `known` is False and there are no items."""
-        return self._ask(_user_items, "GET", f"users/{_segment(user_id)}/items", also=404, params={"k": k})
+    def get_items(self, user_id: str, k: int = 10, *, fallback: Literal["popular"] | None = None) -> UserItems:
+        """The k best items of a user.
 
-    def rank(self, user_id: str, candidates: Sequence[str]) -> Ranking:
-        """The candidates, those with a stored score first, best first; the others after them as they came."""
-        return self._ask(_ranking, "POST", "rank", json={"user_id": user_id, "candidates": list(candidates)})
+        An unknown user is no error: `known` is False, and there are no items, or with `fallback` the popular ones.
+        """
+        params = {"k": k} if fallback is None else {"k": k, "fallback": fallback}
+        return self._ask(_user_items, "GET", f"users/{_segment(user_id)}/items", also=404, params=params)
+
+    def rank(
+        self,
+        user_id: str,
+        candidates: Sequence[str],
+        *,
+        k: int | None = None,
+        categories: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        seen: bool = False,
+        diversity: float = 0.0,
+        explain: bool = False,
+        experiment: str | None = None,
+    ) -> Ranking:
+        """The candidates, those with a score first, best first; the others after them as they came."""
+        request = RankRequest(
+            user_id=user_id,
+            candidates=candidates,
+            k=k,
+            categories=categories,
+            exclude=exclude,
+            seen=seen,
+            diversity=diversity,
+            explain=explain,
+            experiment=experiment,
+        )
+        return self._ask(_ranking, "POST", "rank", json=asdict(request))
+
+    def rank_batch(self, requests: Sequence[RankRequest]) -> tuple[Ranking, ...]:
+        """One ranking for each request, in their order."""
+        body = {"requests": [asdict(request) for request in requests]}
+        return self._ask(_rankings, "POST", "rank/batch", json=body)
 
     def ready(self) -> Readiness:
         """Whether scores are served; raises UnavailableError only where the service itself is out of reach."""
@@ -150,7 +231,23 @@ def _user_items(body: dict[str, Any]) -> UserItems:
 
 
 def _ranking(body: dict[str, Any]) -> Ranking:
-    return Ranking(**_answer(body), items=tuple(RankedItem(**item) for item in body["items"]))
+    trial = {name: body[name] for name in ("experiment", "arm", "impression_id")}
+    return Ranking(**_answer(body), **trial, items=tuple(map(_ranked_item, body["items"])))
+
+
+def _rankings(body: dict[str, Any]) -> tuple[Ranking, ...]:
+    return tuple(map(_ranking, body["answers"]))
+
+
+def _ranked_item(item: dict[str, Any]) -> RankedItem:
+    explanation = item.pop("explanation", None)
+    if explanation is not None:
+        parts = explanation["parts"]
+        explanation = Explanation(
+            because=tuple(Like(**like) for like in explanation["because"]),
+            parts=None if parts is None else Parts(**parts),
+        )
+    return RankedItem(**item, explanation=explanation)
 
 
 def _readiness(body: dict[str, Any]) -> Readiness:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +26,7 @@ class Guard:
         *,
         token: str | None,
         max_body: int,
-        stamp: Callable[[MutableHeaders], None],
+        stamp: Callable[[list[tuple[bytes, bytes]]], None],
         observe: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
@@ -41,19 +40,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
-        headers = Headers(scope=scope)
-        authorized = self._authorized(headers)
+        authorized = self._authorized(scope)
 
         async def send_stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if authorized:
-                    self._stamp(MutableHeaders(scope=message))
+                    self._stamp(message["headers"])
             await send(message)
 
         try:
-            refusal = self._refusal(headers, authorized or scope["path"] == OPEN_PATH)
+            refusal = self._refusal(scope, authorized or scope["path"] == OPEN_PATH)
             if refusal is None:
                 await self._app(scope, self._counted(receive), send_stamped)
             else:
@@ -61,7 +59,7 @@ class Guard:
         finally:
             self._observe(scope, status, time.perf_counter() - started)
 
-    def _refusal(self, headers: Headers, allowed: bool) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, allowed: bool) -> JSONResponse | None:
         if not allowed:
             return JSONResponse(
                 {"detail": "a valid bearer token is needed: send 'Authorization: Bearer TOKEN'"},
@@ -69,15 +67,15 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         # The server itself has refused a Content-Length that is no number.
-        if int(headers.get("content-length", "0")) > self._max_body:
+        if int(_header(scope, b"content-length", b"0")) > self._max_body:
             return JSONResponse({"detail": self._too_large()}, status_code=413)
         return None
 
-    def _authorized(self, headers: Headers) -> bool:
+    def _authorized(self, scope: Scope) -> bool:
         if self._expected is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._expected)
+        scheme, _, given = _header(scope, b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._expected)
 
     def _counted(self, receive: Receive) -> Receive:
         """A body sent in chunks has no Content-Length; it is cut off where it passes the limit."""
@@ -95,3 +93,11 @@ class Guard:
 
     def _too_large(self) -> str:
         return f"the body of a request may have {self._max_body} bytes, and this one has more"
+
+
+def _header(scope: Scope, name: bytes, default: bytes) -> bytes:
+    value: bytes
+    for given, value in scope["headers"]:
+        if given == name:
+            return value
+    return default

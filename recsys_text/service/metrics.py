@@ -1,13 +1,21 @@
-"""What Prometheus sees of the service. Knows requests and the served version, no route and no store."""
+"""What Prometheus sees of the service. Knows requests and the served version, no route and no store.
 
-from collections.abc import Iterable
+Where PROMETHEUS_MULTIPROC_DIR is set, counters and latencies are those of all workers together; version and age are
+those of the worker that answers.
+"""
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+import os
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from recsys_text.service.scores import Scores
+from recsys_text.service.views import Served
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -15,21 +23,41 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 class Metrics:
     """Counters of one application, apart from any other in the process."""
 
-    def __init__(self, scores: Scores) -> None:
-        self._registry = CollectorRegistry()
+    def __init__(self, served: Callable[[], Served | None]) -> None:
+        counted = CollectorRegistry()
         self._seconds = Histogram(
             "recsys_text_request_seconds",
             "Requests and their latency by route and status.",
             ("route", "status"),
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=counted,
         )
-        self._registry.register(_Served(scores))
+        self._errors = Counter(
+            "recsys_text_reader_errors", "Failures of opening or reading the feature store.", registry=counted
+        )
+        self._dropped = Counter(
+            "recsys_text_impressions_dropped", "Rankings that are in no file of the log.", registry=counted
+        )
+        self._children: dict[tuple[str, int], Histogram] = {}
+        self._registry = counted
+        if os.environ.get(MULTIPROCESS_VARIABLE):
+            self._registry = CollectorRegistry()
+            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
+        self._registry.register(_Served(served))
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Counts one answer. The route's template is the label, since paths are as many as users."""
-        route = getattr(scope.get("route"), "path_format", "unmatched")
-        self._seconds.labels(route, str(status)).observe(seconds)
+        labels = getattr(scope.get("route"), "path_format", "unmatched"), status
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._seconds.labels(labels[0], str(status))
+        child.observe(seconds)
+
+    def count_error(self) -> None:
+        self._errors.inc()
+
+    def count_dropped(self, rows: int) -> None:
+        self._dropped.inc(rows)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -38,16 +66,14 @@ class Metrics:
 class _Served(Collector):
     """Read when scraped, so that the age is of that moment."""
 
-    def __init__(self, scores: Scores) -> None:
-        self._scores = scores
+    def __init__(self, served: Callable[[], Served | None]) -> None:
+        self._served = served
 
     def collect(self) -> Iterable[Metric]:
         info = GaugeMetricFamily("recsys_text_scores_info", "The version of the scores now served.", labels=["version"])
         age = GaugeMetricFamily("recsys_text_scores_age_seconds", "Time since the scores' as_of.")
-        errors = CounterMetricFamily("recsys_text_reader_errors", "Failures of opening or reading the feature store.")
-        served = self._scores.served
+        served = self._served()
         if served is not None:
             info.add_metric([served.version], 1)
             age.add_metric([], served.age_seconds)
-        errors.add_metric([], self._scores.errors)
-        return [info, age, errors]
+        return [info, age]

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from recsys_text.tracking import Tracker
 
 VIEW = "user_scores"
+ITEM_VECTORS, USER_VECTORS = "item_vectors", "user_vectors"
+#: The part of a version that holds all items.
+ITEM_PART = "items"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,82 +1,135 @@
-"""Publish: name a version, have its buckets scored, verify and swap it in. Knows no model and no training.
+"""Publish: name a version, have its parts written, verify and swap it in. Knows no model and no training.
 
 A version is named by what it is made of (as-of time, model, lake, length of the lists, buckets), so that
-publishing the same thing again is no work and a killed publication goes on where it stopped.
+publishing the same thing again is no work and a killed publication goes on where it stopped. All views of one
+publication have a version of that name; the scores come last, so that no reader sees them before their vectors.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from datetime import datetime
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from feature_store import Store, UnknownVersion, VersionInfo, VersionServed
 from recsys_text.config import Settings
-from recsys_text.steps.inputs import VIEW, bundle_path, check_unchanged, lake_state, part_name, the_store
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.steps.inputs import (
+    ITEM_PART,
+    ITEM_VECTORS,
+    USER_VECTORS,
+    VIEW,
+    bundle_path,
+    check_unchanged,
+    lake_state,
+    part_name,
+    the_store,
+)
+
+#: In the order in which they are served.
+VIEWS = (ITEM_VECTORS, USER_VECTORS, VIEW)
 
 
 def publish_begin(settings: Settings) -> dict[str, Any]:
-    """Names the version that the champion and the lake give now, and opens its staging area.
+    """Names the version that the champion and the lake give now, and opens its staging areas.
 
-    Returns the plan that `score_bucket` and `publish_commit` take: view, version, model_version, bundle (its
-    folder), as_of, buckets (none where the version was published before). Raises ConfigError without a champion.
+    Returns the plan that `write_items` takes, and hands on to `score_bucket` and `publish_commit`: views (those to be
+    written), version, model_version, bundle (its folder), as_of, buckets. Views and buckets are none where the version
+    was published before, also where it was rolled back since. Raises ConfigError without a champion.
     """
-    model_version, folder = bundle_path(settings, "champion")
-    windows, digests = lake_state(settings)
-    as_of = windows[-1].end
-    kind = settings.evaluation.at, settings.evaluation.seed  # of what calibration follows
-    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets, kind])
-    version = f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+    plan = _plan(settings, *bundle_path(settings, "champion"))
     with the_store(settings) as store:
-        known = any(info.version == version for info in store.versions(VIEW))
-        if not known:
-            store.begin(VIEW, version)
-    return {
-        "view": VIEW,
-        "version": version,
-        "model_version": model_version,
-        "bundle": str(folder),
-        "as_of": as_of.isoformat(),
-        "last_window": windows[-1].key,
-        "digests": digests,
-        "buckets": [] if known else list(range(settings.publish.buckets)),
-    }
+        known = [view for view in VIEWS if _find(store, view, plan["version"])]
+        rolled_back = VIEW in known and store.current(VIEW) != plan["version"]
+        if not rolled_back and not {USER_VECTORS, VIEW} <= set(known):
+            plan |= {"views": [view for view in VIEWS if view not in known]}
+            plan |= {"buckets": list(range(settings.publish.buckets))}
+        for view in plan["views"]:
+            store.begin(view, plan["version"])
+    return plan
 
 
 def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Verifies that every bucket is there and whole, and swaps the version in. Nothing is served before.
+    """Verifies that all parts are there and whole, and swaps the version in. Nothing is served before.
 
-    A version that was published before stays as it is, also where it was rolled back since: new clicks or a new
-    champion make a new version. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
-    Raises ContractError where a part is missing or damaged, or the lake has changed since; the former version stays.
+    plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
+    back since: new clicks or a new champion make a new version. Item vectors of the same model that were published for
+    a later time meanwhile stay, too. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
+    Raises ContractError where a part is missing or damaged, or the lake has changed since; the former scores stay.
     """
     with the_store(settings) as store:
-        if plan["buckets"]:
-            check_unchanged(settings, plan)
-            info = store.commit(
-                VIEW,
-                plan["version"],
-                expect_parts=[part_name(bucket) for bucket in plan["buckets"]],
-                metadata={key: plan[key] for key in ("as_of", "model_version", "last_window")},
-            )
-            store.prune(VIEW, settings.publish.keep)
-            return {"version": info.version, "users": info.rows, "swapped": True}
-        return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
+        if not plan["views"]:
+            return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
+        check_unchanged(settings, plan)
+        parts = [part_name(bucket) for bucket in plan["buckets"]]
+        if not _overtaken(store, plan):
+            _serve(store, ITEM_VECTORS, plan, [ITEM_PART])
+        for view in (USER_VECTORS, VIEW):
+            _serve(store, view, plan, parts)
+        _prune(store, settings.publish.keep)
+        info = _find(store, VIEW, plan["version"])
+        assert info is not None
+        return {"version": info.version, "users": info.rows, "swapped": True}
 
 
-def score_buckets(settings: Settings, plan: Mapping[str, Any]) -> list[dict[str, int]]:
-    """Scores every bucket of the plan, as many at a time as there are cores."""
+def publish_items(settings: Settings) -> dict[str, Any]:
+    """Publishes `item_vectors` alone, as of the newest windows: new items are known long before users are scored again.
+
+    The model is that of the served `user_vectors`, whoever is champion. Returns {"version", "items", "swapped"}, and
+    "served" where that version was published before. Raises ConfigError where no user vectors are served,
+    ContractError where they, or the lake, change meanwhile.
+    """
+    from recsys_text.steps.vectors import write_items  # noqa: PLC0415 - with torch
+
+    model_version = _model_of_users(settings)
+    plan = _plan(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
+    with the_store(settings) as store:
+        if _find(store, ITEM_VECTORS, plan["version"]):
+            return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
+        store.begin(ITEM_VECTORS, plan["version"])
+    plan = write_items(settings, plan)
+    check_unchanged(settings, plan)
+    if (newer := _model_of_users(settings)) != model_version:
+        raise ContractError(f"user vectors of model {newer} were published meanwhile; publish the items again")
+    with the_store(settings) as store:
+        _serve(store, ITEM_VECTORS, plan, [ITEM_PART])
+        _prune(store, settings.publish.keep)
+        info = _find(store, ITEM_VECTORS, plan["version"])
+        assert info is not None
+        return {"version": info.version, "items": info.rows, "swapped": True}
+
+
+def publish(settings: Settings) -> dict[str, Any]:
+    """Scores every user with the champion, verifies, and swaps the new version in."""
+    plan, results = write_parts(settings, publish_begin(settings))
+    return publish_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}
+
+
+def write_parts(settings: Settings, plan: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[dict[str, int]]]:
+    """Writes the items, then every bucket of the plan, as many at a time as there are cores: the plan and the results.
+
+    A plan without views is no work.
+    """
     from recsys_text.steps.score import score_bucket  # noqa: PLC0415 - with torch; begin and commit do without
+    from recsys_text.steps.vectors import write_items  # noqa: PLC0415 - likewise
 
+    if not plan["views"]:
+        return plan, []
     workers = min(len(plan["buckets"]), os.cpu_count() or 1)
     if workers <= 1:
-        return [score_bucket(settings, plan, bucket) for bucket in plan["buckets"]]
+        plan = write_items(settings, plan)
+        return plan, [score_bucket(settings, plan, bucket) for bucket in plan["buckets"]]
     # A forked child inherits locks that torch's and polars' threads may hold; a spawned one does not.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        plan = pool.submit(write_items, settings, plan).result()
         runs = [pool.submit(score_bucket, settings, plan, bucket) for bucket in plan["buckets"]]
-        return [run.result() for run in runs]
+        return plan, [run.result() for run in runs]
 
 
 def _end_with_parent() -> None:
@@ -91,8 +144,65 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def publish(settings: Settings) -> dict[str, Any]:
-    """Scores every user with the champion, verifies, and swaps the new version in."""
-    plan = publish_begin(settings)
-    results = score_buckets(settings, plan)
-    return publish_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}
+def _plan(settings: Settings, model_version: str, folder: Path) -> dict[str, Any]:
+    """A plan of no views for what a model and the lake give now."""
+    windows, digests = lake_state(settings)
+    as_of = windows[-1].end
+    kind = settings.evaluation.at, settings.evaluation.seed  # of what calibration follows
+    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets, kind])
+    return {
+        "version": f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}",
+        "model_version": model_version,
+        "bundle": str(folder),
+        "as_of": as_of.isoformat(),
+        "last_window": windows[-1].key,
+        "digests": digests,
+        "views": [],
+        "buckets": [],
+    }
+
+
+def _find(store: Store, view: str, version: str | None) -> VersionInfo | None:
+    return next((info for info in store.versions(view) if info.version == version), None)
+
+
+def _model_of_users(settings: Settings) -> str:
+    """The model of the served user vectors. Raises ConfigError where there are none."""
+    with the_store(settings) as store:
+        served = _find(store, USER_VECTORS, store.current(USER_VECTORS))
+    if served is None or served.problem:
+        raise ConfigError("item vectors go with user vectors, and none are served; run `recsys-text publish` first")
+    return served.metadata["model_version"]
+
+
+def _overtaken(store: Store, plan: Mapping[str, Any]) -> bool:
+    """Whether item vectors of the plan's model are served that are newer; those of the plan are given up then."""
+    served = _find(store, ITEM_VECTORS, store.current(ITEM_VECTORS))
+    if served is None or served.as_of is None or served.metadata.get("model_version") != plan["model_version"]:
+        return False
+    overtaken = served.as_of > datetime.fromisoformat(plan["as_of"])
+    if overtaken and ITEM_VECTORS in plan["views"]:
+        with suppress(UnknownVersion):  # where this commit is tried again
+            store.delete(ITEM_VECTORS, plan["version"])
+    return overtaken
+
+
+def _serve(store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """Commits the plan's version of a view; one that was committed before is served again."""
+    if view in plan["views"]:
+        told = ("as_of", "model_version", "last_window", *(["match"] if view == ITEM_VECTORS else []))
+        store.commit(view, plan["version"], expect_parts=parts, metadata={key: plan[key] for key in told})
+    elif store.current(view) != plan["version"]:
+        store.rollback(view, plan["version"])
+
+
+def _prune(store: Store, keep: int) -> None:
+    """Keeps the newest versions of each view, and of the vectors those that go with scores that are kept."""
+    if store.current(VIEW) is not None:
+        store.prune(VIEW, keep)
+    scores = {info.version for info in store.versions(VIEW)}
+    for view in (ITEM_VECTORS, USER_VECTORS):
+        for info in store.versions(view)[:-keep]:
+            if info.version not in scores:
+                with suppress(UnknownVersion, VersionServed):
+                    store.delete(view, info.version)

@@ -1,7 +1,6 @@
 """Score: lake and bundle to interest and score, of any impressions or of every user. Knows no training."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,20 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.following import followed
 from recsys_text.lake.mind import prediction_lines
-from recsys_text.ranking.candidates import pool_chunks
-from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
+from recsys_text.ranking.candidates import pool_impressions
+from recsys_text.ranking.log import Int32, impressions_from_frame
 from recsys_text.ranking.topk import topk
 from recsys_text.steps.inputs import (
+    USER_VECTORS,
+    VIEW,
     bundle_path,
-    check_unchanged,
     inputs,
     part_name,
     the_store,
     write_parquet,
     write_whole,
 )
+from recsys_text.steps.vectors import Opened, opened, user_rows
 
 SCHEMA = pa.schema(
     [
@@ -76,44 +77,37 @@ def rank(
 
 
 def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> dict[str, int]:
-    """Scores the users of one bucket as of the plan's time and writes their part; a pure function of its inputs.
+    """Scores the users of one bucket as of the plan's time and writes their parts; a pure function of its inputs.
 
-    Raises ContractError where the lake has changed since the plan was made.
+    plan: as `write_items` returned it. Raises ContractError where the lake has changed since the plan was made.
     """
-    bundle = Bundle.load(Path(plan["bundle"]))
-    as_of = datetime.fromisoformat(plan["as_of"])
-    check_unchanged(settings, plan)
-    data = inputs(settings, before=as_of)
-    log = data.log
+    ready = opened(settings, plan)
+    bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
-    items = bundle.text.items(data.texts, data.log.item_ids)
-    item_ids = np.array(log.item_ids, dtype=object)
-    user_ids = np.array(log.user_ids, dtype=object)
-    times = np.full(len(users), micros(as_of), dtype=np.int64)
-    bundle = followed(bundle, log, items, times, windows=data.spans, evaluation=settings.evaluation)
+    rows = {USER_VECTORS: user_rows(ready, users), VIEW: _score_rows(settings, ready, bundle, users)}
     pairs = 0
-    with the_store(settings) as store, store.stage(plan["view"], plan["version"]).writer(part_name(bucket)) as writer:
-        writer.write(pa.RecordBatch.from_pylist([], schema=SCHEMA))
-        for part, offsets, item in pool_chunks(log, times, users, bundle.candidates):
-            everyone = Impressions(
-                user=users[part],
-                time=times[part],
-                offsets=offsets,
-                item=item,
-                clicked=np.zeros(len(item), dtype=np.bool_),
-            )
-            interest_P, score_P = bundle.score(log, items, everyone)
-            ends, best = topk(score_P, log.neutral[item], offsets, settings.publish.top_k)
-            pairs += len(best)
-            writer.write(_lists(user_ids[users[part]], ends, item_ids[item[best]], score_P[best], interest_P[best]))
+    with the_store(settings) as store:
+        for view in (view for view in rows if view in plan["views"]):
+            with store.stage(view, plan["version"]).writer(part_name(bucket)) as writer:
+                for batch in rows[view]:
+                    writer.write(batch)
+                    pairs += len(batch.column("item_id").flatten()) if view == VIEW else 0
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 
-def _lists(users: Any, offsets: Any, items: Any, scores: Any, interests: Any) -> pa.RecordBatch:
-    ends = pa.array(offsets, type=pa.int32())
-    columns = [
-        pa.ListArray.from_arrays(ends, pa.array(values, type=field.type.value_type))
-        for field, values in zip(list(SCHEMA)[1:], (items, scores, interests), strict=True)
-    ]
-    return pa.RecordBatch.from_arrays([pa.array(users, type=pa.string()), *columns], schema=SCHEMA)
+def _score_rows(settings: Settings, ready: Opened, bundle: Bundle, users: Int32) -> Iterator[pa.RecordBatch]:
+    """The lists of these users, some at a time, and first a batch without rows, for where there is no user."""
+    log = ready.data.log
+    item_ids, user_ids = (np.array(ids, dtype=object) for ids in (log.item_ids, log.user_ids))
+    times = np.full(len(users), ready.time)
+    yield pa.RecordBatch.from_pylist([], schema=SCHEMA)
+    for everyone in pool_impressions(log, times, users, bundle.candidates):
+        interest_P, score_P = bundle.score(log, ready.items, everyone)
+        ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
+        columns = item_ids[everyone.item[best]], score_P[best], interest_P[best]
+        lists = [
+            pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, field.type.value_type))
+            for field, values in zip(list(SCHEMA)[1:], columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays([pa.array(user_ids[everyone.user], pa.string()), *lists], schema=SCHEMA)

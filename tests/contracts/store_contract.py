@@ -69,6 +69,13 @@ class StoreContract(StoreVersionsContract):
         assert store.reader("user_scores").get_many([]).num_rows == 0
         assert store.reader("user_scores").get_many(["no", "none"]).to_pylist() == [dict.fromkeys(SCHEMA.names)] * 2
 
+    def test_a_version_is_read_whole(self, store: Store) -> None:
+        publish(store, "v1", {"one": batch(ROWS[:1]), "none": batch([]), "two": batch(ROWS[1:])})
+        snapshot = store.snapshot("user_scores")
+        rows = [row for rows in snapshot.batches() for row in rows.to_pylist()]
+        assert sorted(rows, key=lambda row: row["user_id"]) == ROWS
+        assert all(rows.schema == snapshot.schema for rows in snapshot.batches())
+
     # Each backend's class runs it, which Hypothesis takes for a mistake.
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(data=st.data(), integers=st.booleans(), parts=st.integers(1, 3))

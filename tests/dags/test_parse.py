@@ -108,7 +108,8 @@ def test_tasks_retry_with_backoff_and_end(parsed: dict[str, Any]) -> None:
 def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
     tasks = {dag_id: dag["tasks"] for dag_id, dag in parsed["dags"].items()}
     assert {name: task["downstream"] for name, task in tasks["books_publish"].items()} == {
-        "begin": ["commit", "score"],
+        "begin": ["items"],
+        "items": ["commit", "score"],
         "score": ["commit"],
         "commit": [],
     }
@@ -123,7 +124,7 @@ def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
 
 def test_pools_come_from_the_environment(parsed: dict[str, Any]) -> None:
     tasks = {name: task["pool"] for dag in parsed["dags"].values() for name, task in dag["tasks"].items()}
-    assert tasks["score"] == "store_writers"
+    assert tasks["score"] == tasks["items"] == "store_writers"
     assert tasks["train"] == "default_pool"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from feature_store import EvictingServer, StoreError, StoreUnavailable, open_store, shown_url
 from feature_store.redis import RedisStore
-from recsys_text.service.scores import Scores
+from recsys_text.service.views import Views
 from tests.contracts.store_data import ROWS, batch, publish
 from tests.feature_store.redis_server import RedisServer
 
@@ -123,10 +123,10 @@ def test_a_password_is_never_shown(server: RedisServer, caplog: pytest.LogCaptur
         with pytest.raises(StoreError) as caught:
             begin(url)
         assert secret not in str(caught.value), url
-        scores = Scores(url)
-        scores.refresh()
-        assert scores.problem is not None
-        assert secret not in scores.problem
+        views = Views(url)
+        views.refresh()
+        assert views.problem is not None
+        assert secret not in views.problem
     assert secret not in caplog.text
 
 

@@ -223,6 +223,8 @@ def test_a_row_that_was_lost_is_found_by_commit_and_rollback(store: RedisStore, 
     client.delete(row_key(client, prefix, "ann"))
     with pytest.raises(CorruptVersion, match="part 'all' has 2 rows"):
         store.rollback("user_scores")
+    with pytest.raises(CorruptVersion, match="part 'all' of version 'v1' has lost rows"):
+        list(store.snapshot("user_scores", "v1").batches())
     assert store.current("user_scores") == "v2"
 
 

@@ -18,6 +18,7 @@ from recsys_text.config import Settings
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import parse_time, windows_between
 from recsys_text.steps.inputs import bundle_path, tracker
+from recsys_text.steps.publish import VIEWS
 from tests.pipeline.conftest import run_cli
 
 KILLS = 11  # of each step
@@ -140,12 +141,18 @@ def test_a_killed_publication_leaves_the_former_version(published: Settings, tmp
         assert snapshot.info.rows == 40
         if snapshot.info.version == former:
             assert snapshot.get("u001") == answer
+        for view, rows in (("item_vectors", 48), ("user_vectors", 40)):
+            assert store.snapshot(view).info.rows == rows
+        if snapshot.info.version != former:
+            assert {store.current(view) for view in VIEWS} == {snapshot.info.version}
 
     def unpublish() -> None:
-        new = store.current("user_scores")
-        assert new is not None
-        store.rollback("user_scores", former)
-        store.delete("user_scores", new)
+        for view in reversed(VIEWS):
+            new = store.current(view)
+            assert new is not None
+            if new != former:
+                store.rollback(view, former)
+                store.delete(view, new)
 
     shutil.copytree(Path(config).parent, tmp_path / "clock")
     code, seconds = finish("publish", "-c", str(tmp_path / "clock" / "recsys.toml"))
@@ -153,3 +160,4 @@ def test_a_killed_publication_leaves_the_former_version(published: Settings, tmp
     kill_at_random(arguments, seconds, random.Random(3), old_or_new_and_whole, unpublish)
     assert finish(*arguments)[0] == 0
     assert store.current("user_scores") != former
+    old_or_new_and_whole()

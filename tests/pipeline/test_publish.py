@@ -18,6 +18,7 @@ from recsys_text.steps.publish import publish, publish_begin, publish_commit
 from recsys_text.steps.schedule import due
 from recsys_text.steps.score import score_bucket
 from recsys_text.steps.train import gate, train
+from recsys_text.steps.vectors import write_items
 from tests.pipeline.conftest import Quiet, run_cli
 
 
@@ -29,12 +30,14 @@ def own(published: Settings) -> Path:
 def test_one_version_never_mixes_two_states_of_the_lake(published: Settings) -> None:
     config = own(published)
     assert run_cli("extract", "-c", str(config), "--window", "2024-05-06") == 0
-    plan = publish_begin(published)
+    plan = write_items(published, publish_begin(published))
     scored = score_bucket(published, plan, 0)
     assert scored["users"] == 40
     events = pl.read_parquet(config.parent / "events.parquet")
     events.filter(pl.col("user_id") != "u003").write_parquet(config.parent / "events.parquet")
     assert run_cli("extract", "-c", str(config), "--window", "2024-05-05") == 0
+    with pytest.raises(ContractError, match="publish again"):
+        write_items(published, plan)
     with pytest.raises(ContractError, match="publish again"):
         score_bucket(published, plan, 0)
     with pytest.raises(ContractError, match="publish again"):
@@ -62,7 +65,7 @@ def test_other_list_lengths_are_another_version(published: Settings, monkeypatch
 
 def test_users_are_spread_over_the_buckets_of_the_plan(published: Settings) -> None:
     two = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 2})})
-    plan = publish_begin(two)
+    plan = write_items(two, publish_begin(two))
     assert plan["version"] != publish_begin(published)["version"]
     users = [score_bucket(published, plan, bucket)["users"] for bucket in plan["buckets"]]
     assert sum(users) == 40
@@ -73,10 +76,11 @@ def test_an_incomplete_version_is_not_served(published: Settings) -> None:
     assert run_cli("extract", "-c", str(own(published)), "--window", "2024-05-06") == 0
     with the_store(published) as store:
         former = store.current("user_scores")
-    with pytest.raises(ContractError):
-        publish_commit(published, publish_begin(published))
+    plan = write_items(published, publish_begin(published))
+    with pytest.raises(ContractError, match="lacks the parts"):
+        publish_commit(published, plan)
     with the_store(published) as store:
-        assert store.current("user_scores") == former
+        assert store.current("user_scores") == store.current("user_vectors") == former
 
 
 def test_a_store_of_another_kind_is_a_mistake_of_the_config(published: Settings, tmp_path: Path) -> None:

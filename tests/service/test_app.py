@@ -1,14 +1,11 @@
 """The routes of the ranking service, asked over HTTP of a real server on a real store."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from recsys_text.service.app import _rank
 
 AS_OF = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 
@@ -60,20 +57,6 @@ def test_ranks_candidates_by_stored_score_and_the_others_after_them_as_they_came
     assert nothing["items"] == []
 
 
-ids = st.sampled_from([f"i{n}" for n in range(12)])
-
-
-@given(stored=st.dictionaries(ids, st.floats(0, 1, width=32)), candidates=st.lists(ids))
-def test_ranking_loses_and_invents_nothing(stored, candidates):
-    row = {"item_id": list(stored), "score": list(stored.values()), "interest": [0.0] * len(stored)}
-    ranked = _rank(row, candidates)
-    scored = [item for item in ranked if item.score is not None]
-    assert sorted(item.item_id for item in ranked) == sorted(candidates)
-    assert ranked[: len(scored)] == scored
-    assert [item.score for item in scored] == sorted((stored[c] for c in candidates if c in stored), reverse=True)
-    assert [item.item_id for item in ranked[len(scored) :]] == [c for c in candidates if c not in stored]
-
-
 ANSWERS = [
     ("GET", "/users/ann/items", None, 200),
     ("GET", "/users/carl/items", None, 404),
@@ -81,6 +64,7 @@ ANSWERS = [
     ("GET", "/nowhere", None, 404),
     ("DELETE", "/rank", None, 405),
     ("POST", "/rank", b'{"user_id": "ann", "candidates": []}', 200),
+    ("POST", "/rank/batch", b'{"requests": [{"user_id": "ann", "candidates": []}]}', 200),
     ("POST", "/rank", b'"\xff"', 400),
     ("POST", "/rank", b"x" * 100_000, 413),
     ("GET", "/health", None, 200),
@@ -91,8 +75,8 @@ ANSWERS = [
 
 def test_every_answer_names_the_version_and_its_age(publish, serving):
     publish("v1", as_of=AS_OF)
-    json = {"Content-Type": "application/json"}
-    with serving(max_candidates=10) as url, httpx.Client(base_url=url, headers=json) as client:
+    headers = {"Content-Type": "application/json"}
+    with serving(max_candidates=10) as url, httpx.Client(base_url=url, headers=headers) as client:
         for method, path, body, status in ANSWERS:
             answer = client.request(method, path, content=body)
             assert (path, answer.status_code) == (path, status)
@@ -154,17 +138,20 @@ def test_openapi_has_examples_and_names_the_bounds(serving):
     with serving(max_k=50, max_candidates=70) as url:
         document = httpx.get(f"{url}/openapi.json").json()
     paths, schemas = document["paths"], document["components"]["schemas"]
-    assert set(paths) == {"/users/{user_id}/items", "/rank", "/health", "/ready", "/metrics"}
-    user_id, k = paths["/users/{user_id}/items"]["get"]["parameters"]
+    assert set(paths) == {"/users/{user_id}/items", "/rank", "/rank/batch", "/health", "/ready", "/metrics"}
+    user_id, k, fallback = paths["/users/{user_id}/items"]["get"]["parameters"]
     assert user_id["schema"]["maxLength"] == 256
-    assert user_id["schema"]["examples"]
     assert k["schema"]["maximum"] == 50
+    assert all(parameter["schema"]["examples"] for parameter in (user_id, k, fallback))
     body = paths["/rank"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]
-    candidates = schemas[body]["properties"]["candidates"]
-    assert candidates["maxItems"] == 70
-    assert candidates["examples"]
-    for name in ("Item", "RankedItem"):
-        assert all(field["examples"] for field in schemas[name]["properties"].values())
+    assert schemas[body]["properties"]["candidates"]["maxItems"] == 70
+    assert schemas[body]["properties"]["exclude"]["maxItems"] == 70
+    batch = paths["/rank/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert schemas[batch.rsplit("/", 1)[-1]]["properties"]["requests"]["maxItems"] == 70
+    for name, schema in schemas.items():
+        for key, field in schema.get("properties", {}).items():
+            # What refers to another schema shows the examples of that one.
+            assert "$ref" in json.dumps(field) or field["examples"], (name, key)
 
 
 def _until_ready(url: str) -> httpx.Response:

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from recsys_text.errors import ConfigError, UnavailableError
-from recsys_text.service.app import listen
 from recsys_text.service.client import RankedItem, RankingClient, ScoredItem
+from recsys_text.service.server import listen
 
 AS_OF = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 
@@ -26,8 +26,8 @@ def test_answers_are_typed(publish, serving):
     assert best.items == (ScoredItem(item_id="i1", score=0.75, interest=2.0),)
     assert best.age_seconds >= 7200
     assert ranking.items == (
-        RankedItem(item_id="i2", score=0.5, interest=-1.0),
-        RankedItem(item_id="x", score=None, interest=None),
+        RankedItem(item_id="i2", score=0.5, interest=-1.0, source="stored"),
+        RankedItem(item_id="x", score=None, interest=None, source="none"),
     )
     assert (readiness.ready, readiness.version, readiness.reason) == (True, "v1", None)
 

@@ -1,5 +1,8 @@
 """What a request may be: its token, its sizes, its ids."""
 
+import socket
+from contextlib import suppress
+
 import httpx
 import pytest
 
@@ -22,8 +25,15 @@ BAD_BODIES = {
     b'{"user_id": "ann", "candidates": "a"}': "candidates: Input should be a valid list, got 'a'",
     b'{"user_id": "\\ud800", "candidates": []}': "user_id: Input should be a valid string",
     b'{"candidates": []}': "user_id: Field required",
-    b"[]": "user_id: Field required",
-    b"": "user_id: Field required",
+    b"[]": "the body: Input should be a valid dictionary",
+    b"": "the body: Field required",
+    b'{"user_id": "ann", "candidates": [], "diverse": 1}': "diverse: Extra inputs are not permitted, got 1",
+    b'{"user_id": "ann", "candidates": [], "diversity": 1}': "diversity: Input should be less than 1, got 1",
+    b'{"user_id": "ann", "candidates": [], "diversity": NaN}': "diversity: Input should be",
+    b'{"user_id": "ann", "candidates": [], "k": 0}': "k: Input should be greater than or equal to 1, got 0",
+    b'{"user_id": "ann", "candidates": [], "experiment": "x"}': "experiment: no such experiment; the service has none",
+    b'{"user_id": "ann", "candidates": [], "categories": ["x"]}': "categories: the store has no view 'item_vectors'",
+    b'{"user_id": "ann", "candidates": [], "seen": true}': "seen: the store has no view 'user_vectors'",
     b'{"user_id": ': "the body is no JSON: Expecting value at character 12",
 }
 UNREADABLE_BODIES = [b'{"user_id": "\xff"}', b"[" * 4000, b'{"user_id": ' + b"9" * 4301]
@@ -98,6 +108,53 @@ def test_an_id_that_looks_like_a_path_is_only_an_id(publish, serving):
             assert answer.json()["user_id"] == user
 
 
+def raw_status(url: str, request: bytes) -> int:
+    """The status of an answer to bytes that no client would send."""
+    with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[-1])), timeout=20) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request)
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+HOSTILE_IDS = [
+    b"%ED%A0%80",
+    b"%FF",
+    b"%00",
+    b"a%0Ab",
+    b"%F0%9F",
+    b"..%2F..%2F%00",
+    b"x" * 5000,
+    b"x" * 10_000_000,
+    b"%E2%82%28" * 90,
+]
+HOSTILE_BODIES = [
+    b'{"user_id": "\\ud800", "candidates": ["a"]}',
+    b'{"user_id": "ann", "candidates": ["\\udfff\\ud800"]}',
+    b'{"user_id": "ann", "candidates": ["a\\u0000"]}',
+    b'{"user_id": "\xed\xa0\x80", "candidates": ["a"]}',
+    b'{"user_id": "ann", "candidates": ["a"], "categories": ["\\ud800"]}',
+    b'{"user_id": "ann", "candidates": ["a"], "diversity": 1e999}',
+    b'{"user_id": "ann", "candidates": ["a"], "k": 1e30}',
+    b'{"user_id": "ann", "candidates": ["a"], "experiment": "\\ud800"}',
+    b'{"user_id": ["ann"], "candidates": {"a": 1}}',
+]
+
+
+def test_hostile_ids_and_bodies_are_refused_and_the_server_goes_on(publish_all, serving):
+    publish_all()
+    with serving() as url, httpx.Client(base_url=url, headers=JSON) as client:
+        for user in HOSTILE_IDS:
+            request = b"GET /users/" + user + b"/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert 400 <= raw_status(url, request) < 500, user
+        for body in HOSTILE_BODIES:
+            assert 400 <= client.post("/rank", content=body).status_code < 500, body
+            batch = b'{"requests": [' + body + b"]}"
+            assert 400 <= client.post("/rank/batch", content=batch).status_code < 500, body
+        huge = b'{"user_id": "' + b"x" * 10_000_000 + b'", "candidates": []}'
+        assert client.post("/rank", content=huge).status_code == 413
+        assert client.get("/users/ann/items").status_code == 200
+
+
 PATHS = ("/users/ann/items", "/ready", "/metrics", "/openapi.json", "/docs", "/nowhere")
 
 
@@ -108,6 +165,7 @@ def test_without_the_token_nothing_but_health_answers(publish, serving):
             headers = {} if header is None else {"Authorization": header.encode()}
             answers = [client.get(path, headers=headers) for path in PATHS]
             answers.append(client.post("/rank", json={"user_id": "ann", "candidates": ["i1"]}, headers=headers))
+            answers.append(client.post("/rank/batch", json={"requests": []}, headers=headers))
             health = client.get("/health", headers=headers)
             assert {answer.status_code for answer in answers} == {401}
             assert all(answer.headers["WWW-Authenticate"] == "Bearer" for answer in answers)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store import open_store
-from recsys_text.errors import UnavailableError
-from recsys_text.service.scores import Scores
+from feature_store import StoreUnavailable, UnknownVersion, open_store
+from recsys_text.service.views import Views
 from tests.feature_store.redis_server import RedisServer
 
 
@@ -23,22 +22,22 @@ def test_a_server_that_goes_and_comes_back_empty(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     try:
         publish(server.url, "v1")
-        scores = Scores(server.url)
-        assert scores.refresh()
-        served, row = scores.lookup("ann")
+        views = Views(server.url)
+        assert views.refresh()
+        scores = views.pinned().scores
+        row = scores.get("ann")
         assert row is not None
-        assert (served.version, row.first("item_id", 1)) == ("v1", ["x"])
-        assert scores.lookup("nobody")[1] is None
+        assert (scores.info.version, row.first("item_id", 1), scores.get("nobody")) == ("v1", ["x"], None)
         server.kill()
-        with pytest.raises(UnavailableError, match="start the server or check its address"):
-            scores.lookup("ann")
+        with pytest.raises(StoreUnavailable, match="start the server or check its address"):
+            scores.get("ann")
+        assert not views.refresh()
         server.start()
         for user in ("ann", "nobody"):
-            with pytest.raises(UnavailableError, match="the server lost it"):
-                scores.lookup(user)
+            with pytest.raises(UnknownVersion, match="the server lost it"):
+                scores.get(user)
         publish(server.url, "v2")
-        while scores.served is None or scores.served.version != "v2":
-            scores.refresh()
-        assert scores.lookup("ann")[1] == row
+        assert views.refresh()
+        assert (views.pinned().served.version, views.pinned().scores.get("ann")) == ("v2", row)
     finally:
         server.kill()

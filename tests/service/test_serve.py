@@ -1,64 +1,19 @@
 """The service as a process of its own: how it starts, refuses to start, and stops."""
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
 from recsys_text import config
 from recsys_text.errors import ConfigError
-from recsys_text.service.app import TOKEN_VARIABLE, listen, serve
 from recsys_text.service.client import RankingClient
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from recsys_text import config
-from recsys_text.service.app import serve
-serve(config.load(Path(sys.argv[1])))
-"""
-
-
-@pytest.fixture
-def toml(tmp_path: Path) -> Path:
-    """A project whose store is the folder of the other fixtures."""
-    path = tmp_path / "recsys.toml"
-    path.write_text(
-        '[project]\nname = "shop"\nroot = "."\n'
-        '[sources.items]\nkind = "file"\npath = "items.parquet"\n'
-        '[sources.events]\nkind = "file"\npath = "events.parquet"\n'
-        "[service]\nport = 0\n"
-    )
-    return path
-
-
-@contextmanager
-def process(toml: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(toml)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert started.stderr is not None
-        for line in started.stderr:
-            if address := re.search(r"Ranking service on (http://\S+)", line):
-                yield started, address[1]
-                break
-        else:
-            pytest.fail("the service ended without a word about its address")
-    finally:
-        started.kill()
-        started.communicate(timeout=20)
+from recsys_text.service.server import TOKEN_VARIABLE, listen, serve
+from tests.service.conftest import process
 
 
 def test_serves_and_stops_gracefully_at_sigterm(publish, toml):
@@ -126,7 +81,7 @@ def test_an_address_that_is_taken_is_named(toml, monkeypatch):
 def test_imports_neither_torch_nor_mlflow_nor_airflow():
     program = (
         "import sys\n"
-        "import recsys_text.service.app, recsys_text.service.client\n"
+        "import recsys_text.service.server, recsys_text.service.client\n"
         "print(sorted({'torch', 'mlflow', 'airflow', 'lightgbm', 'sklearn'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)

@@ -1,16 +1,14 @@
 """What is served while versions are published, damaged and rolled back under a real server."""
 
 import threading
-import time
-from collections.abc import Callable
 
 import httpx
 import pyarrow as pa
-import pytest
 
 import feature_store
-from recsys_text.service import scores
+from recsys_text.service import views
 from recsys_text.service.client import RankingClient
+from tests.service.conftest import wait_for
 
 VERSIONS = 30
 
@@ -23,14 +21,6 @@ def users(number: int) -> dict[str, list[tuple[str, float, float]]]:
     """Every row names its version, so that an answer mixed of two would show."""
     row = [(f"{name(number)}-{place}", 1 / (place + 1), float(number)) for place in range(5)]
     return {f"u{n}": row for n in range(20)}
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        time.sleep(0.05)
-    pytest.fail("waited 20 seconds in vain")
 
 
 def ask_items(client: RankingClient, user: str) -> str:
@@ -127,13 +117,14 @@ def test_a_version_without_scores_is_reported_and_not_served(publish, serving, f
 
 def test_whatever_goes_wrong_in_a_look_does_not_end_the_following(publish, folder, monkeypatch, caplog):
     publish("v001", users(1))
-    served = scores.Scores(f"file:{folder}")
+    errors: list[None] = []
+    served = views.Views(f"file:{folder}", count_error=lambda: errors.append(None))
     with monkeypatch.context() as broken:
-        broken.setattr(scores, "open_store", lambda _: 1 / 0)
+        broken.setattr(views, "open_store", lambda _: 1 / 0)
         assert not served.refresh()
-    assert served.errors == 1
+    assert len(errors) == 1
     assert "ZeroDivisionError" in str(served.problem)
     assert "ZeroDivisionError" in caplog.text
     assert served.refresh()
     assert served.problem is None
-    assert served.lookup("u1")[0].version == "v001"
+    assert served.pinned().served.version == "v001"

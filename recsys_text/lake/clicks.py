@@ -1,0 +1,67 @@
+"""Which shown items were clicked, where who logged them could not know. Knows frames, no sources and no paths."""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import polars as pl
+
+from recsys_text.tables import POSITIVE_TYPES
+
+_CLICKED = "__clicked"
+
+
+def found_clicks(frames: Iterable[pl.DataFrame], events: pl.DataFrame, within: timedelta) -> pl.DataFrame:
+    """The items of each impression that its user wanted: impression_id, item_id.
+
+    A positive event counts for the last of the impressions that showed this item to this user at most `within`
+    before it, and no later than it. Frames and events have the columns of their contracts.
+    """
+    clicks = events.filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
+    clicks = clicks.select("user_id", "item_id", "occurred_at").sort("occurred_at")
+    wanted = clicks.select("user_id", "item_id").unique()
+    shown = [
+        frame.select("impression_id", "user_id", "shown_at", item_id="candidates")
+        .drop_nulls()
+        .join(wanted, on="user_id", how="semi")
+        .explode("item_id")
+        .join(wanted, on=["user_id", "item_id"], how="semi")
+        for frame in frames
+    ]
+    if not shown:
+        return pl.DataFrame(schema={"impression_id": pl.String, "item_id": pl.String})
+    return (
+        clicks.join_asof(
+            pl.concat(shown).sort("shown_at", "impression_id"),
+            left_on="occurred_at",
+            right_on="shown_at",
+            by=["user_id", "item_id"],
+            strategy="backward",
+            tolerance=within,
+            check_sortedness=False,
+        )
+        .select("impression_id", "item_id")
+        .drop_nulls()
+        .unique()
+    )
+
+
+def with_clicked(frames: Iterable[pl.DataFrame], found: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The frames with `clicked` as `found_clicks` says; null where an impression has no list of candidates."""
+    hit = found.select("impression_id").unique()
+    labelled = found.with_columns(pl.lit(True).alias(_CLICKED))
+    for frame in frames:
+        labels = (
+            frame.select("impression_id", item_id="candidates")
+            .unique("impression_id", keep="first", maintain_order=True)
+            .join(hit, on="impression_id", how="semi")
+            .explode("item_id")
+            .join(labelled, on=["impression_id", "item_id"], how="left", maintain_order="left")
+            .group_by("impression_id", maintain_order=True)
+            .agg(pl.col(_CLICKED).fill_null(False))
+        )
+        none = pl.lit(False).repeat_by(pl.col("candidates").list.len())
+        yield (
+            frame.join(labels, on="impression_id", how="left", maintain_order="left")
+            .with_columns(clicked=pl.coalesce(_CLICKED, none))
+            .drop(_CLICKED)
+        )
