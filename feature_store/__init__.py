@@ -7,6 +7,7 @@ from feature_store.errors import (
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
+    RefusedVersion,
     StoreError,
     StoreUnavailable,
     UnknownVersion,
@@ -16,8 +17,10 @@ from feature_store.errors import (
 from feature_store.hashing import bucket_of, hash64, hash_keys
 from feature_store.local import LocalStore
 from feature_store.row import Row
+from feature_store.validate import Checks
 
 __all__ = [
+    "Checks",
     "CorruptVersion",
     "DuplicateKey",
     "IncompleteVersion",
@@ -26,6 +29,7 @@ __all__ = [
     "OlderVersion",
     "PartWriter",
     "Reader",
+    "RefusedVersion",
     "Row",
     "Snapshot",
     "Stage",

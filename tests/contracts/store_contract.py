@@ -21,6 +21,7 @@ from feature_store import (
     VersionExists,
 )
 from feature_store.schema import portable_schema
+from tests.contracts.store_checks_contract import StoreChecksContract
 from tests.contracts.store_data import ROWS, SCHEMA, batch, numbered, publish, write_all
 from tests.contracts.store_versions_contract import StoreVersionsContract
 
@@ -39,7 +40,7 @@ VALUE_TYPES = {
 }
 
 
-class StoreContract(StoreVersionsContract):
+class StoreContract(StoreVersionsContract, StoreChecksContract):
     """Inherit it and define make_store; every test then runs on that backend."""
 
     # Reading
