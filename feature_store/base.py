@@ -4,7 +4,7 @@ A view is a named table with one key column. A version is one immutable publicat
 staged in parts by any number of writers, committed as a whole, and then served until another one is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -184,10 +184,10 @@ class Store(Protocol):
         UnknownVersion.
         """
 
-    def prune(self, view: str, keep: int) -> list[str]:
+    def prune(self, view: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
         """Removes all but the newest `keep` committed and the newest `keep` refused versions; returns those removed.
 
-        The served version and one that a living reader has open, in whatever process, stay.
+        The served version, those to `spare` and one that a living reader has open, in whatever process, stay.
         """
 
     def reader(self, view: str) -> Reader:

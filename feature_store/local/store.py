@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from os import PathLike
@@ -123,19 +123,20 @@ class LocalStore:
             for path in found:
                 self._discard(folder, path)
 
-    def prune(self, view: str, keep: int) -> list[str]:
+    def prune(self, view: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
         if keep < 1:
             raise InvalidInput(f"keep {keep} would leave no version of view '{view}'; keep one at least")
         folder = self._folder(view)
         self._need(folder)
         with self._publishing(folder):
-            served = load_pointer(folder.current)
-            infos = self.versions(view)
-            old = [info.version for info in [info for info in infos if not info.refused][:-keep]]
-            removed = [version for version in old if version != served and self._discard_unread(folder, version)]
-            for info in [info for info in infos if info.refused][:-keep]:
-                self._discard(folder, folder.staged(info.version))
-                removed.append(info.version)
+            stay = {load_pointer(folder.current), *spare}
+            refused = set(folder.refusals())
+            committed = [info.version for info in self.versions(view) if info.version not in refused]
+            removed = [name for name in committed[:-keep] if name not in stay and self._discard_unread(folder, name)]
+            for name in [info.version for info in self.versions(view) if info.version in refused][:-keep]:
+                if name not in stay:
+                    self._discard(folder, folder.staged(name))
+                    removed.append(name)
         return removed
 
     def reader(self, view: str) -> LocalReader:

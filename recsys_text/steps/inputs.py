@@ -15,6 +15,7 @@ from feature_store import (
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
+    RefusedVersion,
     Store,
     StoreError,
     UnknownVersion,
@@ -157,7 +158,7 @@ def the_store(settings: Settings) -> Iterator[Store]:
         yield open_store(f"file:{settings.store_path}")
     except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
         raise ConfigError(str(error)) from error
-    except (CorruptVersion, IncompleteVersion, OlderVersion) as error:
+    except (CorruptVersion, IncompleteVersion, OlderVersion, RefusedVersion) as error:
         raise ContractError(str(error)) from error
     except StoreError as error:
         raise UnavailableError(str(error)) from error

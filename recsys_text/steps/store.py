@@ -20,11 +20,12 @@ def rollback(settings: Settings, version: str | None = None) -> str:
     with the_store(settings) as store:
         scores = store.rollback(VIEW, version)
         for view in (ITEM_VECTORS, USER_VECTORS):
-            _go_with(store, view, scores)
+            go_with(store, view, scores)
         return scores.version
 
 
-def _go_with(store: Store, view: str, scores: VersionInfo) -> None:
+def go_with(store: Store, view: str, scores: VersionInfo) -> None:
+    """Serves the vectors of the scores' name, else the newest of their model; where there are none, what is served."""
     model = scores.metadata.get("model_version")
     whole = [info for info in store.versions(view) if not info.problem]
     fitting = [info.version for info in whole if info.metadata.get("model_version") == model]
