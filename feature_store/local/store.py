@@ -81,7 +81,10 @@ class LocalStore:
 
     def views(self) -> list[str]:
         with reaching(self.root, "list"):
-            paths = list(self.root.iterdir()) if self.root.exists() else []
+            try:
+                paths = list(self.root.iterdir())
+            except FileNotFoundError:
+                return []
         return sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
 
     def current(self, view: str) -> str | None:
