@@ -1,8 +1,9 @@
 """Publishes versions in processes that die: run as a script, it forks one publisher per line of its input.
 
-A line is JSON: root, version, value, and `die_at`, the number of the system call that changes a file
-before which the publisher kills itself, or null. It answers with the publisher's process id, and
-once that has ended with how many such calls it came to, or -1 if it was killed.
+A line is JSON: root, version, value, `min_ratio`, the least share of the served keys or null, and `die_at`, the number
+of the system call that opens or changes a file before which the publisher kills itself, or null. It answers with the
+publisher's process id, and once that has ended with how many such calls it came to, -1 if it was killed or -2 if the
+store refused.
 """
 
 import json
@@ -15,14 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store import LocalStore
+from feature_store import Checks, LocalStore, StoreError
 
-CALLS = ("write", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir")
+CALLS = ("open", "write", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir")
 PARTS = ("p", "q", "r")
 KEYS = [f"k{number}" for number in range(30)]
 
 
-def publish(root: str, version: str, value: int) -> None:
+def publish(root: str, version: str, value: int, min_ratio: float | None = None) -> None:
     """What a night's publish does, begun again as often as it takes."""
     store = LocalStore(root, follow_seconds=0)
     if store.current("view") != version:
@@ -31,7 +32,7 @@ def publish(root: str, version: str, value: int) -> None:
             keys = KEYS[number :: len(PARTS)]
             with stage.writer(part) as writer:
                 writer.write(pa.record_batch({"key": keys, "value": [value] * len(keys)}))
-        store.commit("view", version, expect_parts=PARTS, metadata={})
+        store.commit("view", version, expect_parts=PARTS, metadata={}, checks=Checks(min_ratio=min_ratio))
     store.prune("view", 2)
 
 
@@ -73,8 +74,12 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             count = count_calls(die(order))
-            publish(order["root"], order["version"], order["value"])
-            write(write_end, str(count()).encode())
+            try:
+                publish(order["root"], order["version"], order["value"], order["min_ratio"])
+                end = count()
+            except StoreError:
+                end = -2
+            write(write_end, str(end).encode())
             os._exit(0)
         os.close(write_end)
         answer(child)

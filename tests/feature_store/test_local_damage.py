@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from feature_store import CorruptVersion, LocalStore, VersionExists
-from tests.contracts.store_data import numbered, publish
+from tests.contracts.store_data import ROWS, batch, numbered, publish
 from tests.feature_store.publisher import KEYS
 from tests.feature_store.served import served
+
+FLIPS = 10_000
 
 
 def files_of(root: Path, version: str) -> list[Path]:
@@ -17,25 +19,49 @@ def files_of(root: Path, version: str) -> list[Path]:
 
 
 def flip(path: Path, bit: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(content)
+    with path.open("r+b", buffering=0) as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
 
 
 def test_a_flipped_bit_is_found_and_never_served(store: LocalStore, root: Path) -> None:
-    publish(store, "v1", {"p": numbered(1, KEYS[::2]), "q": numbered(1, KEYS[1::2])}, view="view")
-    rows = store.snapshot("view", "v1").get_many(KEYS)
+    """Each flip is in one of the files that answers depend on, so that none of them may be answered from."""
+    parts = {"p": batch(ROWS), "q": batch([row | {"user_id": f"{row['user_id']}2"} for row in ROWS])}
+    publish(store, "v1", parts, view="view")
+    keys = [key for part in parts.values() for key in part.column(0).to_pylist()]
+    rows = store.snapshot("view", "v1").get_many(keys)
     chance = random.Random(5)
     files = files_of(root, "v1")
     assert {path.suffix for path in files} == {".arrow", ".bin", ".json"}
-    for _ in range(400):
-        path = chance.choice(files)
+    found = dict.fromkeys((path.name for path in files), 0)
+    # Larger files are hit more often, as by a failing disk.
+    for path in chance.choices(files, [path.stat().st_size for path in files], k=FLIPS):
         bit = chance.randrange(8 * path.stat().st_size)
         flip(path, bit)
         with pytest.raises(CorruptVersion, match=path.name):
             store.snapshot("view", "v1")
         flip(path, bit)
-    assert store.snapshot("view", "v1").get_many(KEYS) == rows
+        found[path.name] += 1
+    assert sum(found.values()) == FLIPS
+    assert min(found.values()) > 100
+    assert store.snapshot("view", "v1").get_many(keys) == rows
+    assert store.verify("view").version == "v1"
+    print(f"\n{FLIPS} single bits flipped, all of them found: {found}")
+
+
+def test_a_flipped_bit_beside_what_is_served_is_found_by_verify(store: LocalStore, root: Path) -> None:
+    publish(store, "v1", {"p": numbered(1, KEYS[::2]), "q": numbered(1, KEYS[1::2])}, view="view")
+    chance = random.Random(7)
+    for path in sorted((root / "view" / "v1").iterdir()):
+        for _ in range(50):
+            bit = chance.randrange(8 * path.stat().st_size)
+            flip(path, bit)
+            with pytest.raises(CorruptVersion, match=path.name):
+                store.verify("view", "v1")
+            flip(path, bit)
+    assert store.verify("view").version == "v1"
 
 
 def test_a_truncated_or_missing_file_is_found(store: LocalStore, root: Path) -> None:
