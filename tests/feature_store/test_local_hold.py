@@ -128,7 +128,7 @@ def test_a_reader_that_comes_while_a_version_is_pruned_finds_the_next(
 
     def open_v1() -> None:
         try:
-            found.append(hold_module.open_held(folder).info.version)
+            found.append(hold_module.open_held(folder))
         except CorruptVersion as error:
             found.append(error)
 
@@ -142,12 +142,18 @@ def test_a_reader_that_comes_while_a_version_is_pruned_finds_the_next(
         # Another version of that name is whole, and is what it gets.
         publish_numbers(store, 1)
     reader.join()
-    assert found == ["v1"]
+    with hold_module.unread(folder) as free:
+        assert not free, "the lock is on the version that is gone"
+    snapshot = found.pop()
+    assert isinstance(snapshot, hold_module.LocalSnapshot)
+    assert snapshot.get("k0") == {"key": "k0", "value": 1}
+    del snapshot
     store.rollback("view", "v2")
-    with hold_module.unread(folder):
+    with hold_module.unread(folder) as free:
+        assert free
         (root / "view" / "v1").rename(root / "removed again")
         open_v1()
-    assert "MANIFEST.json is missing" in str(found[1])
+    assert "MANIFEST.json is missing" in str(found[0])
 
 
 def test_what_was_held_is_closed(store: LocalStore) -> None:

@@ -120,6 +120,10 @@ def test_a_drift_of_the_scores_is_told_with_who_moved() -> None:
     # A column that the served version lacks has drifted from nothing.
     assert broken(checks, moved, served.select(["key", "item"])) is None
     assert broken(checks, table(score=[[], None, [math.nan]]), served) is None
+    # What is no number has no place among the others; the ranges are there to refuse it.
+    gaps = [[0.0, 0.1, 0.2, 0.3] + [math.nan] * 9, [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]]
+    assert broken(checks, table(score=gaps), served) is None
+    assert broken(checks, served, table(score=gaps)) is None
 
 
 def test_a_rule_about_another_kind_of_column_is_a_mistake() -> None:
