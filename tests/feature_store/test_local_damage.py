@@ -1,11 +1,13 @@
 """Bytes that aren't those that were written are found, and never served."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
-from feature_store import CorruptVersion, LocalStore, VersionExists
+from feature_store import Checks, CorruptVersion, LocalStore, VersionExists
+from feature_store.local.manifest import _seal
 from tests.contracts.store_data import ROWS, batch, numbered, publish
 from tests.feature_store.publisher import KEYS
 from tests.feature_store.served import served
@@ -153,3 +155,33 @@ def test_a_damaged_manifest_is_listed_and_stands_in_nobodys_way(store: LocalStor
     store.delete("view", "v3")
     publish(store, "v3", {"p": numbered(3, KEYS)}, view="view", as_of="2014-03-13")
     assert served(store) == {3}
+
+
+@pytest.mark.parametrize("damaged", ["MANIFEST.json", "*.arrow"])
+def test_a_damaged_version_keeps_no_other_from_replacing_it(store: LocalStore, root: Path, damaged: str) -> None:
+    publish(store, "v1", {"p": numbered(1, KEYS)}, view="view")
+    flip(next((root / "view" / "v1").glob(damaged)), 8 * 40)
+    checks = Checks(min_ratio=0.5, max_drift={"value": 0.1})
+    publish(store, "v2", {"p": numbered(2, KEYS)}, view="view", checks=checks)
+    assert served(store) == {2}
+
+
+def test_a_version_of_the_first_format_is_read_and_verified(store: LocalStore, root: Path) -> None:
+    """It told no ranges of rows, and nothing of rules."""
+    publish(store, "v1", {"p": numbered(1, KEYS)}, view="view")
+    folder = root / "view" / "v1"
+    described = json.loads((folder / "p.part.json").read_text())
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    for body in (described, manifest, *manifest["parts"]):
+        for key in ("seal", "ranges", "refused"):
+            body.pop(key, None)
+    (folder / "p.part.json").write_bytes(_seal(described))
+    (folder / "MANIFEST.json").write_bytes(_seal(manifest | {"format": 1}))
+    assert store.verify("view").rows == len(KEYS)
+    assert served(store) == {1}
+    flip(next(folder.glob("*.arrow")), 8 * 500)
+    with pytest.raises(CorruptVersion, match=r"\.arrow is not as it was written \(checksum\)"):
+        store.verify("view")
+    (folder / "MANIFEST.json").write_bytes(_seal(manifest | {"format": 3}))
+    with pytest.raises(CorruptVersion, match="read it with the release that wrote it"):
+        store.reader("view")
