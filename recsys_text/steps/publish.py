@@ -176,7 +176,8 @@ def checks(settings: Settings, view: str, now: datetime) -> Checks:
     if view == ITEM_VECTORS:
         return Checks(ranges={"vector": finite, "popular": finite})
     if view == USER_VECTORS:
-        return Checks(min_ratio=rules.min_users, ranges={"vector": finite})
+        # Scores are written with them, for the same users, and their rules count these.
+        return Checks(ranges={"vector": finite})
     return Checks(
         min_ratio=rules.min_users,
         lengths={"item_id": (rules.min_length, settings.publish.top_k)},

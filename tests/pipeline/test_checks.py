@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from feature_store import VersionInfo
+from feature_store import RefusedVersion, VersionInfo
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.steps.inputs import the_store
-from recsys_text.steps.publish import checks, publish, publish_begin, publish_commit
+from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, the_store
+from recsys_text.steps.publish import VIEWS, checks, publish, publish_begin, publish_commit, write_parts
 from recsys_text.steps.store import rollback, versions
 from tests.pipeline.conftest import run_cli
 
@@ -51,12 +53,49 @@ def test_a_refused_publication_is_listed_checked_again_and_served(
     assert "refused" in shown
     assert f"{infos[1].version}: max_age: its data are as of" in shown
     assert run_cli("monitor", "-c", config) == 0
-    # The parts are there: with other rules its commit alone is run again.
-    plan = publish_begin(published)
-    assert plan["version"] == infos[1].version
-    assert publish_commit(published, plan)["swapped"]
+    assert publish_begin(published)["version"] == infos[1].version
+    assert publish(published)["swapped"]
     assert [(info.problem, info.refused) for info in listed(published)[0]] == [("", False)] * 2
-    assert listed(published)[1] == plan["version"]
+    assert listed(published)[1] == infos[1].version
+
+
+def test_vectors_go_back_with_the_scores_that_stay(published: Settings) -> None:
+    """Vectors are served first, so that those of a refused publication were served for a moment."""
+    extract_a_day(published)
+    with the_store(published) as store:
+        former = {view: store.current(view) for view in VIEWS}
+    plan, _ = write_parts(published, publish_begin(published))
+    strict = with_rules(published, max_age=timedelta(hours=36))
+    for _ in range(2):  # also where the commit alone is tried again
+        with pytest.raises(ContractError, match=r"'user_scores' .*max_age"):
+            publish_commit(strict, plan)
+        with the_store(published) as store:
+            assert {view: store.current(view) for view in VIEWS} == former
+    assert publish_commit(published, plan)["swapped"]
+    with the_store(published) as store:
+        assert {store.current(view) for view in VIEWS} == {plan["version"]}
+
+
+def test_vectors_are_checked_too(published: Settings) -> None:
+    now = datetime.now(UTC)
+    with the_store(published) as store:
+        for view, column in ((USER_VECTORS, "vector"), (ITEM_VECTORS, "vector"), (ITEM_VECTORS, "popular")):
+            snapshot = store.snapshot(view)
+            assert snapshot.info.rows > 1
+            keys = [f"{view[0]}{number:03d}" for number in range(40)]
+            batch = snapshot.get_many(keys)
+            place = batch.schema.get_field_index(column)
+            whole = batch[column]
+            half = whole.flatten() if pa.types.is_fixed_size_list(whole.type) else whole
+            broken = np.full(len(half), np.nan, half.to_numpy().dtype)
+            values = pa.array(broken)
+            wrong = pa.FixedSizeListArray.from_arrays(values, type=whole.type) if half is not whole else values
+            former = store.current(view)
+            with store.begin(view, "wrong").writer("all") as writer:
+                writer.write(batch.set_column(place, column, wrong))
+            with pytest.raises(RefusedVersion, match=f"ranges: '{column}' of key '{keys[0]}' has nan"):
+                store.commit(view, "wrong", expect_parts=["all"], metadata={}, checks=checks(published, view, now))
+            assert store.current(view) == former
 
 
 def test_a_publication_that_lost_its_users_exits_with_a_broken_contract(
