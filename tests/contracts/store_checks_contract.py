@@ -110,6 +110,12 @@ class StoreChecksContract:
         store.begin("a", "v1")
         assert store.views() == ["a", "b"]
 
+    def test_views_live_side_by_side(self, store: Store) -> None:
+        publish(store, "v1")
+        publish(store, "v7", {"p": numbered(7, ["ann"])}, view="other")
+        assert store.reader("user_scores").version == "v1"
+        assert store.reader("other").get("ann") == {"key": "ann", "value": 7}
+
     def test_a_whole_version_is_verified(self, store: Store) -> None:
         publish(store, "v1", {"p": batch(ROWS[:1]), "q": batch(ROWS[1:]), "r": batch([])})
         publish(store, "v2", {"p": numbered(2, ["k"])})

@@ -298,9 +298,3 @@ class StoreContract(StoreVersionsContract, StoreChecksContract):
                 store.begin(name, "v1")
             with pytest.raises(InvalidInput):
                 store.begin("view", "v1").writer(name)
-
-    def test_views_live_side_by_side(self, store: Store) -> None:
-        publish(store, "v1")
-        publish(store, "v7", {"p": numbered(7, ["ann"])}, view="other")
-        assert store.reader("user_scores").version == "v1"
-        assert store.reader("other").get("ann") == {"key": "ann", "value": 7}
