@@ -21,6 +21,7 @@ from typing import Any
 from feature_store import Checks, RefusedVersion, Store, UnknownVersion, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.publications import go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
@@ -32,7 +33,6 @@ from recsys_text.steps.inputs import (
     part_name,
     the_store,
 )
-from recsys_text.steps.store import go_with
 
 #: In the order in which they are served.
 VIEWS = (ITEM_VECTORS, USER_VECTORS, VIEW)
