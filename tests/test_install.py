@@ -65,6 +65,10 @@ def test_a_wheel_installs_alone_and_works(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {f"recsys_text/provider/dags/{dag.name}" for dag in (ROOT / "dags").glob("*.py")} <= packed
     assert {"recsys_text/template.toml", "feature_store/__init__.py"} <= packed
+    explorer = ROOT / "recsys_text" / "service" / "explore"
+    pages = {explorer / "style.css", *(explorer / "templates").glob("*.html")}
+    assert len(pages) > 5
+    assert {page.relative_to(ROOT).as_posix() for page in pages} <= packed
 
     uv("venv", "--python", sys.executable, tmp_path / "venv")
     programs = tmp_path / "venv" / "bin"
