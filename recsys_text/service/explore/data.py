@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recsys_text.service.catalogue import Catalogue, Float32, Rows
+from recsys_text.service.catalogue import Catalogue
 from recsys_text.service.ranker import rank
-from recsys_text.service.schemas import RankRequest
+from recsys_text.service.schemas import RankFields
 from recsys_text.service.views import Pinned
 
 #: Rows of a list.
@@ -102,7 +102,7 @@ def user(pinned: Pinned, user_id: str, *, max_candidates: int) -> User:
     if not stored and pinned.items is not None and (row is None or vectors is not None):
         ids = [item for item, _ in pinned.items.most_popular(max_candidates)]
     # Whatever ids the store holds are candidates: the bounds of requests are no matter here.
-    request = RankRequest.model_construct(
+    request = RankFields.model_construct(
         user_id=user_id, candidates=list(ids), k=LENGTH, explain=True, seen=not stored and pinned.users is not None
     )
     known, ranked = rank(pinned, request, 0.0)
@@ -165,9 +165,10 @@ def _popular(items: Catalogue) -> list[ItemLine]:
 
 def _nearest(items: Catalogue, row: int) -> list[ItemLine]:
     """The items whose vectors have the largest cosine with this one's, as far as it is above 0."""
-    direction_W = _directions(items, np.array([row]))[0]
+    this = np.array([row])
+    vector_1W = items.vectors(this)
     chunks = np.split(np.arange(len(items.ids)), range(_CHUNK_ROWS, len(items.ids), _CHUNK_ROWS))
-    cosine_N = np.concatenate([_directions(items, rows) @ direction_W for rows in chunks])
+    cosine_N = np.concatenate([items.cosines(this, vector_1W, rows, items.vectors(rows))[0] for rows in chunks])
     cosine_N[row] = -1
     best = np.argsort(-cosine_N, kind="stable")[:LENGTH]
     return [
@@ -175,10 +176,6 @@ def _nearest(items: Catalogue, row: int) -> list[ItemLine]:
         for other, likeness in zip(best.tolist(), cosine_N[best].tolist(), strict=True)
         if likeness > 0
     ]
-
-
-def _directions(items: Catalogue, rows: Rows) -> Float32:
-    return items.directions(rows, items.vectors(rows))
 
 
 def _ranked_line(items: Catalogue | None, ranked: dict[str, Any], best: float) -> RankedLine:

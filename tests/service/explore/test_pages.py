@@ -255,6 +255,24 @@ def test_a_store_out_of_reach_is_said_and_no_page_fails(folder, explorer):
     assert "Not a directory" in Page(answers["/explore/versions"].text).text
 
 
+def test_what_the_store_cannot_give_is_said(folder, explorer):
+    shelf.publish(folder, "v1")
+    broken = {
+        "user_id": ["ann"],
+        "vector": pa.array([[1.0, None]], pa.list_(pa.float16(), 2)),
+        "history": pa.array([["dune"]], pa.list_(pa.string())),
+    }
+    store = feature_store.open_store(f"file:{folder}")
+    with store.begin("user_vectors", "v2").writer("part-0") as writer:
+        writer.write(pa.record_batch(broken))
+    store.commit("user_vectors", "v2", expect_parts=["part-0"], metadata={"model_version": "7"})
+    with explorer() as client:
+        answer = client.get("/explore/user?id=ann")
+        assert answer.status_code == 404
+        assert "The store cannot be read: " in Page(answer.text).text
+        assert client.get("/explore/item?id=dune").status_code == 200
+
+
 def test_a_newer_state_that_is_refused_is_named_on_every_page(folder, explorer):
     shelf.publish(folder, "v1")
     with explorer() as client:
