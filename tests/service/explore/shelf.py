@@ -62,7 +62,9 @@ def publish(
         publish_scores(folder, version, model=model, hours=hours)
 
 
-def publish_scores(folder: Path, version: str, *, model: str = "7", hours: float = 1.0) -> None:
+def publish_scores(
+    folder: Path, version: str, *, model: str = "7", hours: float = 1.0, checks: feature_store.Checks | None = None
+) -> None:
     places = [[[line[place] for line in lines] for lines in SCORES.values()] for place in range(3)]
     batch = pa.record_batch(
         {
@@ -72,7 +74,7 @@ def publish_scores(folder: Path, version: str, *, model: str = "7", hours: float
             "interest": pa.array(places[2], pa.list_(pa.float32())),
         }
     )
-    _commit(folder, "user_scores", version, batch, model, hours)
+    _commit(folder, "user_scores", version, batch, model, hours, checks)
 
 
 def item_rows(near: bool = False) -> pa.RecordBatch:
@@ -93,10 +95,18 @@ def vectors(rows: Sequence[Sequence[float]]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(rows).astype(np.float16)), 2)
 
 
-def _commit(folder: Path, view: str, version: str, batch: pa.RecordBatch, model: str, hours: float) -> None:
+def _commit(
+    folder: Path,
+    view: str,
+    version: str,
+    batch: pa.RecordBatch,
+    model: str,
+    hours: float,
+    checks: feature_store.Checks | None = None,
+) -> None:
     store = feature_store.open_store(f"file:{folder}")
     with store.begin(view, version).writer("part-0") as writer:
         writer.write(batch)
     as_of = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours)
     metadata = {"as_of": as_of.isoformat(), "model_version": model, "match": MATCH}
-    store.commit(view, version, expect_parts=["part-0"], metadata=metadata)
+    store.commit(view, version, expect_parts=["part-0"], metadata=metadata, checks=checks)

@@ -38,9 +38,22 @@ def test_lists_every_version_of_the_three_views(folder, explorer):
     assert newest[2].endswith(" kB")
     assert [before[0], before[4], before[5], before[7]] == ["v1", "2 d 2 h", "6", ""]
     assert states(page)[2:5] == [("v2", "served"), ("v1", ""), ("v2", "served")]
-    assert page.rows[5][0] == "v1"
-    assert page.rows[5][1].startswith("damaged: ")
-    assert "MANIFEST.json is not as it was written" in page.rows[5][1]
+    assert page.rows[5] == ["v1", "", "", "", "", "", "", "damaged"]
+    assert "MANIFEST.json is not as it was written" in page.rows[6][0]
+
+
+def test_a_version_that_its_commit_refused_is_listed_with_the_rule_and_not_offered(folder, explorer):
+    shelf.publish(folder, "v1")
+    with pytest.raises(feature_store.RefusedVersion):
+        shelf.publish_scores(folder, "v2", checks=feature_store.Checks(min_ratio=2.0))
+    with explorer(TOKEN) as client:
+        page = Page(client.get("/explore/versions", headers=BEARER).text)
+        assert roll_back(client, "v2").status_code == 409
+    (row, problem) = next((row, page.rows[place + 1]) for place, row in enumerate(page.rows) if row[0] == "v2")
+    assert (row[1], row[-1]) == ("3", "refused")
+    assert "min_ratio" in problem[0]
+    assert "There is no other version of user_scores to go back to." in page.text
+    assert served(folder) == ["v1"] * 3
 
 
 def test_rolls_all_views_back_and_this_process_follows(folder, explorer):
