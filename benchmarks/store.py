@@ -1,14 +1,17 @@
 """What the feature store costs beside others that could hold the same rows: publishing, finding, swapping, growing.
 
-    python benchmarks/store.py [--users 100000] [--items 200] [--repeats 5] [--growth]
+    python benchmarks/store.py [--users 100000] [--items 200] [--repeats 5] [--growth] [--feast]
 
 Every user has a list of item ids, scores and interests. LMDB (`pip install lmdb`) and RocksDB (`pip install rocksdict`)
-take part where they are installed; each takes its turn in every repeat, so that all see the same machine. Rows are
-bytes there and Arrow here. Times are medians and 99th percentiles of single calls, keys drawn at random; pairs/s is the
-median of the repeats, with the lowest and the highest. --growth repeats ours with ten times the users.
+take part where they are installed, Redis where RECSYS_TEXT_REDIS_URI names one (`make services` starts one); each takes
+its turn in every repeat, so that all see the same machine. Rows are bytes there and Arrow here. Times are medians and
+99th percentiles of single calls, keys drawn at random; pairs/s is the median of the repeats, with the lowest and the
+highest. --growth repeats ours with ten times the users; --feast also asks Feast's SDK (the extra [feast]), with a
+fiftieth of them.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -23,7 +26,20 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality_lib.report import machine
-from benchmarks.store_lib.peers import VIEW, ArrowMap, Data, Lmdb, Ours, RocksDb, Segment, System, data
+from benchmarks.store_lib.peers import (
+    VIEW,
+    ArrowMap,
+    Data,
+    FeastSdk,
+    Lmdb,
+    Ours,
+    OursInRedis,
+    RawRedis,
+    RocksDb,
+    Segment,
+    System,
+    data,
+)
 
 GETS = 20_000
 MANY = 400
@@ -54,6 +70,8 @@ def systems(folder: Path) -> list[System]:
             found.append(peer(folder))
         except ImportError:
             print(f"{peer.name} is not installed and does not take part")
+    if url := os.environ.get("RECSYS_TEXT_REDIS_URI"):
+        found += [OursInRedis(url), RawRedis(url)]
     return found
 
 
@@ -64,8 +82,8 @@ def asked(rows: Data) -> tuple[list[str], list[list[str]]]:
     return keys, many
 
 
-def compare(rows: Data, folder: Path, repeats: int) -> Table:
-    everyone = systems(folder)
+def compare(everyone: Sequence[System], rows: Data, repeats: int) -> Table:
+    """A row of figures for each system, all in turn."""
     rates: dict[str, list[float]] = {system.name: [] for system in everyone}
     gets: dict[str, list[tuple[float, float]]] = {system.name: [] for system in everyone}
     manys: dict[str, list[tuple[float, float]]] = {system.name: [] for system in everyone}
@@ -153,6 +171,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--feast", action="store_true")
     arguments = parser.parse_args()
     console = Console(width=120)
     folder = Path(tempfile.mkdtemp(prefix="store-benchmark-", dir="."))
@@ -160,7 +179,10 @@ def main() -> None:
         rows = data(arguments.users, arguments.items)
         for name in ("peers", "ours", "growth"):
             (folder / name).mkdir()
-        console.print(compare(rows, folder / "peers", arguments.repeats))
+        console.print(compare(systems(folder / "peers"), rows, arguments.repeats))
+        if arguments.feast:
+            some = data(arguments.users // 50, arguments.items, packed=False)
+            console.print(compare([FeastSdk(folder / "feast")], some, 1))
         shutil.rmtree(folder / "peers")
         for line in ours(rows, folder / "ours"):
             console.print(line)

@@ -3,8 +3,9 @@
 Runs on new events in the lake and on a new champion. `begin` decides on the version, or skips when there
 is no champion yet or the served version already has both; `items` writes the vectors of all items and what
 scoring has in common; `score` writes a part for each bucket of users, as many at once as the pool allows;
-`commit` verifies all parts and swaps the version in. Until then, and after any failure, readers keep the
-former version.
+`commit` verifies all parts, holds them against `publish.checks` and swaps the version in. Until then, and after
+any failure, readers keep the former version. A refused version is listed with the reason; once the check is
+relaxed in the config, clearing `commit` is enough.
 """
 
 from datetime import timedelta

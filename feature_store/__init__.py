@@ -8,6 +8,7 @@ from feature_store.errors import (
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
+    RefusedVersion,
     StoreError,
     StoreUnavailable,
     UnknownVersion,
@@ -18,8 +19,10 @@ from feature_store.hashing import bucket_of, hash64, hash_keys
 from feature_store.local import LocalStore
 from feature_store.row import Row
 from feature_store.urls import shown_url
+from feature_store.validate import Checks
 
 __all__ = [
+    "Checks",
     "CorruptVersion",
     "DuplicateKey",
     "EvictingServer",
@@ -29,6 +32,7 @@ __all__ = [
     "OlderVersion",
     "PartWriter",
     "Reader",
+    "RefusedVersion",
     "Row",
     "Snapshot",
     "Stage",

@@ -4,7 +4,7 @@ A view is a named table with one key column. A version is one immutable publicat
 staged in parts by any number of writers, committed as a whole, and then served until another one is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from feature_store.errors import InvalidInput, StoreError
 from feature_store.row import Row
+from feature_store.validate import Checks
 
 Key = str | int
 
@@ -21,8 +22,9 @@ class VersionInfo:
     """One committed version: `rows` keys in `bytes` bytes; `sequence` counts the commits of a view.
 
     `metadata` is what the publisher said; `as_of` in it (ISO 8601) is the time the data speaks of.
-    `problem` says why a version can't be served (its manifest is damaged) and is empty otherwise; nothing
-    else but the name is known of such a version, and it counts as created in 1970.
+    `problem` says why a version can't be served and is empty otherwise. Where it is `refused`, a rule of its
+    commit was broken, and it waits uncommitted; else its manifest is damaged, and nothing but the name and the
+    time of the folder is known of it.
     """
 
     view: str
@@ -33,6 +35,7 @@ class VersionInfo:
     sequence: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    refused: bool = False
 
     @property
     def as_of(self) -> datetime | None:
@@ -144,34 +147,57 @@ class Store(Protocol):
         """The staging area that another process began. Raises UnknownVersion or VersionExists."""
 
     def commit(
-        self, view: str, version: str, *, expect_parts: Sequence[str], metadata: Mapping[str, str]
+        self,
+        view: str,
+        version: str,
+        *,
+        expect_parts: Sequence[str],
+        metadata: Mapping[str, str],
+        checks: Checks | None = None,
     ) -> VersionInfo:
         """Verifies the staged parts and serves the version. All or nothing; may be called again after a failure.
 
-        Committing the served version again with the same parts and metadata changes nothing. Raises
-        IncompleteVersion, DuplicateKey, CorruptVersion, OlderVersion, UnknownVersion or VersionExists.
+        Where it breaks one of the `checks` it stays staged and is listed as refused: it's never served, may be
+        committed again, under other rules or once its parts are written again, and may be deleted. Committing the
+        served version again with the same parts and metadata changes nothing. Raises IncompleteVersion, DuplicateKey,
+        CorruptVersion, RefusedVersion, OlderVersion, UnknownVersion or VersionExists.
         """
+
+    def views(self) -> list[str]:
+        """The names of all views, sorted."""
 
     def current(self, view: str) -> str | None:
         """The version being served, or None."""
 
     def versions(self, view: str) -> list[VersionInfo]:
-        """Every committed version, oldest first; a damaged one is listed with its problem."""
+        """Every committed or refused version, oldest first; a damaged one and a refused one have a problem."""
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         """Serves a committed version again, by default the one committed before the served one.
 
-        Raises UnknownVersion when there's none, CorruptVersion when it fails its verification.
+        Raises UnknownVersion when there's none, RefusedVersion for one that was refused, CorruptVersion when it fails
+        its verification.
         """
 
     def delete(self, view: str, version: str) -> None:
-        """Removes a version, committed or staged. Raises VersionServed or UnknownVersion."""
+        """Removes a version, committed or staged, also from under its readers. Raises VersionServed or
+        UnknownVersion.
+        """
 
-    def prune(self, view: str, keep: int) -> list[str]:
-        """Removes all but the newest `keep` committed versions and the served one; returns those removed."""
+    def prune(self, view: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
+        """Removes all but the newest `keep` committed and the newest `keep` refused versions; returns those removed.
+
+        The served version, those to `spare` and one that a living reader has open, in whatever process, stay.
+        """
 
     def reader(self, view: str) -> Reader:
         """A reader of whatever is served. Raises UnknownVersion when nothing is, or CorruptVersion."""
 
     def snapshot(self, view: str, version: str | None = None) -> Snapshot:
-        """One version, verified, by default the served one. Raises UnknownVersion or CorruptVersion."""
+        """One version, verified, by default the served one. Raises UnknownVersion, RefusedVersion or CorruptVersion."""
+
+    def verify(self, view: str, version: str | None = None) -> VersionInfo:
+        """Reads all of a version again, by default of the served one, and looks up each of its keys.
+
+        Raises CorruptVersion naming what is damaged, else as `snapshot`.
+        """

@@ -41,5 +41,9 @@ class DuplicateKey(IncompleteVersion):
     """A key occurs twice in the staged version."""
 
 
+class RefusedVersion(StoreError):
+    """The version breaks a rule of its commit, so it isn't served; it waits to be looked at."""
+
+
 class CorruptVersion(StoreError):
     """Bytes on disk are not those that were written."""

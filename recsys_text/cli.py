@@ -26,7 +26,7 @@ CONFIG = Path("recsys.toml")
 #: The extra that brings a package which some commands need.
 _EXTRAS = {
     **dict.fromkeys(("lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"),
-    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("fastapi", "jinja2", "prometheus_client", "uvicorn"), "serve"),
     "optuna": "tune",
 }
 WindowKey = Annotated[str | None, typer.Option("--window", help="One window by its key, such as 2014-03-18.")]

@@ -222,10 +222,35 @@ class Evaluation(Section):
     seed: int = Field(default=7, ge=0)
 
 
+class PublishChecks(Section):
+    """What a version must be to replace the served one; it is refused otherwise. That lists are as long as their
+    scores, and no longer than `top_k`, and that scores are probabilities, is asked for always.
+
+    min_users: least share of the served version's users. min_length: least length of a user's list. max_repeated:
+    greatest share of a list's items that repeat others. max_drift: greatest population stability index of the scores
+    against the served ones, 0.25 being a grave drift by a rule of thumb; not asked for by default, as a new champion
+    may well score otherwise. max_age: how old the newest window may be; not asked for by default, as a backfill or a
+    sample is older than any night.
+    """
+
+    min_users: float = Field(default=0.5, ge=0)
+    min_length: int = Field(default=0, ge=0)
+    max_repeated: float = Field(default=0.0, ge=0, le=1)
+    max_drift: float | None = Field(default=None, gt=0)
+    max_age: Duration | None = None
+
+
 class Publish(Section):
     top_k: PositiveInt = 100
     buckets: PositiveInt = 4
     keep: PositiveInt = 5
+    checks: PublishChecks = PublishChecks()
+
+    @model_validator(mode="after")
+    def _fillable(self) -> Self:
+        if self.checks.min_length > self.top_k:
+            raise ValueError(f"checks.min_length = {self.checks.min_length} is above top_k = {self.top_k}; lower it")
+        return self
 
 
 class Store(Section):

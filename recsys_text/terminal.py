@@ -65,10 +65,14 @@ def versions(out: Console, listed: "list[VersionInfo]", served: str | None) -> N
         )
     for info in listed:
         as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
-        state = info.problem or ("yes" if info.version == served else "")
+        problem = "refused" if info.refused else "damaged" if info.problem else ""
+        state = problem or ("yes" if info.version == served else "")
         published = f"{info.created_at:%Y-%m-%dT%H:%MZ}"
         table.add_row(info.version, f"{info.rows:,}", as_of, info.metadata.get("model_version", ""), published, state)
     out.print(table)
+    for info in listed:
+        if info.problem:
+            out.print(f"{info.version}: {info.problem}", markup=False, soft_wrap=True)
 
 
 def monitored(out: Console, result: Mapping[str, Any]) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import prometheus_client  # noqa: F401 - before Feast, which makes all that is counted later that of several processes
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's, not the code's.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 REDIS_URI_FILE = Path(__file__).parents[1] / "var/services/redis.uri"
 START = datetime(2024, 5, 1, tzinfo=UTC)

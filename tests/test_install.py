@@ -36,6 +36,11 @@ def test_the_command_line_answers_from_a_base_install() -> None:
     assert "rollback" in done.stdout, done.stderr
 
 
+def test_the_store_has_a_command_line_in_a_base_install() -> None:
+    done = run("from feature_store.cli import main; main(['--help'])")
+    assert "verify" in done.stdout, done.stderr
+
+
 def test_the_command_line_says_which_extra_is_missing(small_config: Path) -> None:
     for command, extra in (("serve", "serve"), ("train", "train")):
         done = run(f"from recsys_text.cli import main; main(['{command}', '-c', {str(small_config)!r}])")
@@ -65,6 +70,10 @@ def test_a_wheel_installs_alone_and_works(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {f"recsys_text/provider/dags/{dag.name}" for dag in (ROOT / "dags").glob("*.py")} <= packed
     assert {"recsys_text/template.toml", "feature_store/__init__.py"} <= packed
+    explorer = ROOT / "recsys_text" / "service" / "explore"
+    pages = {explorer / "style.css", *(explorer / "templates").glob("*.html")}
+    assert len(pages) > 5
+    assert {page.relative_to(ROOT).as_posix() for page in pages} <= packed
 
     uv("venv", "--python", sys.executable, tmp_path / "venv")
     programs = tmp_path / "venv" / "bin"
@@ -90,3 +99,6 @@ print(dags_folder())
     )
     assert done.returncode == 0, done.stderr
     assert "rollback" in done.stdout
+    done = subprocess.run([programs / "feature_store", "ls", "file:none"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds no view" in done.stderr

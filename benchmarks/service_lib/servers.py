@@ -15,20 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.store_lib.peers import FEAST
 from feature_store import LocalStore
 
 HOST = "127.0.0.1"
 ITEMS = 5000
 WIDTH = 1217
 CANDIDATES = 200
-FEAST = """
-project: bench
-provider: local
-registry: registry.db
-offline_store: {type: file}
-online_store: {type: sqlite, path: online.db}
-entity_key_serialization_version: 3
-"""
 
 
 def item(number: int) -> str:

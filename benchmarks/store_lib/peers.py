@@ -8,15 +8,25 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
-from feature_store import LocalStore
+from feature_store import LocalStore, Store, open_store
 
 VIEW = "user_scores"
+FEAST = """
+project: benchmark
+provider: local
+registry: registry.db
+offline_store: {type: file}
+online_store: {type: sqlite, path: online.db}
+entity_key_serialization_version: 3
+"""
 PARTS = 4
 
 
@@ -69,7 +79,7 @@ class Ours:
     name = "feature_store, local"
 
     def __init__(self, folder: Path) -> None:
-        self.store = LocalStore(folder / "store")
+        self.store: Store = LocalStore(folder / "store")
         self.reader: Any = None
 
     def publish(self, version: str, rows: Data) -> None:
@@ -90,6 +100,40 @@ class Ours:
 
     def get_many(self, keys: Sequence[str]) -> Any:
         return self.reader.get_many(keys)
+
+
+class OursInRedis(Ours):
+    """The backend in Redis."""
+
+    name = "feature_store, Redis"
+
+    def __init__(self, url: str) -> None:
+        self.store = open_store(f"{url}?prefix=benchmark:")
+        self.reader = None
+
+
+class RawRedis:
+    """SET and GET of the same number of bytes, a thousand to a pipeline."""
+
+    name = "Redis, raw"
+
+    def __init__(self, url: str) -> None:
+        import redis  # noqa: PLC0415 - only where it is installed
+
+        self._redis = redis.Redis.from_url(url)
+
+    def publish(self, version: str, rows: Data) -> None:
+        for start in range(0, len(rows.keys), 1000):
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for key, value in zip(rows.keys[start : start + 1000], rows.packed[start : start + 1000], strict=True):
+                    pipeline.set(key, value)
+                pipeline.execute()
+
+    def get(self, key: str) -> Any:
+        return self._redis.get(key)
+
+    def get_many(self, keys: Sequence[str]) -> Any:
+        return self._redis.mget(keys)
 
 
 class Segment:
@@ -196,3 +240,38 @@ class RocksDb:
 
     def get_many(self, keys: Sequence[str]) -> Any:
         return self._database[[key.encode() for key in keys]]
+
+
+class FeastSdk:
+    """Feast's online store in SQLite, by its SDK."""
+
+    name = "Feast SDK, SQLite"
+
+    def __init__(self, folder: Path) -> None:
+        from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType  # noqa: PLC0415
+        from feast.types import Array, Float32, String  # noqa: PLC0415
+
+        folder.mkdir()
+        (folder / "feature_store.yaml").write_text(FEAST)
+        source = FileSource(path=str(folder / "rows.parquet"), timestamp_field="at")
+        none = {"user_id": [""], "item_id": [[""]], "score": [[0.0]], "interest": [[0.0]], "at": [datetime.now(UTC)]}
+        pl.DataFrame(none).write_parquet(source.path)
+        user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+        fields = [Field(name="item_id", dtype=Array(String))]
+        fields += [Field(name=name, dtype=Array(Float32)) for name in ("score", "interest")]
+        self._store = FeatureStore(repo_path=str(folder))
+        self._store.apply([user, FeatureView(name=VIEW, entities=[user], schema=fields, source=source)])
+        self._features = [f"{VIEW}:{field.name}" for field in fields]
+
+    def publish(self, version: str, rows: Data) -> None:
+        for batch in rows.batches:
+            frame = batch.to_pandas()
+            frame["at"] = datetime.now(UTC)
+            self._store.write_to_online_store(VIEW, df=frame)
+
+    def get(self, key: str) -> Any:
+        return self.get_many([key])
+
+    def get_many(self, keys: Sequence[str]) -> Any:
+        rows = [{"user_id": key} for key in keys]
+        return self._store.get_online_features(features=self._features, entity_rows=rows).to_dict()

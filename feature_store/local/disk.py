@@ -46,6 +46,7 @@ class DurableFile:
         self.bytes = 0
         self.closed = False
         self._hash = xxhash.xxh3_128()
+        self._since_cut, self._cut_at = xxhash.xxh3_128(), 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     @property
@@ -56,10 +57,17 @@ class DurableFile:
         rest = memoryview(data).cast("B")
         size = len(rest)
         self._hash.update(rest)
+        self._since_cut.update(rest)
         self.bytes += size
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
         return size
+
+    def cut(self) -> tuple[int, int, str]:
+        """Offset, size and checksum of what was written since the last cut."""
+        piece = self._cut_at, self.bytes - self._cut_at, self._since_cut.hexdigest()
+        self._since_cut, self._cut_at = xxhash.xxh3_128(), self.bytes
+        return piece
 
     def tell(self) -> int:
         return self.bytes

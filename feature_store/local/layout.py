@@ -2,7 +2,7 @@
 
 <root>/<view>/CURRENT               the version being served
 <root>/<view>/<version>/            MANIFEST.json, <part>.<token>.arrow, index.bin
-<root>/<view>/.staging/<version>/   parts that wait for their commit
+<root>/<view>/.staging/<version>/   parts that wait for their commit; MANIFEST.json where it refused them
 <root>/<view>/.pending              the version being swapped in, should its commit die midway
 <root>/<view>/.trash/               what is being deleted
 <root>/<view>/.lock                 one publisher at a time
@@ -11,7 +11,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_store.errors import InvalidInput
+from feature_store.errors import CorruptVersion, InvalidInput
+from feature_store.local.disk import reaching
 from feature_store.local.manifest import Manifest, check_name, load_pointer
 
 MANIFEST = "MANIFEST.json"
@@ -68,6 +69,19 @@ class ViewFolder:
         """The version whose commit hasn't reached the swap of CURRENT, because it runs still or died."""
         pending = load_pointer(self.pending)
         return None if pending is None or pending == load_pointer(self.current) else pending
+
+    def refusals(self) -> dict[str, Manifest]:
+        """What the commit said of each version that it refused, by name; any other staged version says nothing."""
+        with reaching(self.staging, "list"):
+            names = [path.name for path in self.staging.iterdir()] if self.staging.is_dir() else []
+        return {name: manifest for name in names if (manifest := self._refusal(name)) is not None}
+
+    def _refusal(self, version: str) -> Manifest | None:
+        try:
+            manifest = Manifest.load(self.staging / version / MANIFEST)
+        except CorruptVersion:
+            return None  # Only its next commit will tell.
+        return manifest if manifest.refused else None
 
     def manifest(self, version: str) -> Manifest:
         """Raises CorruptVersion when it's missing or damaged."""

@@ -14,7 +14,8 @@ from feature_store.base import VersionInfo
 from feature_store.errors import CorruptVersion, InvalidInput
 from feature_store.local.disk import reaching, write_atomic
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)
 _SEAL = "seal"  # the checksum of everything else in the file
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 
@@ -29,23 +30,42 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowRange:
+    """Rows [first, first + rows) of a part: `bytes` bytes of its file from `offset` on, and the XXH3-128 of these.
+
+    The last range of a file is what stands behind its rows.
+    """
+
+    first: int
+    rows: int
+    offset: int
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part(Entry):
-    """One Arrow IPC file with some of the rows."""
+    """One Arrow IPC file with some of the rows; its `ranges` cover each byte of it, and format 1 had none."""
 
     part: str
     rows: int
+    ranges: tuple[RowRange, ...] = ()
 
     def save(self, path: Path) -> None:
         write_atomic(path, _seal(asdict(self)))
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        return cls(**_unseal(path, "write the part again"))
+        return cls.parse(_unseal(path, "write the part again"))
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        return cls(**{**body, "ranges": tuple(RowRange(**rows) for rows in body.get("ranges", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All of a version; `schema` lists [column, Arrow type], the key first."""
+    """All of a version; `schema` lists [column, Arrow type], the key first; `refused` is the rule that it broke."""
 
     view: str
     version: str
@@ -56,6 +76,7 @@ class Manifest:
     parts: tuple[Part, ...]
     index: Entry
     metadata: Mapping[str, str]
+    refused: str = ""
 
     @property
     def info(self) -> VersionInfo:
@@ -67,6 +88,8 @@ class Manifest:
             bytes=self.index.bytes + sum(part.bytes for part in self.parts),
             sequence=self.sequence,
             metadata=self.metadata,
+            problem=self.refused,
+            refused=bool(self.refused),
         )
 
     def save(self, path: Path) -> None:
@@ -75,10 +98,10 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises CorruptVersion when the file is missing, not as written or of another format."""
+        """Raises CorruptVersion when the file is missing, not as written or of an unknown format."""
         way_out = "roll back to another version, then delete this one"
         body = _unseal(path, way_out)
-        if body.pop("format", None) != FORMAT:
+        if body.pop("format", None) not in _READABLE:
             raise CorruptVersion(f"{path} is not of format {FORMAT}; read it with the release that wrote it")
         del body["keys"]
         return cls(
@@ -86,7 +109,7 @@ class Manifest:
             | {
                 "created_at": datetime.fromisoformat(body["created_at"]).astimezone(UTC),
                 "schema": tuple((name, kind) for name, kind in body["schema"]),
-                "parts": tuple(Part(**part) for part in body["parts"]),
+                "parts": tuple(Part.parse(part) for part in body["parts"]),
                 "index": Entry(**body["index"]),
             }
         )

@@ -12,6 +12,7 @@ from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
+from feature_store.local.hold import open_held
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import load_pointer
 from feature_store.local.snapshot import LocalSnapshot
@@ -29,7 +30,7 @@ def open_served(folder: ViewFolder) -> LocalSnapshot:
         if version is None:
             raise UnknownVersion(f"view '{folder.view}' has no published version in {folder.path}; publish one first")
         try:
-            return LocalSnapshot(folder.version(version))
+            return open_held(folder.version(version))
         except StoreError:
             # The version may have been replaced and deleted since the pointer was read.
             if load_pointer(folder.current) == version:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion
 from feature_store.local.disk import DurableFile, locked, reaching, sync_folder, temporary
 from feature_store.local.layout import ViewFolder
-from feature_store.local.manifest import Part, check_name
+from feature_store.local.manifest import Part, RowRange, check_name
 from feature_store.schema import dictionary_of, is_coded, portable_array, portable_schema
 
 #: Batches are gathered to this size: a lookup of many keys touches few of them.
@@ -64,6 +64,7 @@ class LocalPartWriter:
         self._waiting: list[Any] = []
         self._bytes = 0
         self._rows = 0
+        self._ranges: list[RowRange] = []
         self._schema: Any = None
         self._coded: list[int] = []
         self._arrow: Any = None
@@ -125,7 +126,12 @@ class LocalPartWriter:
                 self._arrow = pa.ipc.new_file(self._file, self._schema)
             batch = pa.concat_batches(batches) if len(batches) > 1 else batches[0]
             self._arrow.write_batch(batch)
-        self._rows += batch.num_rows
+        self._end_range(batch.num_rows)
+
+    def _end_range(self, rows: int) -> None:
+        offset, size, checksum = self._file.cut()
+        self._ranges.append(RowRange(first=self._rows, rows=rows, offset=offset, bytes=size, checksum=checksum))
+        self._rows += rows
 
     def _finish(self, file: DurableFile) -> None:
         if self._schema is None:
@@ -134,6 +140,7 @@ class LocalPartWriter:
             self._flush(batches)
         with reaching(file.path, "write"):
             self._arrow.close()
+            self._end_range(0)
             file.finish()
         self._publish(file)
 
@@ -168,9 +175,14 @@ class LocalPartWriter:
             with reaching(final, "write"):
                 os.rename(file.path, final)
                 sync_folder(self._staged)
-            Part(part=self._part, file=final.name, rows=self._rows, bytes=file.bytes, checksum=file.checksum).save(
-                described
-            )
+            Part(
+                part=self._part,
+                file=final.name,
+                rows=self._rows,
+                bytes=file.bytes,
+                checksum=file.checksum,
+                ranges=tuple(self._ranges),
+            ).save(described)
             if former is not None:
                 with reaching(self._staged / former.file, "remove"):
                     (self._staged / former.file).unlink(missing_ok=True)

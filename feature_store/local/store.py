@@ -2,21 +2,31 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 
 from feature_store.base import VersionInfo
-from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion, VersionExists, VersionServed
+from feature_store.errors import (
+    CorruptVersion,
+    InvalidInput,
+    RefusedVersion,
+    UnknownVersion,
+    VersionExists,
+    VersionServed,
+)
 from feature_store.local.commit import commit_stage, recover
 from feature_store.local.disk import locked, make_folder, reaching, rename_folder
+from feature_store.local.hold import open_held, unread
 from feature_store.local.layout import ViewFolder
 from feature_store.local.manifest import load_pointer, save_pointer
 from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
 from feature_store.local.stage import LocalStage
+from feature_store.local.verify import verify_version
+from feature_store.validate import Checks
 
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
@@ -52,7 +62,13 @@ class LocalStore:
         return LocalStage(folder, version, self._lock_seconds)
 
     def commit(
-        self, view: str, version: str, *, expect_parts: Sequence[str], metadata: Mapping[str, str]
+        self,
+        view: str,
+        version: str,
+        *,
+        expect_parts: Sequence[str],
+        metadata: Mapping[str, str],
+        checks: Checks | None = None,
     ) -> VersionInfo:
         folder = self._folder(view)
         wrong = {key: value for key, value in metadata.items() if not (isinstance(key, str) and isinstance(value, str))}
@@ -61,7 +77,15 @@ class LocalStore:
         self._need(folder)
         with self._publishing(folder):
             sequence = 1 + max((info.sequence for info in self.versions(view)), default=0)
-            return commit_stage(folder, version, expect_parts, metadata, sequence)
+            return commit_stage(folder, version, expect_parts, metadata, sequence, checks or Checks())
+
+    def views(self) -> list[str]:
+        with reaching(self.root, "list"):
+            try:
+                paths = list(self.root.iterdir())
+            except FileNotFoundError:
+                return []
+        return sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
 
     def current(self, view: str) -> str | None:
         return load_pointer(self._folder(view).current)
@@ -76,6 +100,7 @@ class LocalStore:
         infos = [self._info(folder, name) for name in names if name != unfinished]
         # A version that another process deletes meanwhile is no damaged one.
         infos = [info for info in infos if not info.problem or folder.version(info.version).is_dir()]
+        infos += [manifest.info for manifest in folder.refusals().values()]
         return sorted(infos, key=lambda info: (info.sequence, info.version))
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
@@ -83,9 +108,7 @@ class LocalStore:
         self._need(folder)
         with self._publishing(folder):
             target = self._previous(folder) if version is None else version
-            if not folder.is_committed(target):
-                raise UnknownVersion(f"view '{view}' has no committed version '{target}' in {folder.path}")
-            info = LocalSnapshot(folder.version(target)).info
+            info = LocalSnapshot(self._committed(folder, target)).info
             save_pointer(folder.current, target)
         return info
 
@@ -103,17 +126,21 @@ class LocalStore:
             for path in found:
                 self._discard(folder, path)
 
-    def prune(self, view: str, keep: int) -> list[str]:
+    def prune(self, view: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
         if keep < 1:
             raise InvalidInput(f"keep {keep} would leave no version of view '{view}'; keep one at least")
         folder = self._folder(view)
         self._need(folder)
         with self._publishing(folder):
-            served = load_pointer(folder.current)
-            old = [info.version for info in self.versions(view)[:-keep] if info.version != served]
-            for version in old:
-                self._discard(folder, folder.version(version))
-        return old
+            stay = {load_pointer(folder.current), *spare}
+            refused = set(folder.refusals())
+            committed = [info.version for info in self.versions(view) if info.version not in refused]
+            removed = [name for name in committed[:-keep] if name not in stay and self._discard_unread(folder, name)]
+            for name in [info.version for info in self.versions(view) if info.version in refused][:-keep]:
+                if name not in stay:
+                    self._discard(folder, folder.staged(name))
+                    removed.append(name)
+        return removed
 
     def reader(self, view: str) -> LocalReader:
         return LocalReader(self._folder(view), self._follow_seconds)
@@ -122,9 +149,14 @@ class LocalStore:
         folder = self._folder(view)
         if version is None:
             return open_served(folder)
-        if not folder.is_committed(version):
-            raise UnknownVersion(f"view '{view}' has no committed version '{version}' in {folder.path}")
-        return LocalSnapshot(folder.version(version))
+        return open_held(self._committed(folder, version))
+
+    def verify(self, view: str, version: str | None = None) -> VersionInfo:
+        folder = self._folder(view)
+        version = load_pointer(folder.current) if version is None else version
+        if version is None:
+            raise UnknownVersion(f"view '{view}' has no published version in {folder.path}; publish one first")
+        return verify_version(self._committed(folder, version))
 
     def _folder(self, view: str) -> ViewFolder:
         return ViewFolder(root=self.root, view=view)
@@ -136,6 +168,17 @@ class LocalStore:
             recover(folder)
             self._empty_trash(folder)
             yield
+
+    def _committed(self, folder: ViewFolder, version: str) -> Path:
+        """The folder of a committed version."""
+        if folder.is_committed(version):
+            return folder.version(version)
+        if version in (refusals := folder.refusals()):
+            raise RefusedVersion(
+                f"version '{version}' of view '{folder.view}' was refused by its commit, it breaks the rule "
+                f"{refusals[version].refused}. Its parts are in {folder.staged(version)}"
+            )
+        raise UnknownVersion(f"view '{folder.view}' has no committed version '{version}' in {folder.path}")
 
     def _need(self, folder: ViewFolder) -> None:
         if not folder.path.is_dir():
@@ -186,6 +229,13 @@ class LocalStore:
         make_folder(folder.trash)
         rename_folder(path, folder.trash / secrets.token_hex(6))
         self._empty_trash(folder)
+
+    def _discard_unread(self, folder: ViewFolder, version: str) -> bool:
+        """Removes a version that no reader has open; whether it did."""
+        with unread(folder.version(version)) as free:
+            if free:
+                self._discard(folder, folder.version(version))
+        return free
 
     def _empty_trash(self, folder: ViewFolder) -> None:
         if folder.trash.is_dir():

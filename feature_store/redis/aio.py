@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
-from feature_store.redis.commit import unseal_manifest
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
+from feature_store.redis.lease import AsyncLease
 from feature_store.redis.row import PackedRow
-from feature_store.redis.snapshot import OpenVersion, some_served
+from feature_store.redis.snapshot import OpenVersion, some_served, unseal_manifest
 
 
 class AsyncRedisReader:
@@ -31,12 +31,13 @@ class AsyncRedisReader:
         self._lock = asyncio.Lock()
         self._client: Any
         self._version: OpenVersion
+        self._lease: AsyncLease
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._server.refuse_eviction)
         self._client = self._server.async_client()
         try:
-            self._version = await self._open_served()
+            self._version, self._lease = await self._open_served()
         except BaseException:
             await self._client.aclose()
             raise
@@ -46,6 +47,7 @@ class AsyncRedisReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._lease.release()
         await self._client.aclose()
 
     @property
@@ -129,20 +131,29 @@ class AsyncRedisReader:
         self._next_look = time.monotonic() + self._follow_seconds
         try:
             if await self._served_id() != self._version.keys.uid:
-                self._version = await self._open_served()
+                former = self._lease
+                self._version, self._lease = await self._open_served()
+                await former.release()
+            await self._lease.keep()
             self._error = None
         except StoreError as error:
             self._error = error
 
-    async def _open_served(self) -> OpenVersion:
+    async def _open_served(self) -> tuple[OpenVersion, AsyncLease]:
         while True:
             uid = await self._served_id()
+            lease = AsyncLease(self._server, self._client, VersionKeys(prefix=self._server.prefix, uid=uid))
+            await lease.keep()
             try:
-                return await self._open(uid)
-            except StoreError:
-                # The version may have been replaced and removed since the pointer was read.
+                version = await self._open(uid)
+                # It may have been replaced and removed before the lease was there.
                 if await self._served_id() == uid:
+                    return version, lease
+            except StoreError:
+                if await self._served_id() == uid:
+                    await lease.release()
                     raise
+            await lease.release()
 
     async def _open(self, uid: str) -> OpenVersion:
         keys = VersionKeys(prefix=self._server.prefix, uid=uid)

@@ -6,8 +6,8 @@ import redis
 
 from feature_store.errors import CorruptVersion
 from feature_store.redis.connection import Server
-from feature_store.redis.layout import VersionKeys, trash
-from feature_store.redis.layout import left as left_at
+from feature_store.redis.layout import VersionKeys, committed, refused, staged, trash
+from feature_store.redis.lease import is_held
 from feature_store.redis.manifest import Part, unpack_array
 from feature_store.redis.table import pack_keys
 from feature_store.redis.transaction import Fence
@@ -51,17 +51,20 @@ def _rows(server: Server, keys: VersionKeys, written: str, piece: int) -> list[b
 
 
 def reclaim(server: Server, view_key: str) -> None:
-    """Removes what was deleted and may be read by nobody any more. Safe to call at once from many publishers."""
+    """Removes what was deleted and is open to nobody any more. Safe to call at once from many publishers."""
     now = server.now()
     with server.reaching("read"):
         state = server.client.hgetall(view_key)
-    for name, due in state.items():
-        if name.startswith(trash("")) and float(due) <= now:
-            _remove_version(server, view_key, name.removeprefix(trash("")).decode())
+    for name in state:
+        if name.startswith(trash("")):
+            keys = VersionKeys(prefix=server.prefix, uid=name.removeprefix(trash("")).decode())
+            with server.reaching("read who reads in"):
+                held = is_held(server.client, keys, now)
+            if not held:
+                _remove_version(server, view_key, keys)
 
 
-def _remove_version(server: Server, view_key: str, uid: str) -> None:
-    keys = VersionKeys(prefix=server.prefix, uid=uid)
+def _remove_version(server: Server, view_key: str, keys: VersionKeys) -> None:
     with server.reaching("remove a version from"):
         # The manifest goes first: a reader that misses a row and still finds the manifest knows that there is none.
         server.client.delete(keys.manifest)
@@ -74,8 +77,8 @@ def _remove_version(server: Server, view_key: str, uid: str) -> None:
     for token in tokens:
         remove_written(server, keys, token)
     with server.reaching("remove a version from"), server.transaction() as pipe:
-        pipe.unlink(keys.staged_parts, keys.committed_parts, keys.strings)
-        pipe.hdel(view_key, trash(uid), left_at(uid))
+        pipe.unlink(keys.staged_parts, keys.committed_parts, keys.strings, keys.leases)
+        pipe.hdel(view_key, trash(keys.uid))
         pipe.execute()
 
 
@@ -86,7 +89,7 @@ def _tokens(content: bytes, name: str) -> tuple[str, ...]:
         return ()
 
 
-def forget(pipe: redis.client.Pipeline, view_key: str, uid: str, *, field: bytes, due: float) -> None:
-    """Queues that a version is gone from its view, and its rows from `due` on (seconds since 1970)."""
-    pipe.hdel(view_key, field)
-    pipe.hset(view_key, trash(uid), repr(due))
+def forget(pipe: redis.client.Pipeline, view_key: str, uid: str, version: str) -> None:
+    """Queues that a version is gone from its view; its rows stay for those who have it open."""
+    pipe.hdel(view_key, committed(version), staged(version), refused(version))
+    pipe.hset(view_key, trash(uid), "")

@@ -1,27 +1,43 @@
 """Staged parts to a served version: verify, describe, swap. One optimistic transaction, no lock."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from feature_store.base import VersionInfo, parse_as_of
-from feature_store.errors import CorruptVersion, IncompleteVersion, OlderVersion, UnknownVersion, VersionExists
+from feature_store.errors import (
+    CorruptVersion,
+    IncompleteVersion,
+    OlderVersion,
+    RefusedVersion,
+    UnknownVersion,
+    VersionExists,
+)
+from feature_store.redis.check import broken_by
 from feature_store.redis.connection import Server
-from feature_store.redis.layout import CURRENT, SEQUENCE, VersionKeys, committed, left, staged, view_key
+from feature_store.redis.layout import CURRENT, SEQUENCE, VersionKeys, committed, refused, staged, view_key
 from feature_store.redis.manifest import Manifest, Part
+from feature_store.redis.snapshot import OpenVersion, read_manifest
 from feature_store.redis.stage import RedisPartWriter, read_parts
 from feature_store.redis.strings import checksum
 from feature_store.redis.transaction import transact
 from feature_store.redis.verify import check_duplicates, written_keys
+from feature_store.validate import Checks
 
 
 def commit_stage(
-    server: Server, view: str, version: str, expect_parts: Sequence[str], metadata: Mapping[str, str]
+    server: Server, view: str, version: str, expect_parts: Sequence[str], metadata: Mapping[str, str], checks: Checks
 ) -> VersionInfo:
     """Store.commit. What was verified is what is swapped in: where a part changes meanwhile, all is verified again."""
-    commit = _Commit(server, view, version, expect_parts, metadata)
+    commit = _Commit(server, view, version, expect_parts, metadata, checks)
     while True:
         info = commit.attempt()
+        if info is not None and info.refused:
+            raise RefusedVersion(
+                f"version '{version}' of view '{view}' is not served, it breaks the rule {info.problem}. It stays "
+                f"staged in {server.place}: commit it under other rules, write it again or delete it"
+            )
         if info is not None:
             return info
 
@@ -30,7 +46,13 @@ class _Commit:
     """One commit and what it has verified so far."""
 
     def __init__(
-        self, server: Server, view: str, version: str, expect_parts: Sequence[str], metadata: Mapping[str, str]
+        self,
+        server: Server,
+        view: str,
+        version: str,
+        expect_parts: Sequence[str],
+        metadata: Mapping[str, str],
+        checks: Checks,
     ) -> None:
         self._server = server
         self._view = view
@@ -39,10 +61,11 @@ class _Commit:
         self._metadata = dict(metadata)
         self._as_of = parse_as_of(metadata)
         self._view_key = view_key(server.prefix, view)
+        self._checks = checks
         self._verified: tuple[str, dict[str, Part]] | None = None
 
     def attempt(self) -> VersionInfo | None:
-        """The committed version; None after there was something to verify first."""
+        """The committed or refused version; None where another one was faster, and it's to be tried again."""
         with self._server.reaching("read"):
             state = self._server.client.hgetall(self._view_key)
         done = self._committed_before(state)
@@ -54,28 +77,36 @@ class _Commit:
         if self._verified is None or self._verified[0] != uid or self._verified[1] != self._parts(keys):
             self._verified = uid, self._verify(keys)
         parts = self._verified[1]
+        broken = self._broken(state, keys, parts)
         return transact(
             self._server,
             f"commit version '{self._version}' in",
             [self._view_key, keys.staged_parts, keys.strings],
-            lambda pipe: self._swap(pipe, state, keys, parts),
+            lambda pipe: self._swap(pipe, state, keys, parts, broken),
         )
 
     def _swap(
-        self, pipe: Any, state: Mapping[bytes, bytes], keys: VersionKeys, parts: Mapping[str, Part]
+        self,
+        pipe: Any,
+        state: Mapping[bytes, bytes],
+        keys: VersionKeys,
+        parts: Mapping[str, Part],
+        broken: str | None,
     ) -> VersionInfo | None:
         if pipe.hgetall(self._view_key) != state or read_parts(pipe, keys) != parts:
             return None
         manifest = self._describe(parts, keys, state, pipe.lrange(keys.strings, 0, -1))
-        served = state.get(CURRENT)
         pipe.multi()
+        pipe.hset(self._view_key, SEQUENCE, manifest.sequence)
+        if broken is not None:
+            manifest = replace(manifest, refused=broken)
+            pipe.hset(self._view_key, refused(self._version), manifest.seal())
+            pipe.execute()
+            return manifest.info
         pipe.rename(keys.staged_parts, keys.committed_parts)
         pipe.set(keys.manifest, manifest.seal())
-        pipe.hdel(self._view_key, staged(self._version))
+        pipe.hdel(self._view_key, staged(self._version), refused(self._version))
         pipe.hset(self._view_key, committed(self._version), keys.uid)
-        pipe.hset(self._view_key, SEQUENCE, manifest.sequence)
-        if served is not None:
-            pipe.hset(self._view_key, left(served.decode()), repr(manifest.created_at.timestamp()))
         pipe.hset(self._view_key, CURRENT, keys.uid)
         pipe.execute()
         return manifest.info
@@ -150,6 +181,14 @@ class _Commit:
         check_duplicates({name: written_keys(self._server, keys, name, parts[name]) for name in done})
         return {name: parts[name] for name in done}
 
+    def _broken(self, state: Mapping[bytes, bytes], keys: VersionKeys, parts: Mapping[str, Part]) -> str | None:
+        """The rule that the verified parts break, or None."""
+        with self._server.reaching("read the strings in"):
+            strings = self._server.client.lrange(keys.strings, 0, -1)
+        staged = OpenVersion(self._describe(parts, keys, state, strings), strings, self._server)
+        served = state.get(CURRENT)
+        return broken_by(self._server, self._checks, staged, parts, None if served is None else served.decode())
+
     def _describe(
         self, parts: Mapping[str, Part], keys: VersionKeys, state: Mapping[bytes, bytes], strings: list[bytes]
     ) -> Manifest:
@@ -174,20 +213,3 @@ def committed_already(server: Server, view: str, version: str) -> VersionExists:
         f"version '{version}' of view '{view}' is committed in {server.place} and never changes; "
         "publish under another name, or delete it first"
     )
-
-
-def read_manifest(server: Server, uid: str) -> Manifest:
-    """Raises UnknownVersion where there's none, CorruptVersion for a damaged or a foreign one."""
-    with server.reaching("read a manifest in"):
-        content = server.client.get(VersionKeys(prefix=server.prefix, uid=uid).manifest)
-    return unseal_manifest(content, uid, server.place)
-
-
-def unseal_manifest(content: bytes | None, uid: str, place: str) -> Manifest:
-    """As read_manifest, of what was read."""
-    if content is None:
-        raise UnknownVersion(f"a version that was there is gone from {place}; read the one that's served now")
-    manifest = Manifest.unseal(content, place)
-    if manifest.uid != uid:
-        raise CorruptVersion(f"a manifest in {place} is that of another version; roll back, then delete the version")
-    return manifest

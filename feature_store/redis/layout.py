@@ -1,10 +1,13 @@
 """Where everything of a view lies in Redis. The only code that knows these keys.
 
+<prefix>views                set: the names of all views
 <prefix>view:<view>          hash: `current`, `sequence`; `v:<version>`, `s:<version>` the id of a committed or staged
-                             version; `u:<id>` when it was last served; `t:<id>` from when on it may be removed
+                             version; `r:<version>` the manifest of a staged one that its commit refused; `t:<id>`
+                             of one that is removed once nobody has it open
 <prefix>m:<id>               the manifest of a committed version; without it none of its rows count
 <prefix>s:<id>, p:<id>       hash: the parts of a staged, a committed version
 <prefix>d:<id>               list: the strings of the version, in pieces; a string's place is its code
+<prefix>l:<id>               sorted set: who has the version open, by the second (of the server's clock) when that ends
 <prefix>k:<id>:<token>       hash: the keys that one attempt at a part wrote, by number of the piece
 <prefix><id>:<key>           a packed row
 
@@ -24,6 +27,10 @@ def new_id() -> str:
     return secrets.token_urlsafe(6)
 
 
+def views_key(prefix: str) -> str:
+    return f"{prefix}views"
+
+
 def view_key(prefix: str, view: str) -> str:
     return f"{prefix}view:{view}"
 
@@ -36,8 +43,8 @@ def staged(version: str) -> bytes:
     return b"s:" + version.encode()
 
 
-def left(uid: str) -> bytes:
-    return b"u:" + uid.encode()
+def refused(version: str) -> bytes:
+    return b"r:" + version.encode()
 
 
 def trash(uid: str) -> bytes:
@@ -66,6 +73,10 @@ class VersionKeys:
     @property
     def strings(self) -> str:
         return f"{self.prefix}d:{self.uid}"
+
+    @property
+    def leases(self) -> str:
+        return f"{self.prefix}l:{self.uid}"
 
     @property
     def rows(self) -> bytes:

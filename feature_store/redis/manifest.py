@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All of a committed version; `pieces` of its dictionary count, and `strings_checksum` is theirs."""
+    """All of a version; `pieces` of its dictionary count, with `strings_checksum`; `refused` is the rule it broke."""
 
     view: str
     version: str
@@ -55,6 +55,7 @@ class Manifest:
     pieces: int
     strings_checksum: str
     metadata: Mapping[str, str]
+    refused: str = ""
 
     @property
     def info(self) -> VersionInfo:
@@ -66,6 +67,8 @@ class Manifest:
             bytes=self.size,
             sequence=self.sequence,
             metadata=self.metadata,
+            problem=self.refused,
+            refused=bool(self.refused),
         )
 
     def seal(self) -> bytes:

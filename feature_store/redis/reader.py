@@ -11,6 +11,8 @@ from typing import Any
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.redis.connection import Server
+from feature_store.redis.layout import VersionKeys
+from feature_store.redis.lease import Lease
 from feature_store.redis.row import PackedRow
 from feature_store.redis.snapshot import RedisSnapshot, open_version, served_id
 
@@ -20,11 +22,24 @@ def open_served(server: Server, view: str) -> RedisSnapshot:
     while True:
         uid = served_id(server, view)
         try:
-            return RedisSnapshot(server, open_version(server, uid))
+            snapshot = open_held(server, uid)
         except StoreError:
-            # The version may have been replaced and removed since the pointer was read.
             if served_id(server, view) == uid:
                 raise
+            continue
+        # It may have been replaced and removed before its lease was there.
+        if served_id(server, view) == uid:
+            return snapshot
+
+
+def open_held(server: Server, uid: str) -> RedisSnapshot:
+    """A version that prune passes over until the snapshot is gone. Raises UnknownVersion or CorruptVersion."""
+    lease = Lease(server, VersionKeys(prefix=server.prefix, uid=uid))
+    try:
+        return RedisSnapshot(server, open_version(server, uid), lease)
+    except BaseException:
+        lease.release()
+        raise
 
 
 class RedisReader:
@@ -38,6 +53,7 @@ class RedisReader:
         self._error: StoreError | None = None
         self._next_look = time.monotonic() + follow_seconds
         self._snapshot = open_served(server, view)
+        self._opened = weakref.WeakSet([self._snapshot])
         self.renew_lock()
         _readers.add(self)
 
@@ -108,6 +124,9 @@ class RedisReader:
         try:
             if served_id(self._server, self._view) != self._snapshot.version.keys.uid:
                 self._snapshot = open_served(self._server, self._view)
+                self._opened.add(self._snapshot)
+            for snapshot in list(self._opened):
+                snapshot.keep()
             self._error = None
         except StoreError as error:
             self._error = error

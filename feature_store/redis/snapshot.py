@@ -1,21 +1,22 @@
 """One version opened: its manifest and dictionary are here, its rows are asked for one by one."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 from redis import RedisError
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import CorruptVersion, UnknownVersion
-from feature_store.redis.commit import unseal_manifest
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
+from feature_store.redis.lease import Lease
 from feature_store.redis.manifest import Manifest, unpack_schema
 from feature_store.redis.row import PackedRow
+from feature_store.redis.rows import Rows
 from feature_store.redis.strings import unpack_strings
 from feature_store.redis.table import Table
-from feature_store.redis.verify import committed_parts, key_pieces
+from feature_store.redis.verify import committed_parts
 
 
 class OpenVersion:
@@ -63,11 +64,33 @@ def some_served(uid: bytes | None, view: str, place: str) -> str:
     return uid.decode()
 
 
-class RedisSnapshot:
-    """A version of a Redis view. Threads and forks may share it; it raises UnknownVersion once it was removed."""
+def read_manifest(server: Server, uid: str) -> Manifest:
+    """Raises UnknownVersion where there's none, CorruptVersion for a damaged or a foreign one."""
+    with server.reaching("read a manifest in"):
+        content = server.client.get(VersionKeys(prefix=server.prefix, uid=uid).manifest)
+    return unseal_manifest(content, uid, server.place)
 
-    def __init__(self, server: Server, version: OpenVersion) -> None:
+
+def unseal_manifest(content: bytes | None, uid: str, place: str) -> Manifest:
+    """As read_manifest, of what was read."""
+    if content is None:
+        raise UnknownVersion(f"a version that was there is gone from {place}; read the one that's served now")
+    manifest = Manifest.unseal(content, place)
+    if manifest.uid != uid:
+        raise CorruptVersion(f"a manifest in {place} is that of another version; roll back, then delete the version")
+    return manifest
+
+
+class RedisSnapshot:
+    """A version of a Redis view. Threads and forks may share it; it raises UnknownVersion once it was removed.
+
+    That doesn't happen while its reader follows or its batches are read, and for LEASE_SECONDS else.
+    """
+
+    def __init__(self, server: Server, version: OpenVersion, lease: Lease) -> None:
         self.version = version
+        self.keep = lease.keep
+        weakref.finalize(self, lease.release)
         self._server = server
         self._client = server.client
         self._table = version.table
@@ -110,15 +133,14 @@ class RedisSnapshot:
 
     def batches(self) -> Iterator[Any]:
         keys = self.version.keys
-        for name, part in committed_parts(self._server, keys, self.version.parts):
-            for array in key_pieces(self._server, keys, name, part):
-                rows = self.get_many(array)
-                if rows.column(0).null_count:
-                    raise CorruptVersion(
-                        f"part '{name}' of version '{self.info.version}' has lost rows in {self._server.place}; roll "
-                        "back to another version, then delete this one and publish it again"
-                    )
-                yield pa.RecordBatch.from_arrays(rows.columns, schema=self.schema)
+        try:
+            parts = dict(committed_parts(self._server, keys, self.version.parts))
+            for rows in Rows(self._server, keys, self._table, parts):
+                self.keep()
+                yield rows
+        except CorruptVersion:
+            self._still_there()
+            raise
 
     def _still_there(self) -> None:
         """Raises UnknownVersion where the version was removed: the key may have been known in it."""

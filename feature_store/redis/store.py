@@ -1,38 +1,37 @@
 """The Redis backend: versions of views in one server. Knows no row."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from feature_store.base import VersionInfo
-from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion, VersionServed
+from feature_store.errors import InvalidInput, RefusedVersion, UnknownVersion, VersionServed
 from feature_store.local.manifest import check_name
 from feature_store.redis.aio import AsyncRedisReader
 from feature_store.redis.cleanup import forget, reclaim
-from feature_store.redis.commit import commit_stage, committed_already, read_manifest, unseal_manifest
+from feature_store.redis.commit import commit_stage, committed_already
 from feature_store.redis.connection import connect
-from feature_store.redis.layout import CURRENT, VersionKeys, committed, left, new_id, staged, view_key
-from feature_store.redis.reader import RedisReader, open_served
-from feature_store.redis.snapshot import RedisSnapshot, open_version
+from feature_store.redis.layout import CURRENT, VersionKeys, committed, new_id, refused, staged, view_key, views_key
+from feature_store.redis.lease import is_held
+from feature_store.redis.listing import committed_ids, infos_of, previous, refusals
+from feature_store.redis.reader import RedisReader, open_held, open_served
+from feature_store.redis.snapshot import RedisSnapshot, open_version, read_manifest
 from feature_store.redis.stage import RedisStage
 from feature_store.redis.transaction import transact
 from feature_store.redis.verify import verify_rows
-
-_UNKNOWN = datetime.fromtimestamp(0, UTC)
+from feature_store.validate import Checks
 
 
 class RedisStore:
     """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer.
 
     `url` is redis-py's, `redis://` or `rediss://`, and may give a `prefix` of all keys in its query. `follow_seconds`
-    is how often readers look for a swap. The rows of a version stay for `grace_seconds` after it was last served,
-    for whoever still reads them, and are removed by the next publisher.
+    is how often readers look for a swap. The rows of a version that was deleted stay for whoever has it open, and are
+    removed by a later publisher.
     """
 
-    def __init__(self, url: str, *, follow_seconds: float = 0.2, grace_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, *, follow_seconds: float = 0.2) -> None:
         self._server = connect(url)
         self._follow_seconds = follow_seconds
-        self._grace_seconds = grace_seconds
 
     def __repr__(self) -> str:
         return f"RedisStore({self._server.place!r})"
@@ -51,6 +50,7 @@ class RedisStore:
                 return str(state[staged(version)].decode())
             uid = new_id()
             pipe.multi()
+            pipe.sadd(views_key(self._server.prefix), view)
             pipe.hset(key, staged(version), uid)
             pipe.execute()
             return uid
@@ -70,7 +70,13 @@ class RedisStore:
         return RedisStage(self._server, view, version, state[staged(version)].decode())
 
     def commit(
-        self, view: str, version: str, *, expect_parts: Sequence[str], metadata: Mapping[str, str]
+        self,
+        view: str,
+        version: str,
+        *,
+        expect_parts: Sequence[str],
+        metadata: Mapping[str, str],
+        checks: Checks | None = None,
     ) -> VersionInfo:
         self._key(view)
         check_name("version", version)
@@ -78,27 +84,32 @@ class RedisStore:
         if wrong:
             raise InvalidInput(f"metadata {wrong} of version '{version}' must be strings; convert them first")
         self._server.refuse_eviction()
-        return commit_stage(self._server, view, version, expect_parts, metadata)
+        return commit_stage(self._server, view, version, expect_parts, metadata, checks or Checks())
+
+    def views(self) -> list[str]:
+        with self._server.reaching("list the views in"):
+            return sorted(view.decode() for view in self._server.client.smembers(views_key(self._server.prefix)))
 
     def current(self, view: str) -> str | None:
         state = self._state(view)
         served = state.get(CURRENT)
-        return next((version for version, uid in _versions(state).items() if uid.encode() == served), None)
+        return next((version for version, uid in committed_ids(state).items() if uid.encode() == served), None)
 
     def versions(self, view: str) -> list[VersionInfo]:
-        infos = [info for name, uid in _versions(self._state(view)).items() if (info := self._info(view, name, uid))]
-        return sorted(infos, key=lambda info: (info.sequence, info.version))
+        return infos_of(self._server, view, lambda: self._state(view))
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         key = self._key(view)
         while True:
-            target = self._previous(view) if version is None else version
+            target = (
+                previous(self._server, view, self.current(view), self.versions(view)) if version is None else version
+            )
             state = self._state(view)
             uid = self._committed(view, target, state)
             manifest = read_manifest(self._server, uid)
             verify_rows(self._server, manifest)
             open_version(self._server, uid)
-            if self._change(key, state, self._serving(key, state, uid)):
+            if self._change(key, state, lambda pipe: pipe.hset(key, CURRENT, uid)):
                 return manifest.info
 
     def delete(self, view: str, version: str) -> None:
@@ -117,11 +128,11 @@ class RedisStore:
                     f"version '{version}' of view '{view}' is being served; publish or roll back to another one first"
                 )
             tried = True
-            if self._change(key, state, self._forgetting(key, state, found)):
+            if self._change(key, state, lambda pipe: _forget(pipe, key, state, version)):
                 break
         reclaim(self._server, key)
 
-    def prune(self, view: str, keep: int) -> list[str]:
+    def prune(self, view: str, keep: int, *, spare: Collection[str] = ()) -> list[str]:
         if keep < 1:
             raise InvalidInput(f"keep {keep} would leave no version of view '{view}'; keep one at least")
         key = self._key(view)
@@ -129,13 +140,11 @@ class RedisStore:
             state = self._state(view)
             if not state:
                 raise UnknownVersion(f"there's no view '{view}' in {self._server.place}; publish a version of it first")
-            served = state.get(CURRENT, b"").decode()
-            uids = _versions(state)
-            old = [info.version for info in self.versions(view)[:-keep] if uids.get(info.version, served) != served]
-            if not old or self._change(key, state, self._forgetting(key, state, [committed(name) for name in old])):
+            removed = self._remove_old(key, state, self.versions(view), keep, spare)
+            if removed is not None:
                 break
         reclaim(self._server, key)
-        return old
+        return removed
 
     def reader(self, view: str) -> RedisReader:
         self._key(view)
@@ -152,7 +161,17 @@ class RedisStore:
             self._key(view)
             return open_served(self._server, view)
         uid = self._committed(view, version, self._state(view))
-        return RedisSnapshot(self._server, open_version(self._server, uid))
+        snapshot = open_held(self._server, uid)
+        # It may have been removed before its lease was there.
+        if self._state(view).get(committed(version)) != uid.encode():
+            raise snapshot.version.gone()
+        return snapshot
+
+    def verify(self, view: str, version: str | None = None) -> VersionInfo:
+        snapshot = self.snapshot(view, version)
+        for _ in snapshot.batches():
+            pass
+        return snapshot.info
 
     def _key(self, view: str) -> str:
         return view_key(self._server.prefix, check_name("view", view))
@@ -164,6 +183,12 @@ class RedisStore:
         return state
 
     def _committed(self, view: str, version: str, state: Mapping[bytes, bytes]) -> str:
+        if refused(version) in state:
+            rule = refusals(self._server, view, state)[version].problem
+            raise RefusedVersion(
+                f"version '{version}' of view '{view}' was refused by its commit, it breaks the rule {rule}. "
+                f"It is staged in {self._server.place}"
+            )
         if committed(version) not in state:
             raise UnknownVersion(f"view '{view}' has no committed version '{version}' in {self._server.place}")
         return state[committed(version)].decode()
@@ -181,59 +206,34 @@ class RedisStore:
 
         return transact(self._server, "change a view in", [key], attempt)
 
-    def _serving(self, key: str, state: Mapping[bytes, bytes], uid: str) -> Callable[[Any], None]:
-        served = state.get(CURRENT)
+    def _remove_old(
+        self, key: str, state: Mapping[bytes, bytes], infos: Sequence[VersionInfo], keep: int, spare: Collection[str]
+    ) -> list[str] | None:
+        """The versions that prune removed; None where the view isn't as it was read, or one was just opened."""
+        stay = {name for name, uid in committed_ids(state).items() if uid.encode() == state.get(CURRENT)} | {*spare}
+        old = [info.version for info in infos if not info.refused][:-keep]
+        old += [info.version for info in infos if info.refused][:-keep]
+        fields = {name: committed(name) if committed(name) in state else staged(name) for name in old}
+        # One that was removed since the view was read is in no field of it.
+        uids = {name: state[field].decode() for name, field in fields.items() if field in state and name not in stay}
+        keys = {name: VersionKeys(prefix=self._server.prefix, uid=uid) for name, uid in uids.items()}
         now = self._server.now()
 
-        def queue(pipe: Any) -> None:
-            if served is not None and served != uid.encode():
-                pipe.hset(key, left(served.decode()), repr(now))
-            pipe.hset(key, CURRENT, uid)
-
-        return queue
-
-    def _forgetting(self, key: str, state: Mapping[bytes, bytes], fields: Sequence[bytes]) -> Callable[[Any], None]:
-        """What takes versions out of a view: their rows stay for those who read a version that was served just now."""
-
-        def queue(pipe: Any) -> None:
-            for field in fields:
-                uid = state[field].decode()
-                served_until = state.get(left(uid))
-                due = 0.0 if served_until is None else float(served_until) + self._grace_seconds
-                forget(pipe, key, uid, field=field, due=due)
-
-        return queue
-
-    def _info(self, view: str, version: str, uid: str) -> VersionInfo | None:
-        """What is known of a version; None where it was removed meanwhile."""
-        with self._server.reaching("read a manifest in"):
-            content = self._server.client.get(VersionKeys(prefix=self._server.prefix, uid=uid).manifest)
-        try:
-            return unseal_manifest(content, uid, self._server.place).info
-        except (CorruptVersion, UnknownVersion) as error:
-            if _versions(self._state(view)).get(version) != uid:
+        def attempt(pipe: Any) -> list[str] | None:
+            if pipe.hgetall(key) != state:
                 return None
-            return VersionInfo(
-                view=view, version=version, created_at=_UNKNOWN, rows=0, bytes=0, sequence=0, problem=str(error)
-            )
+            free = [name for name in uids if not is_held(pipe, keys[name], now)]
+            pipe.multi()
+            for name in free:
+                _forget(pipe, key, state, name)
+            pipe.execute()
+            return free
 
-    def _previous(self, view: str) -> str:
-        served, infos = self.current(view), self.versions(view)
-        # Where the served one's own manifest is damaged its place is unknown, and the newest other one is meant.
-        place = next((info.sequence for info in infos if info.version == served and not info.problem), None)
-        earlier = [
-            info.version
-            for info in infos
-            if not info.problem and info.version != served and (place is None or info.sequence < place)
-        ]
-        if not earlier:
-            raise UnknownVersion(
-                f"view '{view}' has no version before '{served}' in {self._server.place} to go back to"
-            )
-        return earlier[-1]
+        # A reader that opens one of them meanwhile changes its leases.
+        return transact(self._server, "prune", [key, *(version.leases for version in keys.values())], attempt)
 
 
-def _versions(state: Mapping[bytes, bytes]) -> dict[str, str]:
-    """The ids of committed versions by name."""
-    prefix = committed("")
-    return {name.removeprefix(prefix).decode(): uid.decode() for name, uid in state.items() if name.startswith(prefix)}
+def _forget(pipe: Any, key: str, state: Mapping[bytes, bytes], version: str) -> None:
+    for field in (committed(version), staged(version)):
+        if field in state:
+            forget(pipe, key, state[field].decode(), version)

@@ -26,6 +26,8 @@ from recsys_text.service.answers import (
     json_response,
     version_headers,
 )
+from recsys_text.service.explore.routes import explore_routes
+from recsys_text.service.explore.sign_in import SignIn
 from recsys_text.service.guard import OPEN_PATH, Guard
 from recsys_text.service.impressions import ImpressionLog
 from recsys_text.service.items_route import add_items_route
@@ -43,7 +45,8 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     """The service over the views of a store, whose swaps it follows.
 
     It starts without a store or a published version too, and is not ready until there is one. With a
-    token every path but /health asks for it as a bearer token. `root` is where the folder of impressions starts.
+    token every path but /health asks for it as a bearer token, and browsers sign in with it under /explore. `root` is
+    where the folder of impressions starts.
     """
     metrics = Metrics(lambda: views.served)
     arms = [arm for experiment in settings.experiments.values() for arm in experiment.arms.values()]
@@ -75,11 +78,15 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     add_items_route(app, views, settings)
     app.include_router(rank_routes(views, settings, log))
     _add_status_routes(app, views, metrics)
+    sign_in = SignIn(token)
+    app.include_router(explore_routes(views, settings, sign_in, store_url))
     app.add_exception_handler(RequestValidationError, handle_invalid)
     app.add_exception_handler(UnavailableError, handle_unavailable)
     app.add_exception_handler(StoreError, handle_unavailable)
     # What is added last is passed first.
-    app.add_middleware(Guard, token=token, max_body=_max_body(settings), stamp=stamp, observe=metrics.observe)
+    app.add_middleware(
+        Guard, token=token, sign_in=sign_in, max_body=_max_body(settings), stamp=stamp, observe=metrics.observe
+    )
     if token is not None:
         _declare_token(app)
     return app

@@ -38,6 +38,7 @@ class Catalogue:
     def __init__(self, snapshot: Snapshot) -> None:
         """Raises StoreError where the version does not hold what the service needs."""
         info = snapshot.info
+        self.snapshot = snapshot
         self.model = info.metadata.get("model_version")
         batches = [batch for batch in snapshot.batches() if batch.num_rows]
         table = pa.Table.from_batches(batches, schema=snapshot.schema)

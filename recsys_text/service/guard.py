@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 
 from fastapi import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recsys_text.service.explore.sign_in import SIGN_IN_PATH, SignIn
 
 #: The one path that answers without the token: it tells no more than that the process lives.
 OPEN_PATH = "/health"
@@ -15,9 +17,10 @@ OPEN_PATH = "/health"
 class Guard:
     """ASGI middleware around every route.
 
-    token: asked of every path but OPEN_PATH; None asks for none. max_body: bytes of a request's body,
-    counted as they arrive, whatever Content-Length claims. stamp: adds headers to every answer to one
-    who may see them. observe: told the scope, the status and the seconds of each answer.
+    token: asked of every path but OPEN_PATH; None asks for none. sign_in: lets browsers, which cannot send a token, see
+    the pages that it covers. max_body: bytes of a request's body, counted as they arrive, whatever Content-Length
+    claims. stamp: adds headers to every answer to one who may see them. observe: told the scope, the status and the
+    seconds of each answer.
     """
 
     def __init__(
@@ -25,12 +28,14 @@ class Guard:
         app: ASGIApp,
         *,
         token: str | None,
+        sign_in: SignIn,
         max_body: int,
         stamp: Callable[[list[tuple[bytes, bytes]]], None],
         observe: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
         self._expected = None if token is None else token.encode()
+        self._sign_in = sign_in
         self._max_body = max_body
         self._stamp = stamp
         self._observe = observe
@@ -51,7 +56,7 @@ class Guard:
             await send(message)
 
         try:
-            refusal = self._refusal(scope, authorized or scope["path"] == OPEN_PATH)
+            refusal = self._refusal(scope, authorized or scope["path"] in (OPEN_PATH, SIGN_IN_PATH))
             if refusal is None:
                 await self._app(scope, self._counted(receive), send_stamped)
             else:
@@ -59,8 +64,10 @@ class Guard:
         finally:
             self._observe(scope, status, time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, allowed: bool) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, allowed: bool) -> Response | None:
         if not allowed:
+            if self._sign_in.covers(scope["path"]):
+                return self._sign_in.refusal(scope)
             return JSONResponse(
                 {"detail": "a valid bearer token is needed: send 'Authorization: Bearer TOKEN'"},
                 status_code=401,
@@ -75,7 +82,9 @@ class Guard:
         if self._expected is None:
             return True
         scheme, _, given = _header(scope, b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._expected)
+        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._expected):
+            return True
+        return self._sign_in.admits(scope)
 
     def _counted(self, receive: Receive) -> Receive:
         """A body sent in chunks has no Content-Length; it is cut off where it passes the limit."""

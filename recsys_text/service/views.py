@@ -11,11 +11,8 @@ import pyarrow as pa
 
 from feature_store import Reader, Snapshot, StoreError, UnknownVersion, open_store, shown_url
 from recsys_text.errors import UnavailableError
+from recsys_text.publications import ITEMS, SCORES, USERS
 from recsys_text.service.catalogue import Catalogue
-
-SCORES = "user_scores"
-ITEMS = "item_vectors"
-USERS = "user_vectors"
 
 _COLUMNS = {ITEMS: {"vector", "title", "category", "popular"}, USERS: {"vector", "history"}}
 _SCORE_COLUMNS = {"item_id", "score", "interest"}

@@ -15,6 +15,7 @@ from feature_store import (
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
+    RefusedVersion,
     Store,
     StoreError,
     UnknownVersion,
@@ -26,6 +27,7 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
+from recsys_text.publications import ITEMS, SCORES, USERS
 from recsys_text.ranking.log import Log, build_log
 from recsys_text.ranking.logged import with_logged
 from recsys_text.text.normalise import item_text
@@ -33,8 +35,7 @@ from recsys_text.text.normalise import item_text
 if TYPE_CHECKING:
     from recsys_text.tracking import Tracker
 
-VIEW = "user_scores"
-ITEM_VECTORS, USER_VECTORS = "item_vectors", "user_vectors"
+VIEW, ITEM_VECTORS, USER_VECTORS = SCORES, ITEMS, USERS
 #: The part of a version that holds all items.
 ITEM_PART = "items"
 
@@ -157,7 +158,7 @@ def the_store(settings: Settings) -> Iterator[Store]:
         yield open_store(settings.store_url)
     except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
         raise ConfigError(str(error)) from error
-    except (CorruptVersion, IncompleteVersion, OlderVersion) as error:
+    except (CorruptVersion, IncompleteVersion, OlderVersion, RefusedVersion) as error:
         raise ContractError(str(error)) from error
     except StoreError as error:
         raise UnavailableError(str(error)) from error

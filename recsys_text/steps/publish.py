@@ -7,19 +7,21 @@ publication have a version of that name; the scores come last, so that no reader
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from feature_store import Store, UnknownVersion, VersionInfo, VersionServed
+from feature_store import Checks, RefusedVersion, Store, UnknownVersion, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.publications import go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
@@ -61,17 +63,23 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
     plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
     back since: new clicks or a new champion make a new version. Item vectors of the same model that were published for
     a later time meanwhile stay, too. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
-    Raises ContractError where a part is missing or damaged, or the lake has changed since; the former scores stay.
+    Raises ContractError where a part is missing or damaged, the lake has changed since, or a view breaks one of
+    `publish.checks`; the former scores stay, and vectors go back to theirs.
     """
     with the_store(settings) as store:
         if not plan["views"]:
             return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
         check_unchanged(settings, plan)
         parts = [part_name(bucket) for bucket in plan["buckets"]]
-        if not _overtaken(store, plan):
-            _serve(store, ITEM_VECTORS, plan, [ITEM_PART])
-        for view in (USER_VECTORS, VIEW):
-            _serve(store, view, plan, parts)
+        try:
+            if not _overtaken(store, plan):
+                _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
+            for view in (USER_VECTORS, VIEW):
+                _serve(settings, store, view, plan, parts)
+        except RefusedVersion:
+            _stay(store)
+            _prune(store, settings.publish.keep)  # refused every night, versions would fill the disk
+            raise
         _prune(store, settings.publish.keep)
         info = _find(store, VIEW, plan["version"])
         assert info is not None
@@ -98,7 +106,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
     if (newer := _model_of_users(settings)) != model_version:
         raise ContractError(f"user vectors of model {newer} were published meanwhile; publish the items again")
     with the_store(settings) as store:
-        _serve(store, ITEM_VECTORS, plan, [ITEM_PART])
+        _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
         _prune(store, settings.publish.keep)
         info = _find(store, ITEM_VECTORS, plan["version"])
         assert info is not None
@@ -162,8 +170,29 @@ def _plan(settings: Settings, model_version: str, folder: Path) -> dict[str, Any
     }
 
 
+def checks(settings: Settings, view: str, now: datetime) -> Checks:
+    """The rules of a version of a view."""
+    rules, finite = settings.publish.checks, (-math.inf, math.inf)
+    if view == ITEM_VECTORS:
+        return Checks(ranges={"vector": finite, "popular": finite})
+    if view == USER_VECTORS:
+        # Scores are written with them, for the same users, and their rules count these.
+        return Checks(ranges={"vector": finite})
+    return Checks(
+        min_ratio=rules.min_users,
+        lengths={"item_id": (rules.min_length, settings.publish.top_k)},
+        equal_lengths=True,
+        ranges={"score": (0.0, 1.0), "interest": finite},
+        max_repeated={"item_id": rules.max_repeated},
+        max_drift={} if rules.max_drift is None else {"score": rules.max_drift},
+        max_age=rules.max_age,
+        now=None if rules.max_age is None else now,
+    )
+
+
 def _find(store: Store, view: str, version: str | None) -> VersionInfo | None:
-    return next((info for info in store.versions(view) if info.version == version), None)
+    """What was committed under this name; what was refused wasn't."""
+    return next((info for info in store.versions(view) if info.version == version and not info.refused), None)
 
 
 def _model_of_users(settings: Settings) -> str:
@@ -187,22 +216,35 @@ def _overtaken(store: Store, plan: Mapping[str, Any]) -> bool:
     return overtaken
 
 
-def _serve(store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
+def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
     """Commits the plan's version of a view; one that was committed before is served again."""
-    if view in plan["views"]:
+    version, current = plan["version"], store.current(view)
+    if view in plan["views"] and (version == current or _find(store, view, version) is None):
         told = ("as_of", "model_version", "last_window", *(["match"] if view == ITEM_VECTORS else []))
-        store.commit(view, plan["version"], expect_parts=parts, metadata={key: plan[key] for key in told})
-    elif store.current(view) != plan["version"]:
-        store.rollback(view, plan["version"])
+        store.commit(
+            view,
+            version,
+            expect_parts=parts,
+            metadata={key: plan[key] for key in told},
+            checks=checks(settings, view, datetime.now(UTC)),
+        )
+    elif version != current:
+        store.rollback(view, version)
+
+
+def _stay(store: Store) -> None:
+    """Vectors that were served ahead of scores that are refused go back to those of the scores that stay."""
+    scores = _find(store, VIEW, store.current(VIEW))
+    if scores is not None:
+        for view in (ITEM_VECTORS, USER_VECTORS):
+            go_with(store, view, scores)
 
 
 def _prune(store: Store, keep: int) -> None:
     """Keeps the newest versions of each view, and of the vectors those that go with scores that are kept."""
-    if store.current(VIEW) is not None:
+    if store.versions(VIEW):
         store.prune(VIEW, keep)
     scores = {info.version for info in store.versions(VIEW)}
     for view in (ITEM_VECTORS, USER_VECTORS):
-        for info in store.versions(view)[:-keep]:
-            if info.version not in scores:
-                with suppress(UnknownVersion, VersionServed):
-                    store.delete(view, info.version)
+        if store.versions(view):
+            store.prune(view, keep, spare=scores)

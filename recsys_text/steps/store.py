@@ -1,8 +1,9 @@
 """Versions and roll-back of what is published. Knows the store, no model."""
 
-from feature_store import Store, VersionInfo
+from feature_store import VersionInfo
 from recsys_text.config import Settings
-from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, VIEW, the_store
+from recsys_text.publications import roll_back
+from recsys_text.steps.inputs import VIEW, the_store
 
 
 def versions(settings: Settings) -> tuple[list[VersionInfo], str | None]:
@@ -12,22 +13,6 @@ def versions(settings: Settings) -> tuple[list[VersionInfo], str | None]:
 
 
 def rollback(settings: Settings, version: str | None = None) -> str:
-    """Serves `version` of the scores, or the one before the served one; returns its name.
-
-    Vectors go back with them: to the version of that name, else to the newest of the same model; where there is none
-    they stay, and readers do not combine them.
-    """
+    """Serves `version` of the scores, or the one before the served one, and its vectors; returns its name."""
     with the_store(settings) as store:
-        scores = store.rollback(VIEW, version)
-        for view in (ITEM_VECTORS, USER_VECTORS):
-            _go_with(store, view, scores)
-        return scores.version
-
-
-def _go_with(store: Store, view: str, scores: VersionInfo) -> None:
-    model = scores.metadata.get("model_version")
-    whole = [info for info in store.versions(view) if not info.problem]
-    fitting = [info.version for info in whole if info.metadata.get("model_version") == model]
-    target = scores.version if scores.version in fitting else next(reversed(fitting), None)
-    if target is not None and target != store.current(view):
-        store.rollback(view, target)
+        return roll_back(store, version)[0].after

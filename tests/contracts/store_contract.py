@@ -21,6 +21,7 @@ from feature_store import (
     VersionExists,
 )
 from feature_store.schema import portable_schema
+from tests.contracts.store_checks_contract import StoreChecksContract
 from tests.contracts.store_data import ROWS, SCHEMA, batch, numbered, publish, write_all
 from tests.contracts.store_versions_contract import StoreVersionsContract
 
@@ -39,7 +40,7 @@ VALUE_TYPES = {
 }
 
 
-class StoreContract(StoreVersionsContract):
+class StoreContract(StoreVersionsContract, StoreChecksContract):
     """Inherit it and define make_store; every test then runs on that backend."""
 
     # Reading
@@ -298,9 +299,3 @@ class StoreContract(StoreVersionsContract):
                 store.begin(name, "v1")
             with pytest.raises(InvalidInput):
                 store.begin("view", "v1").writer(name)
-
-    def test_views_live_side_by_side(self, store: Store) -> None:
-        publish(store, "v1")
-        publish(store, "v7", {"p": numbered(7, ["ann"])}, view="other")
-        assert store.reader("user_scores").version == "v1"
-        assert store.reader("other").get("ann") == {"key": "ann", "value": 7}

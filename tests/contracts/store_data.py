@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store import PartWriter, Store
+from feature_store import Checks, PartWriter, Store
 
 SCHEMA = pa.schema(
     {"user_id": pa.string(), "item_id": pa.list_(pa.string()), "score": pa.list_(pa.float32()), "age": pa.int32()}
@@ -28,6 +28,7 @@ def publish(
     *,
     view: str = "user_scores",
     as_of: str | None = None,
+    checks: Checks | None = None,
 ) -> None:
     """Stages one record batch per part (ROWS by default) and commits."""
     parts = {"all": batch(ROWS)} if parts is None else parts
@@ -36,7 +37,7 @@ def publish(
         with stage.writer(name) as writer:
             writer.write(rows)
     metadata = {} if as_of is None else {"as_of": as_of}
-    store.commit(view, version, expect_parts=list(parts), metadata=metadata)
+    store.commit(view, version, expect_parts=list(parts), metadata=metadata, checks=checks)
 
 
 def write_all(writer: PartWriter, *batches: Any) -> None:

@@ -72,6 +72,7 @@ class StoreVersionsContract:
         assert store.prune("user_scores", 2) == ["v2"]
         assert [info.version for info in store.versions("user_scores")] == ["v1", "v3", "v4"]
         assert store.prune("user_scores", 5) == []
+        assert store.prune("user_scores", 1, spare={"v3", "v9"}) == []
         with pytest.raises(InvalidInput):
             store.prune("user_scores", 0)
 

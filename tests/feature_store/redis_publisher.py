@@ -9,8 +9,8 @@ from feature_store.redis import RedisStore
 from tests.feature_store.publisher import fork_publishers, publish_to
 
 
-def publish(url: str, version: str, value: int) -> None:
-    publish_to(RedisStore(url, follow_seconds=0, grace_seconds=0), version, value)
+def publish(url: str, version: str, value: int, min_ratio: float | None = None) -> None:
+    publish_to(RedisStore(url, follow_seconds=0), version, value, min_ratio)
 
 
 def count_commands(before: Callable[[int], None], after: Callable[[int, Any], None] | None = None) -> Callable[[], int]:

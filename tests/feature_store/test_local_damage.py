@@ -1,14 +1,18 @@
 """Bytes that aren't those that were written are found, and never served."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
-from feature_store import CorruptVersion, LocalStore, VersionExists
-from tests.contracts.store_data import numbered, publish
+from feature_store import Checks, CorruptVersion, LocalStore, VersionExists
+from feature_store.local.manifest import _seal
+from tests.contracts.store_data import ROWS, batch, numbered, publish
 from tests.feature_store.publisher import KEYS
 from tests.feature_store.served import served
+
+FLIPS = 10_000
 
 
 def files_of(root: Path, version: str) -> list[Path]:
@@ -17,25 +21,49 @@ def files_of(root: Path, version: str) -> list[Path]:
 
 
 def flip(path: Path, bit: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(content)
+    with path.open("r+b", buffering=0) as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
 
 
 def test_a_flipped_bit_is_found_and_never_served(store: LocalStore, root: Path) -> None:
-    publish(store, "v1", {"p": numbered(1, KEYS[::2]), "q": numbered(1, KEYS[1::2])}, view="view")
-    rows = store.snapshot("view", "v1").get_many(KEYS)
+    """Each flip is in one of the files that answers depend on, so that none of them may be answered from."""
+    parts = {"p": batch(ROWS), "q": batch([row | {"user_id": f"{row['user_id']}2"} for row in ROWS])}
+    publish(store, "v1", parts, view="view")
+    keys = [key for part in parts.values() for key in part.column(0).to_pylist()]
+    rows = store.snapshot("view", "v1").get_many(keys)
     chance = random.Random(5)
     files = files_of(root, "v1")
     assert {path.suffix for path in files} == {".arrow", ".bin", ".json"}
-    for _ in range(400):
-        path = chance.choice(files)
+    found = dict.fromkeys((path.name for path in files), 0)
+    # Larger files are hit more often, as by a failing disk.
+    for path in chance.choices(files, [path.stat().st_size for path in files], k=FLIPS):
         bit = chance.randrange(8 * path.stat().st_size)
         flip(path, bit)
         with pytest.raises(CorruptVersion, match=path.name):
             store.snapshot("view", "v1")
         flip(path, bit)
-    assert store.snapshot("view", "v1").get_many(KEYS) == rows
+        found[path.name] += 1
+    assert sum(found.values()) == FLIPS
+    assert min(found.values()) > 100
+    assert store.snapshot("view", "v1").get_many(keys) == rows
+    assert store.verify("view").version == "v1"
+    print(f"\n{FLIPS} single bits flipped, all of them found: {found}")
+
+
+def test_a_flipped_bit_beside_what_is_served_is_found_by_verify(store: LocalStore, root: Path) -> None:
+    publish(store, "v1", {"p": numbered(1, KEYS[::2]), "q": numbered(1, KEYS[1::2])}, view="view")
+    chance = random.Random(7)
+    for path in sorted((root / "view" / "v1").iterdir()):
+        for _ in range(50):
+            bit = chance.randrange(8 * path.stat().st_size)
+            flip(path, bit)
+            with pytest.raises(CorruptVersion, match=path.name):
+                store.verify("view", "v1")
+            flip(path, bit)
+    assert store.verify("view").version == "v1"
 
 
 def test_a_truncated_or_missing_file_is_found(store: LocalStore, root: Path) -> None:
@@ -127,3 +155,33 @@ def test_a_damaged_manifest_is_listed_and_stands_in_nobodys_way(store: LocalStor
     store.delete("view", "v3")
     publish(store, "v3", {"p": numbered(3, KEYS)}, view="view", as_of="2014-03-13")
     assert served(store) == {3}
+
+
+@pytest.mark.parametrize("damaged", ["MANIFEST.json", "*.arrow"])
+def test_a_damaged_version_keeps_no_other_from_replacing_it(store: LocalStore, root: Path, damaged: str) -> None:
+    publish(store, "v1", {"p": numbered(1, KEYS)}, view="view")
+    flip(next((root / "view" / "v1").glob(damaged)), 8 * 40)
+    checks = Checks(min_ratio=0.5, max_drift={"value": 0.1})
+    publish(store, "v2", {"p": numbered(2, KEYS)}, view="view", checks=checks)
+    assert served(store) == {2}
+
+
+def test_a_version_of_the_first_format_is_read_and_verified(store: LocalStore, root: Path) -> None:
+    """It told no ranges of rows, and nothing of rules."""
+    publish(store, "v1", {"p": numbered(1, KEYS)}, view="view")
+    folder = root / "view" / "v1"
+    described = json.loads((folder / "p.part.json").read_text())
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    for body in (described, manifest, *manifest["parts"]):
+        for key in ("seal", "ranges", "refused"):
+            body.pop(key, None)
+    (folder / "p.part.json").write_bytes(_seal(described))
+    (folder / "MANIFEST.json").write_bytes(_seal(manifest | {"format": 1}))
+    assert store.verify("view").rows == len(KEYS)
+    assert served(store) == {1}
+    flip(next(folder.glob("*.arrow")), 8 * 500)
+    with pytest.raises(CorruptVersion, match=r"\.arrow is not as it was written \(checksum\)"):
+        store.verify("view")
+    (folder / "MANIFEST.json").write_bytes(_seal(manifest | {"format": 3}))
+    with pytest.raises(CorruptVersion, match="read it with the release that wrote it"):
+        store.reader("view")

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -13,7 +12,7 @@ from feature_store.local import manifest as manifest_module
 from feature_store.local import reader as reader_module
 from feature_store.local import stage as stage_module
 from tests.contracts.store_contract import StoreContract
-from tests.contracts.store_data import ROWS, batch, numbered, publish
+from tests.contracts.store_data import numbered, publish
 
 
 class TestLocalStore(StoreContract):
@@ -57,12 +56,6 @@ def test_many_batches_of_a_part_are_found(store: LocalStore, monkeypatch: pytest
     reader = store.reader("view")
     assert reader.get_many([keys[n] for n in order]).column("value").to_pylist() == order.tolist()
     assert all(reader.get(keys[n]) == {"key": keys[n], "value": n} for n in range(0, 500, 41))
-
-
-def test_a_version_is_plain_arrow(store: LocalStore, root: Path) -> None:
-    publish(store, "v1", {"p": batch(ROWS[:1]), "q": batch(ROWS[1:])})
-    frame = pl.read_ipc(root / "user_scores" / "v1" / "*.arrow")
-    assert frame.sort("user_id").to_dicts() == sorted(ROWS, key=lambda row: row["user_id"])
 
 
 def test_a_writer_left_behind_by_its_commit_changes_nothing(store: LocalStore, root: Path) -> None:

@@ -1,7 +1,6 @@
 """Injected faults in Redis: what is served stays whole, and what was interrupted can run again."""
 
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +17,9 @@ from feature_store.redis import RedisStore
 from tests.contracts.store_data import numbered
 from tests.contracts.store_data import publish as publish_parts
 from tests.feature_store import publisher
-from tests.feature_store.publisher import KEYS, run_publisher
+from tests.feature_store.forks import KILLED, Forks
+from tests.feature_store.forks import forks as start_forks
+from tests.feature_store.publisher import KEYS
 from tests.feature_store.redis_publisher import count_commands, publish
 from tests.feature_store.redis_server import RedisServer
 from tests.feature_store.served import served
@@ -38,12 +39,12 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def store(server: RedisServer) -> RedisStore:
-    return RedisStore(server.url, follow_seconds=0, grace_seconds=0)
+    return RedisStore(server.url, follow_seconds=0)
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[subprocess.Popen[str]]:
-    with publisher.publishers("tests.feature_store.redis_publisher") as process:
+def forks() -> Iterator[Forks]:
+    with start_forks("tests.feature_store.redis_publisher") as process:
         yield process
 
 
@@ -78,27 +79,27 @@ def two_versions(server: RedisServer) -> int:
 # Killed publishers
 
 
-def test_a_publisher_killed_before_any_command(forks: Any, store: RedisStore, server: RedisServer) -> None:
+def test_a_publisher_killed_before_any_command(forks: Forks, store: RedisStore, server: RedisServer) -> None:
     size = two_versions(server)
-    calls = run_publisher(forks, server.url, 2)
+    calls = forks.run(server.url, 2)
     assert calls > 30
-    for number in range(1, calls + 1):
-        assert run_publisher(forks, server.url, number + 2, die_at=number) == -1
+    for number in range(1, calls + 1, 2):
+        assert forks.run(server.url, number + 2, die_at=number) == KILLED
         assert_whole_and_repeatable(store, server, number + 2, size)
-    tell("publishers killed before a command, none mixed or lost", calls)
+    tell("publishers killed before every second command, none mixed or lost, of", calls)
 
 
-def test_a_publisher_killed_at_any_time(forks: Any, store: RedisStore, server: RedisServer) -> None:
+def test_a_publisher_killed_at_any_time(forks: Forks, store: RedisStore, server: RedisServer) -> None:
     size = two_versions(server)
     started = time.monotonic()
-    assert run_publisher(forks, server.url, 2) > 30
+    assert forks.run(server.url, 2) > 30
     whole = time.monotonic() - started
     chance = random.Random(11)
     killed, value = 0, 2
     while killed < 20:
         value += 1
         assert value < 300, "the kills come too late"
-        if run_publisher(forks, server.url, value, kill_after=chance.uniform(0, whole)) == -1:
+        if forks.run_and_kill(server.url, value, chance.uniform(0, whole)) == KILLED:
             killed += 1
         else:
             whole *= 0.9  # the first run was slower than those that follow
@@ -155,7 +156,7 @@ def test_redis_killed_while_publishing(store: RedisStore, server: RedisServer) -
 
 
 def test_redis_killed_while_reading(server: RedisServer) -> None:
-    store = RedisStore(server.url, grace_seconds=0)
+    store = RedisStore(server.url)
     publish(server.url, "v1", 1)
     reader = store.reader("view")
     reads, refusals, wrong = [0], [0], []
@@ -221,14 +222,14 @@ def test_a_stage_lost_with_its_server_is_begun_again(store: RedisStore, server: 
 
 
 def test_two_publishers_at_once(server: RedisServer) -> None:
-    store = RedisStore(server.url, follow_seconds=0, grace_seconds=0)
+    store = RedisStore(server.url, follow_seconds=0)
     publish(server.url, "v0", 0)
     rounds, outrun = 20, 0
     together = threading.Barrier(2, timeout=60)
     outcomes: list[BaseException | None] = [None, None]
 
     def run(place: int, version: str, value: int, as_of: str) -> None:
-        own = RedisStore(server.url, follow_seconds=0, grace_seconds=0)
+        own = RedisStore(server.url, follow_seconds=0)
         parts = {part: numbered(value, KEYS[place::3]) for place, part in enumerate(publisher.PARTS)}
         together.wait()
         try:
@@ -255,7 +256,7 @@ def test_two_publishers_at_once(server: RedisServer) -> None:
         outrun += len(failed)
         if number % 2:
             if len(failed) == 2:  # each took a part from the other: the retry of the retry makes it good
-                run_alone = RedisStore(server.url, follow_seconds=0, grace_seconds=0)
+                run_alone = RedisStore(server.url, follow_seconds=0)
                 publish_parts(
                     run_alone,
                     names[0],
@@ -276,7 +277,7 @@ def test_two_publishers_at_once(server: RedisServer) -> None:
 
 def test_readers_under_load_see_whole_versions_only(server: RedisServer) -> None:
     swaps = 100
-    store = RedisStore(server.url, follow_seconds=0.01, grace_seconds=0)
+    store = RedisStore(server.url, follow_seconds=0.01)
     publish(server.url, "v0", 0)
     reader = store.reader("view")
     stop = threading.Event()

@@ -14,6 +14,7 @@ from tests.contracts.store_data import ROWS, batch, publish
 from tests.feature_store.redis_server import RedisServer
 
 RIGHTS = "~fs:* +@read +@write +@transaction +@connection +time"
+READING = "%R~fs:* ~fs:l:* +@read +@connection +@transaction +time +config|get +zadd +zrem +zremrangebyscore +expire"
 
 
 @pytest.fixture
@@ -46,10 +47,12 @@ def test_by_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
 
 def test_a_user_with_the_rights_it_needs(server: RedisServer) -> None:
     server.command("acl", "setuser", "shop", "on", ">geheim", *RIGHTS.split(), "+info")
-    server.command("acl", "setuser", "reader", "on", ">geheim", "~fs:*", "+@read", "+@connection", "+config|get")
+    server.command("acl", "setuser", "reader", "on", ">geheim", *READING.split())
     publish(open_store(server.url_as("shop", "geheim")), "v1")
     reading = open_store(server.url_as("reader", "geheim"))
-    assert reading.reader("user_scores").get("ann") == ROWS[0]
+    held = reading.reader("user_scores")
+    assert held.get("ann") == ROWS[0]
+    assert server.command("--scan", "--pattern", "fs:l:*") != ""
     with pytest.raises(StoreUnavailable, match=r"no permissions.*grant this user"):
         reading.begin("user_scores", "v2")
     server.command("acl", "setuser", "narrow", "on", ">geheim", "~other:*", *RIGHTS.split()[1:], "+info")
@@ -86,7 +89,7 @@ def test_an_evicting_server_is_refused(server: RedisServer, policy: str, right: 
 
 
 def test_a_full_server_keeps_what_is_served(server: RedisServer) -> None:
-    store = RedisStore(server.url, follow_seconds=0, grace_seconds=0)
+    store = RedisStore(server.url, follow_seconds=0)
     publish(store, "v1")
     server.command("config", "set", "maxmemory", "1")
     with pytest.raises(StoreUnavailable, match="raise its maxmemory or prune old versions"):

@@ -52,7 +52,7 @@ def url(redis_url: str, prefix: str, client: Any) -> Iterator[str]:
 
 @pytest.fixture
 def store(url: str) -> RedisStore:
-    return RedisStore(url, follow_seconds=0, grace_seconds=0)
+    return RedisStore(url, follow_seconds=0)
 
 
 def keys_of(client: Any, prefix: str) -> list[bytes]:
@@ -297,7 +297,7 @@ def test_deleted_versions_leave_nothing_behind(store: RedisStore, client: Any, p
 
 
 def test_a_version_that_was_served_a_moment_ago_stays_for_its_readers(url: str) -> None:
-    patient, hasty = RedisStore(url, follow_seconds=0), RedisStore(url, grace_seconds=0)
+    patient, hasty = RedisStore(url, follow_seconds=0), RedisStore(url)
     publish(patient, "v1")
     pinned = patient.snapshot("user_scores")
     publish(patient, "v2")
@@ -314,7 +314,7 @@ def test_a_version_that_was_served_a_moment_ago_stays_for_its_readers(url: str) 
 
 
 def test_a_reader_that_slept_through_a_removal_goes_on_with_what_is_served(url: str) -> None:
-    store = RedisStore(url, follow_seconds=3600, grace_seconds=0)
+    store = RedisStore(url, follow_seconds=3600)
     publish(store, "v1", {"p": numbered(1, ["k"])})
     readers = [store.reader("user_scores"), store.reader("user_scores")]
     publish(store, "v2", {"p": numbered(2, ["k"])})
@@ -373,7 +373,7 @@ def test_a_fork_is_not_stopped_by_a_lock_of_its_parent(store: RedisStore) -> Non
 
 
 def test_asyncio_reads_and_follows(url: str) -> None:
-    store = RedisStore(url, follow_seconds=0, grace_seconds=0)
+    store = RedisStore(url, follow_seconds=0)
 
     async def read() -> None:
         with pytest.raises(UnknownVersion, match="publish one first"):
@@ -396,7 +396,7 @@ def test_asyncio_reads_and_follows(url: str) -> None:
 
 
 def test_asyncio_goes_on_from_a_removed_version(url: str) -> None:
-    store = RedisStore(url, follow_seconds=3600, grace_seconds=0)
+    store = RedisStore(url, follow_seconds=3600)
 
     async def read() -> None:
         publish(store, "v1", {"p": numbered(1, ["k"])})

@@ -106,7 +106,8 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
             fitting.fit_ranker(text, known.log, items, BOUNDS[3:], project)
     (whole, clicked), (parts, again) = seen
     assert len(whole) > 300
-    np.testing.assert_array_equal(parts, whole)
+    # The last bits of a product depend on how many stand beside it, and rounding may turn one into a ten-thousandth.
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-4)
     np.testing.assert_array_equal(again, clicked)
 
 

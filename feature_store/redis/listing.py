@@ -1,0 +1,74 @@
+"""What the versions of a view say of themselves. Changes nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from feature_store.base import VersionInfo
+from feature_store.errors import CorruptVersion, UnknownVersion
+from feature_store.redis.connection import Server
+from feature_store.redis.layout import committed, refused
+from feature_store.redis.manifest import Manifest
+from feature_store.redis.snapshot import read_manifest
+
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
+
+
+def committed_ids(state: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The ids of committed versions by name."""
+    return {name: uid.decode() for name, uid in _by_name(state, committed("")).items()}
+
+
+def infos_of(server: Server, view: str, state_now: Callable[[], Mapping[bytes, bytes]]) -> list[VersionInfo]:
+    """Store.versions; `state_now` reads the view."""
+    state = state_now()
+    infos = list(refusals(server, view, state).values())
+    for name, uid in committed_ids(state).items():
+        try:
+            infos.append(read_manifest(server, uid).info)
+        except (CorruptVersion, UnknownVersion) as error:
+            # It may have been removed meanwhile, which is no damage.
+            if state_now().get(committed(name)) == uid.encode():
+                infos.append(_damaged(view, name, error))
+    return sorted(infos, key=lambda info: (info.sequence, info.version))
+
+
+def refusals(server: Server, view: str, state: Mapping[bytes, bytes]) -> dict[str, VersionInfo]:
+    """What the commit said of each version that it refused, by name."""
+    infos = {}
+    for name, content in _by_name(state, refused("")).items():
+        try:
+            infos[name] = Manifest.unseal(content, server.place).info
+        except CorruptVersion as error:
+            infos[name] = _damaged(view, name, error, refused=True)
+    return infos
+
+
+def previous(server: Server, view: str, served: str | None, infos: Sequence[VersionInfo]) -> str:
+    """The version that was committed before the served one. Raises UnknownVersion where there's none."""
+    # Where the served one's own manifest is damaged its place is unknown, and the newest other one is meant.
+    place = next((info.sequence for info in infos if info.version == served and not info.problem), None)
+    earlier = [
+        info.version
+        for info in infos
+        if not info.problem and info.version != served and (place is None or info.sequence < place)
+    ]
+    if not earlier:
+        raise UnknownVersion(f"view '{view}' has no version before '{served}' in {server.place} to go back to")
+    return earlier[-1]
+
+
+def _by_name(state: Mapping[bytes, bytes], prefix: bytes) -> dict[str, bytes]:
+    return {name.removeprefix(prefix).decode(): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _damaged(view: str, version: str, error: Exception, *, refused: bool = False) -> VersionInfo:
+    return VersionInfo(
+        view=view,
+        version=version,
+        created_at=_UNKNOWN,
+        rows=0,
+        bytes=0,
+        sequence=0,
+        problem=str(error),
+        refused=refused,
+    )
