@@ -1,6 +1,7 @@
 """The Redis backend: versions of views in one server. Knows no row."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from feature_store.base import VersionInfo
@@ -109,7 +110,7 @@ class RedisStore:
             manifest = read_manifest(self._server, uid)
             verify_rows(self._server, manifest)
             open_version(self._server, uid)
-            if self._change(key, state, lambda pipe: pipe.hset(key, CURRENT, uid)):
+            if self._change(key, state, partial(_serve, key=key, uid=uid)):
                 return manifest.info
 
     def delete(self, view: str, version: str) -> None:
@@ -128,7 +129,7 @@ class RedisStore:
                     f"version '{version}' of view '{view}' is being served; publish or roll back to another one first"
                 )
             tried = True
-            if self._change(key, state, lambda pipe: _forget(pipe, key, state, version)):
+            if self._change(key, state, partial(_forget, key=key, state=state, version=version)):
                 break
         reclaim(self._server, key)
 
@@ -231,6 +232,10 @@ class RedisStore:
 
         # A reader that opens one of them meanwhile changes its leases.
         return transact(self._server, "prune", [key, *(version.leases for version in keys.values())], attempt)
+
+
+def _serve(pipe: Any, key: str, uid: str) -> None:
+    pipe.hset(key, CURRENT, uid)
 
 
 def _forget(pipe: Any, key: str, state: Mapping[bytes, bytes], version: str) -> None:

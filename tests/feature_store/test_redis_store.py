@@ -223,7 +223,7 @@ def test_a_row_that_was_lost_is_found_by_commit_and_rollback(store: RedisStore, 
     client.delete(row_key(client, prefix, "ann"))
     with pytest.raises(CorruptVersion, match="part 'all' has 2 rows"):
         store.rollback("user_scores")
-    with pytest.raises(CorruptVersion, match="part 'all' of version 'v1' has lost rows"):
+    with pytest.raises(CorruptVersion, match=r"part 'all' has lost rows .* 'ann'"):
         list(store.snapshot("user_scores", "v1").batches())
     assert store.current("user_scores") == "v2"
 
@@ -296,28 +296,32 @@ def test_deleted_versions_leave_nothing_behind(store: RedisStore, client: Any, p
     assert len(keys_of(client, prefix)) == before
 
 
-def test_a_version_that_was_served_a_moment_ago_stays_for_its_readers(url: str) -> None:
-    patient, hasty = RedisStore(url, follow_seconds=0), RedisStore(url)
-    publish(patient, "v1")
-    pinned = patient.snapshot("user_scores")
-    publish(patient, "v2")
-    assert patient.prune("user_scores", 1) == ["v1"]
-    assert pinned.get("ann") == ROWS[0]
-    publish(patient, "v3")
-    patient.begin("user_scores", "v4")
+def end_leases(client: Any, prefix: str) -> None:
+    """As the time does that passes while readers sleep or are dead."""
+    for key in client.scan_iter(match=f"{prefix}l:*"):
+        client.delete(key)
+
+
+def test_a_deleted_version_stays_for_those_who_have_it_open(store: RedisStore, client: Any, prefix: str) -> None:
+    publish(store, "v1")
+    pinned = store.snapshot("user_scores")
+    publish(store, "v2")
+    store.delete("user_scores", "v1")
+    store.begin("user_scores", "v3")
     assert (pinned.get("ann"), pinned.get("nobody")) == (ROWS[0], None)
-    pinned = patient.snapshot("user_scores", "v2")
-    hasty.delete("user_scores", "v2")
+    end_leases(client, prefix)
+    store.begin("user_scores", "v3")
     for read in (lambda: pinned.get("ann"), lambda: pinned.get("no"), lambda: pinned.get_many(["ann", "bob"])):
-        with pytest.raises(UnknownVersion, match=r"'v2' .* is gone"):
+        with pytest.raises(UnknownVersion, match=r"'v1' .* is gone"):
             read()
 
 
-def test_a_reader_that_slept_through_a_removal_goes_on_with_what_is_served(url: str) -> None:
+def test_a_reader_that_slept_through_a_removal_goes_on_with_what_is_served(url: str, client: Any, prefix: str) -> None:
     store = RedisStore(url, follow_seconds=3600)
     publish(store, "v1", {"p": numbered(1, ["k"])})
     readers = [store.reader("user_scores"), store.reader("user_scores")]
     publish(store, "v2", {"p": numbered(2, ["k"])})
+    end_leases(client, prefix)
     store.prune("user_scores", 1)
     assert readers[0].get("k") == {"key": "k", "value": 2}
     assert readers[1].get_many(["k", "l"]).column("value").to_pylist() == [2, None]
@@ -395,13 +399,14 @@ def test_asyncio_reads_and_follows(url: str) -> None:
     asyncio.run(read())
 
 
-def test_asyncio_goes_on_from_a_removed_version(url: str) -> None:
+def test_asyncio_goes_on_from_a_removed_version(url: str, client: Any, prefix: str) -> None:
     store = RedisStore(url, follow_seconds=3600)
 
     async def read() -> None:
         publish(store, "v1", {"p": numbered(1, ["k"])})
         async with store.async_reader("user_scores") as one, store.async_reader("user_scores") as many:
             publish(store, "v2", {"p": numbered(2, ["k"])})
+            end_leases(client, prefix)
             store.prune("user_scores", 1)
             assert await one.get("k") == {"key": "k", "value": 2}
             assert (await many.get_many(["k", "l"])).column("value").to_pylist() == [2, None]
