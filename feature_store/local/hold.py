@@ -34,7 +34,8 @@ def open_held(folder: Path) -> LocalSnapshot:
 @contextmanager
 def unread(folder: Path) -> Iterator[bool]:
     """Whether nobody has the version open. If so, those who want to open it wait for the end of the block."""
-    descriptor = _open(folder / MANIFEST)
+    # NFS gives a lock for one alone only to who may write.
+    descriptor = _open(folder / MANIFEST, os.O_RDWR)
     try:
         yield descriptor is None or _lock(folder / MANIFEST, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
@@ -43,7 +44,7 @@ def unread(folder: Path) -> Iterator[bool]:
 
 def _hold(path: Path) -> int | None:
     while True:
-        descriptor = _open(path)
+        descriptor = _open(path, os.O_RDONLY)
         try:
             # Opening the version says that it's gone, and what to do.
             if descriptor is None or (_lock(path, descriptor, fcntl.LOCK_SH) and _is_at(path, descriptor)):
@@ -55,10 +56,10 @@ def _hold(path: Path) -> int | None:
         _release(descriptor)
 
 
-def _open(path: Path) -> int | None:
+def _open(path: Path, mode: int) -> int | None:
     with reaching(path, "read"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, mode | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
     _UNOWNED.add(descriptor)
