@@ -101,5 +101,7 @@ def _key(entity: EntityKey, view: str) -> Key:
             f"view '{view}' has one key, and the feature view's entities have {list(entity.join_keys)}; take one entity"
         )
     value = entity.entity_values[0]
+    if value.WhichOneof("val") is None:
+        raise InvalidInput(f"null can't be a key of view '{view}'; leave out the entity")
     key: Key = getattr(value, value.WhichOneof("val"))
     return key

@@ -11,6 +11,9 @@ from feature_store.local.disk import reaching
 from feature_store.local.layout import MANIFEST
 from feature_store.local.snapshot import LocalSnapshot
 
+#: Descriptors that no snapshot owns yet.
+_UNOWNED: set[int] = set()
+
 
 def open_held(folder: Path) -> LocalSnapshot:
     """Opens a version that `unread` calls read from before its first file is opened until the snapshot is gone.
@@ -24,13 +27,15 @@ def open_held(folder: Path) -> LocalSnapshot:
         _release(descriptor)
         raise
     weakref.finalize(snapshot, _release, descriptor)
+    _UNOWNED.discard(-1 if descriptor is None else descriptor)
     return snapshot
 
 
 @contextmanager
 def unread(folder: Path) -> Iterator[bool]:
     """Whether nobody has the version open. If so, those who want to open it wait for the end of the block."""
-    descriptor = _open(folder / MANIFEST)
+    # NFS gives a lock for one alone only to who may write.
+    descriptor = _open(folder / MANIFEST, os.O_RDWR)
     try:
         yield descriptor is None or _lock(folder / MANIFEST, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
@@ -39,20 +44,26 @@ def unread(folder: Path) -> Iterator[bool]:
 
 def _hold(path: Path) -> int | None:
     while True:
-        descriptor = _open(path)
-        # Opening the version says that it's gone, and what to do.
-        if descriptor is None or (_lock(path, descriptor, fcntl.LOCK_SH) and _is_at(path, descriptor)):
-            return descriptor
+        descriptor = _open(path, os.O_RDONLY)
+        try:
+            # Opening the version says that it's gone, and what to do.
+            if descriptor is None or (_lock(path, descriptor, fcntl.LOCK_SH) and _is_at(path, descriptor)):
+                return descriptor
+        except BaseException:
+            _release(descriptor)
+            raise
         # The version that was there is gone, and another one may have its name now.
         _release(descriptor)
 
 
-def _open(path: Path) -> int | None:
+def _open(path: Path, mode: int) -> int | None:
     with reaching(path, "read"):
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, mode | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+    _UNOWNED.add(descriptor)
+    return descriptor
 
 
 def _lock(path: Path, descriptor: int, kind: int) -> bool:
@@ -74,4 +85,14 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def _release(descriptor: int | None) -> None:
     if descriptor is not None:
+        _UNOWNED.discard(descriptor)
         os.close(descriptor)
+
+
+def _after_fork() -> None:
+    """A thread that is opening a version isn't there in a child, which would hold the version as long as it lives."""
+    while _UNOWNED:
+        os.close(_UNOWNED.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -17,6 +17,7 @@ from feature_store.local.manifest import Manifest, check_name, load_pointer
 
 MANIFEST = "MANIFEST.json"
 INDEX = "index.bin"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class ViewFolder:
 
     @property
     def lock(self) -> Path:
-        return self.path / ".lock"
+        return self.path / LOCK
 
     @property
     def trash(self) -> Path:
@@ -73,7 +74,8 @@ class ViewFolder:
     def refusals(self) -> dict[str, Manifest]:
         """What the commit said of each version that it refused, by name; any other staged version says nothing."""
         with reaching(self.staging, "list"):
-            names = [path.name for path in self.staging.iterdir()] if self.staging.is_dir() else []
+            paths = self.staging.iterdir() if self.staging.is_dir() else ()
+            names = [path.name for path in paths if path.is_dir()]
         return {name: manifest for name in names if (manifest := self._refusal(name)) is not None}
 
     def _refusal(self, version: str) -> Manifest | None:

@@ -82,9 +82,8 @@ class LocalReader:
 
     def snapshot(self) -> LocalSnapshot:
         if time.monotonic() >= self._next_look and self._alone.acquire(blocking=False):
-            if self._follow_seconds and self._is_news():
-                threading.Thread(target=self._follow_and_release, daemon=True).start()
-            else:
+            beside = self._follow_seconds and self._is_news() and self._follows_beside()
+            if not beside:
                 self._follow_and_release()
         return self._snapshot
 
@@ -93,6 +92,13 @@ class LocalReader:
             before = self._snapshot
             self._follow()
             return self._snapshot is not before
+
+    def _follows_beside(self) -> bool:
+        try:
+            threading.Thread(target=self._follow_and_release, daemon=True).start()
+        except RuntimeError:  # the machine gives no more threads
+            return False
+        return True
 
     def _follow_and_release(self) -> None:
         try:

@@ -20,15 +20,13 @@ from feature_store.errors import (
 from feature_store.local.commit import commit_stage, recover
 from feature_store.local.disk import locked, make_folder, reaching, rename_folder
 from feature_store.local.hold import open_held, unread
-from feature_store.local.layout import ViewFolder
+from feature_store.local.layout import LOCK, ViewFolder
 from feature_store.local.manifest import load_pointer, save_pointer
 from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
 from feature_store.local.stage import LocalStage
 from feature_store.local.verify import verify_version
 from feature_store.validate import Checks
-
-_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 class LocalStore:
@@ -85,7 +83,8 @@ class LocalStore:
                 paths = list(self.root.iterdir())
             except FileNotFoundError:
                 return []
-        return sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
+        # Whatever else is in the folder, a view has a lock.
+        return sorted(path.name for path in paths if (path / LOCK).is_file())
 
     def current(self, view: str) -> str | None:
         return load_pointer(self._folder(view).current)
@@ -97,9 +96,8 @@ class LocalStore:
         with reaching(folder.path, "list"):
             names = [path.name for path in folder.path.iterdir() if path.is_dir() and not path.name.startswith(".")]
         unfinished = folder.unfinished()
-        infos = [self._info(folder, name) for name in names if name != unfinished]
-        # A version that another process deletes meanwhile is no damaged one.
-        infos = [info for info in infos if not info.problem or folder.version(info.version).is_dir()]
+        found = [self._info(folder, name) for name in names if name != unfinished]
+        infos = [info for info in found if info is not None]
         infos += [manifest.info for manifest in folder.refusals().values()]
         return sorted(infos, key=lambda info: (info.sequence, info.version))
 
@@ -191,13 +189,17 @@ class LocalStore:
                 "changes; publish under another name, or delete it first"
             )
 
-    def _info(self, folder: ViewFolder, version: str) -> VersionInfo:
+    def _info(self, folder: ViewFolder, version: str) -> VersionInfo | None:
+        """None for a version that another process deletes meanwhile, which is no damaged one."""
         try:
             return folder.manifest(version).info
         except CorruptVersion as error:
             path = folder.version(version)
             with reaching(path, "read"):
-                created_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                try:
+                    created_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                except FileNotFoundError:
+                    return None
             return VersionInfo(
                 view=folder.view,
                 version=version,

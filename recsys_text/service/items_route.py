@@ -13,6 +13,7 @@ from recsys_text.errors import UnavailableError
 from recsys_text.sections import Service
 from recsys_text.service import schemas
 from recsys_text.service.answers import PROBLEMS, about, explain, json_response, refusal, unavailable
+from recsys_text.service.ranker import side_by_side
 from recsys_text.service.views import Views
 
 _START, _END = "/users/", "/items"
@@ -43,11 +44,8 @@ def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
         pinned = views.pinned()
         row = pinned.scores.get(user_id)
         if row is not None:
-            columns = (row.first(name, query.k) or () for name in ("item_id", "score", "interest"))
-            best = [
-                {"item_id": item, "score": score, "interest": interest}
-                for item, score, interest in zip(*columns, strict=True)
-            ]
+            lists = side_by_side(*(row.first(name, query.k) for name in ("item_id", "score", "interest")))
+            best = [{"item_id": item, "score": score, "interest": interest} for item, score, interest in lists]
         elif query.fallback is None or pinned.items is None:
             detail = f"no user {user_id!r} in version '{pinned.served.version}' of the scores"
             unknown = {"user_id": user_id, **about(pinned.served), "known": False, "items": [], "detail": detail}

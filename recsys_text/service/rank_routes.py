@@ -27,28 +27,32 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
         if arm.scores is not None:
             pinned = pinned.with_scores(arm.scores) or pinned
         known, items = ranked(pinned, request, request.diversity if arm.diversity is None else arm.diversity)
-        impression_id = log and log.record(
-            request.user_id,
-            [item["item_id"] for item in items],
-            version=pinned.served.version,
-            experiment=request.experiment,
-            arm=name,
-        )
         return pinned.served, {
             "user_id": request.user_id,
             **about(pinned.served),
             "known": known,
             "experiment": request.experiment,
             "arm": name,
-            "impression_id": impression_id,
+            "impression_id": None,
             "items": items,
         }
+
+    def record(body: dict[str, Any]) -> None:
+        if log is not None:
+            body["impression_id"] = log.record(
+                body["user_id"],
+                [item["item_id"] for item in body["items"]],
+                version=body["version"],
+                experiment=body["experiment"],
+                arm=body["arm"],
+            )
 
     async def rank(request: schemas.RankFields) -> Response:
         try:
             served, body = ranking(views.pinned(), request)
         except MissingView as error:
             return refusal(str(error))
+        record(body)
         return json_response(body, served=served)
 
     async def batch(batch: schemas.BatchFields) -> Response:
@@ -61,6 +65,8 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
                 return refusal(f"requests.{number}.{error}")
             # Other requests are answered in between.
             await asyncio.sleep(0)
+        for answer in answers:  # all of them, or nobody saw any
+            record(answer)
         return json_response({"answers": answers}, served=pinned.served)
 
     # The bounds are of this configuration, so that no name of a type can stand for them above.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feature_store import StoreError
 from recsys_text.service.catalogue import Catalogue, Float32, Match, Rows
 from recsys_text.service.ranking import best_first, diversified, probability
 from recsys_text.service.schemas import RankFields
@@ -86,8 +87,17 @@ def _kept(pinned: Pinned, request: RankFields, history: Collection[str]) -> list
 def _stored(row: Mapping[str, Any] | None) -> Stored:
     if row is None:
         return {}
-    items, scores, interests = (row[name] or () for name in ("item_id", "score", "interest"))
-    return dict(zip(items, zip(scores, interests, strict=True), strict=True))
+    lists = side_by_side(*(row[name] for name in ("item_id", "score", "interest")))
+    return {item: (score, interest) for item, score, interest in lists}
+
+
+def side_by_side(*columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
+    """The lists of a row, of which none may be null too. Raises StoreError where they aren't equally long."""
+    lists = [column or () for column in columns]
+    sizes = [len(values) for values in lists]
+    if len(set(sizes)) > 1:
+        raise StoreError(f"a row of scores has lists of {', '.join(map(str, sizes))} values; publish it anew")
+    return list(zip(*lists, strict=True))
 
 
 def _scored(

@@ -9,9 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Int32, Int64, String
 
-from feature_store import InvalidInput, LocalStore, UnknownVersion
+from feature_store import InvalidInput, LocalStore, UnknownVersion, feast_online
 from tests.contracts.store_data import publish
 
 # Feast sets it when it's imported, and the service's tests in this process would count with those of others.
@@ -85,6 +87,8 @@ def test_an_empty_list_and_an_unknown_user_differ_in_status(feast: FeatureStore,
 def test_what_feast_cannot_do_says_so(feast: FeatureStore, tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion, match="user_scores"):
         answer(feast, SCORES, user_id=["ann"])
+    with pytest.raises(InvalidInput, match="null can't be a key"):
+        feast_online._key(EntityKey(join_keys=["user_id"], entity_values=[Value()]), "user_scores")
     publish(LocalStore(tmp_path / "store"), "v1", {"all": pa.record_batch({"user_id": ["ann"], "age": [1]})})
     with pytest.raises(InvalidInput, match=r"no columns \['item_id', 'score'\]"):
         answer(feast, SCORES, user_id=["ann"])

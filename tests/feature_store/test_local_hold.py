@@ -1,5 +1,8 @@
 """A version that a process has open, or is about to open, outlives pruning; a reader that died holds nothing."""
 
+import errno
+import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_store import CorruptVersion, LocalStore
+from feature_store import CorruptVersion, LocalStore, StoreUnavailable
 from feature_store.local import hold as hold_module
 from tests.contracts.store_data import numbered, publish
 from tests.feature_store.publisher import KEYS
@@ -158,6 +161,7 @@ def test_a_reader_that_comes_while_a_version_is_pruned_finds_the_next(
 
 def test_what_was_held_is_closed(store: LocalStore) -> None:
     publish_numbers(store, 1, 2)
+    gc.collect()  # what tests before this one left in cycles
     before = len(os.listdir("/proc/self/fd"))
     reader = store.reader("view")
     for _ in range(20):
@@ -168,3 +172,41 @@ def test_what_was_held_is_closed(store: LocalStore) -> None:
         store.verify("view", "v1")
     del reader
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_lock_that_fails_leaves_nothing_open(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_numbers(store, 1)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fail(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="no locks available"):
+            hold_module.open_held(store.root / "view" / "v1")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_while_a_version_is_opened_does_not_hold_it(store: LocalStore) -> None:
+    publish_numbers(store, 1)
+    folder = store.root / "view" / "v1"
+    descriptor = hold_module._hold(folder / "MANIFEST.json")
+    there, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(there[1], b"x")
+        os.read(done[0], 1)
+        os._exit(0)
+    os.read(there[0], 1)
+    hold_module._release(descriptor)
+    try:
+        with hold_module.unread(folder) as free:
+            assert free
+    finally:
+        os.write(done[1], b"x")
+        os.waitpid(child, 0)
+        for end in (*there, *done):
+            os.close(end)

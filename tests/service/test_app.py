@@ -5,7 +5,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import pyarrow as pa
 import pytest
+
+from tests.service.conftest import SCHEMA, commit
 
 AS_OF = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 
@@ -162,3 +165,14 @@ def _until_ready(url: str) -> httpx.Response:
                 return answer
             time.sleep(0.05)
     pytest.fail(f"still not ready: {answer.text}")
+
+
+def test_lists_that_are_not_equally_long_are_no_scores(folder, serving):
+    batch = pa.record_batch([["ann"], [["i1", "i2"]], [[0.5]], [[1.0, 2.0]]], schema=SCHEMA)
+    commit(folder, "user_scores", "v1", batch, {})
+    with serving() as url:
+        answers = [httpx.get(f"{url}/users/ann/items")]
+        answers.append(httpx.post(f"{url}/rank", json={"user_id": "ann", "candidates": ["i1"]}))
+    for answer in answers:
+        assert answer.status_code == 503
+        assert "lists of 2, 1, 2 values" in answer.json()["detail"]

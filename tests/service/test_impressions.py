@@ -3,6 +3,7 @@
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 import polars as pl
@@ -111,10 +112,24 @@ def test_every_ranking_is_a_row_and_items_are_none(publish_all, serving, tmp_pat
 
 def test_a_full_log_never_fails_a_request(publish_all, serving, tmp_path, monkeypatch):
     publish_all()
-    monkeypatch.setattr("recsys_text.service.impressions._QUEUED", 2)
+    small = partial(ImpressionLog, queued=2, file_rows=1)
+    monkeypatch.setattr("recsys_text.service.app.ImpressionLog", small)
     (tmp_path / "shown").write_text("a file where a folder is expected")
     with serving(impressions="shown") as url, RankingClient(url) as client:
         assert len({client.rank("ann", ["i1"]).impression_id for _ in range(30)}) == 30
+        text = httpx.get(f"{url}/metrics").text
+    dropped = next(line for line in text.splitlines() if line.startswith("recsys_text_impressions_dropped_total"))
+    # Two wait, and the thread holds one.
+    assert float(dropped.split()[1]) >= 27
+
+
+def test_a_batch_that_is_refused_is_not_logged(publish, serving, tmp_path):
+    publish("v1")
+    asked = [{"user_id": "ann", "candidates": ["i1"]}, {"user_id": "ann", "candidates": ["i1"], "seen": True}]
+    with serving(impressions="shown") as url:
+        assert httpx.post(f"{url}/rank/batch", json={"requests": asked}).status_code == 422
+        assert httpx.post(f"{url}/rank/batch", json={"requests": asked[:1]}).status_code == 200
+    assert len(logged(tmp_path / "shown")) == 1
 
 
 def test_the_log_is_a_source_of_impressions_whose_clicks_come_from_events(publish_all, serving, tmp_path):

@@ -142,3 +142,10 @@ def test_a_form_of_another_site_signs_nobody_in_or_out(explorer, headers):
         sign_in(client)
         assert client.post("/explore/sign-out", headers=headers).status_code == 403
         assert client.get("/explore").status_code == 200
+
+
+def test_an_origin_that_is_no_address_is_refused(explorer):
+    with explorer(TOKEN) as client:
+        answer = client.post("/explore/sign-in", data={"token": TOKEN}, headers={"Origin": "http://[x"})
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
