@@ -83,9 +83,9 @@ def test_a_publisher_killed_before_any_command(forks: Forks, store: RedisStore, 
     size = two_versions(server)
     calls = forks.run(server.url, 2)
     assert calls > 30
-    for number in range(1, calls + 1, 2):
-        assert forks.run(server.url, number + 2, die_at=number) == KILLED
-        assert_whole_and_repeatable(store, server, number + 2, size)
+    for value, number in enumerate(range(1, calls + 1, 2), start=3):
+        assert forks.run(server.url, value, die_at=number) == KILLED
+        assert_whole_and_repeatable(store, server, value, size)
     tell("publishers killed before every second command, none mixed or lost, of", calls)
 
 
@@ -302,7 +302,7 @@ def test_readers_under_load_see_whole_versions_only(server: RedisServer) -> None
     try:
         for value in range(1, swaps + 1):
             publish(server.url, f"v{value}", value)
-            store.prune("view", 1)  # without any grace, from under the readers
+            store.prune("view", 1)  # which waits for readers that have one open
     finally:
         stop.set()
         for thread in threads:

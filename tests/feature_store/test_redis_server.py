@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from feature_store import EvictingServer, StoreError, StoreUnavailable, open_store, shown_url
+from feature_store.cli import main
 from feature_store.redis import RedisStore
 from recsys_text.service.views import Views
 from tests.contracts.store_data import ROWS, batch, publish
@@ -141,3 +142,15 @@ def test_a_url_is_shown_without_its_secrets() -> None:
 def test_a_wrong_password_says_so(server: RedisServer) -> None:
     with pytest.raises(StoreUnavailable, match="check the user and the password"):
         open_store(server.url_as("default", "wrong")).reader("view")
+
+
+def test_the_command_line_reads_a_store_in_redis(server: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(RedisStore(server.url), "v1")
+    for words in (["ls", server.url], ["verify", server.url, "user_scores"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "v1" in shown
+    assert "is whole: 3 rows" in shown
+    assert server.password not in shown

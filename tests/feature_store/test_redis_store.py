@@ -1,9 +1,5 @@
 """The Redis backend keeps the contract, and its own promises about rows and keys."""
 
-import asyncio
-import multiprocessing
-import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,15 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import feature_store
-from feature_store import CorruptVersion, InvalidInput, UnknownVersion
+from feature_store import InvalidInput, UnknownVersion
 from feature_store.redis import RedisStore
 from tests.contracts.store_contract import StoreContract
-from tests.contracts.store_data import ROWS, batch, numbered, publish
+from tests.contracts.store_data import numbered, publish
+from tests.feature_store.redis_keys import row_key
 
 
 class TestRedisStore(StoreContract):
@@ -33,35 +29,8 @@ class TestRedisStore(StoreContract):
 
 
 @pytest.fixture
-def prefix(tmp_path: Path) -> str:
-    return f"test:{tmp_path}:"
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def url(redis_url: str, prefix: str, client: Any) -> Iterator[str]:
-    yield f"{redis_url}?prefix={prefix}"
-    for key in client.scan_iter(match=f"{prefix}*"):
-        client.unlink(key)
-
-
-@pytest.fixture
 def store(url: str) -> RedisStore:
     return RedisStore(url, follow_seconds=0)
-
-
-def keys_of(client: Any, prefix: str) -> list[bytes]:
-    return sorted(key.removeprefix(prefix.encode()) for key in client.scan_iter(match=f"{prefix}*"))
-
-
-def row_key(client: Any, prefix: str, key: str) -> bytes:
-    (found,) = client.scan_iter(match=f"{prefix}????????:{key}")
-    return bytes(found)
 
 
 def test_open_store_reads_urls(url: str) -> None:
@@ -145,89 +114,6 @@ def test_numbers_are_seen_in_place(store: RedisStore) -> None:
     assert row.numpy("score").dtype == np.float32
 
 
-# Damage
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other key", "other version", "other type"])
-def test_a_row_that_is_not_as_written_is_never_served(store: RedisStore, client: Any, prefix: str, damage: str) -> None:
-    publish(store, "v0", {"all": batch([{**row, "age": 9} for row in ROWS])})
-    foreign = client.get(row_key(client, prefix, "ann"))
-    publish(store, "v1")
-    store.delete("user_scores", "v0")
-    key = row_key(client, prefix, "ann")
-    value = client.get(key)
-    if damage == "other type":
-        client.delete(key)
-        client.rpush(key, value)
-    else:
-        client.set(
-            key,
-            {
-                "flip": value[:-1] + bytes([value[-1] ^ 1]),
-                "cut": value[:-4],
-                "empty": b"",
-                "other key": client.get(row_key(client, prefix, "bob")),
-                "other version": foreign,
-            }[damage],
-        )
-    reader = store.reader("user_scores")
-    with pytest.raises(CorruptVersion, match=r"not .* written; roll back"):
-        reader.get("ann")
-    with pytest.raises(CorruptVersion, match=r"not .* written; roll back"):
-        reader.get_many(["bob", "ann"])
-    assert reader.get("bob") == ROWS[1]
-
-
-def flip(client: Any, key: str) -> None:
-    value = client.get(key)
-    client.set(key, bytes([value[0] ^ 1]) + value[1:])
-
-
-def test_a_damaged_manifest_is_listed_and_stands_in_nobodys_way(store: RedisStore, client: Any, prefix: str) -> None:
-    for value in (1, 2, 3):
-        publish(store, f"v{value}", {"p": numbered(value, ["k"])}, as_of=f"2014-03-1{value}")
-    uid = client.hget(f"{prefix}view:user_scores", "current").decode()
-    flip(client, f"{prefix}m:{uid}")
-    problems = {info.version: info.problem for info in store.versions("user_scores")}
-    assert "not as it was written" in problems["v3"]
-    assert (problems["v1"], problems["v2"]) == ("", "")
-    with pytest.raises(CorruptVersion):
-        store.reader("user_scores")
-    assert store.rollback("user_scores").version == "v2"
-    assert store.reader("user_scores").get("k") == {"key": "k", "value": 2}
-    store.delete("user_scores", "v3")
-    publish(store, "v3", {"p": numbered(3, ["k"])}, as_of="2014-03-13")
-    assert store.reader("user_scores").get("k") == {"key": "k", "value": 3}
-
-
-def test_damaged_strings_are_not_served(store: RedisStore, client: Any, prefix: str) -> None:
-    publish(store, "v1")
-    uid = client.hget(f"{prefix}view:user_scores", "current").decode()
-    piece = client.lindex(f"{prefix}d:{uid}", 0)
-    client.lset(f"{prefix}d:{uid}", 0, piece[:-1] + bytes([piece[-1] ^ 1]))
-    with pytest.raises(CorruptVersion, match=r"strings .* not as they were written"):
-        store.reader("user_scores")
-
-
-def test_a_row_that_was_lost_is_found_by_commit_and_rollback(store: RedisStore, client: Any, prefix: str) -> None:
-    publish(store, "v1")
-    stage = store.begin("user_scores", "v2")
-    with stage.writer("p") as writer:
-        writer.write(numbered(2, ["lost", "kept"]))
-    client.delete(row_key(client, prefix, "lost"))
-    with pytest.raises(CorruptVersion, match=r"part 'p' has 1 rows .* where 2 were written"):
-        store.commit("user_scores", "v2", expect_parts=["p"], metadata={})
-    with stage.writer("p") as writer:
-        writer.write(numbered(2, ["lost", "kept"]))
-    store.commit("user_scores", "v2", expect_parts=["p"], metadata={})
-    client.delete(row_key(client, prefix, "ann"))
-    with pytest.raises(CorruptVersion, match="part 'all' has 2 rows"):
-        store.rollback("user_scores")
-    with pytest.raises(CorruptVersion, match=r"part 'all' has lost rows .* 'ann'"):
-        list(store.snapshot("user_scores", "v1").batches())
-    assert store.current("user_scores") == "v2"
-
-
 # Parts
 
 
@@ -278,137 +164,3 @@ def test_a_commit_sees_a_part_that_changes_under_it(store: RedisStore, monkeypat
     monkeypatch.setattr(feature_store.redis.commit, "check_duplicates", changing)
     assert store.commit("view", "v1", expect_parts=["p"], metadata={}).rows == 2
     assert store.reader("view").get("l") == {"key": "l", "value": 2}
-
-
-# What is removed
-
-
-def test_deleted_versions_leave_nothing_behind(store: RedisStore, client: Any, prefix: str) -> None:
-    publish(store, "v1")
-    before = len(keys_of(client, prefix))
-    for number in range(2, 6):
-        publish(store, f"v{number}")
-        store.prune("user_scores", 1)
-        assert len(keys_of(client, prefix)) == before
-    with store.begin("user_scores", "v9").writer("p") as writer:
-        writer.write(batch(ROWS))
-    store.delete("user_scores", "v9")
-    assert len(keys_of(client, prefix)) == before
-
-
-def end_leases(client: Any, prefix: str) -> None:
-    """As the time does that passes while readers sleep or are dead."""
-    for key in client.scan_iter(match=f"{prefix}l:*"):
-        client.delete(key)
-
-
-def test_a_deleted_version_stays_for_those_who_have_it_open(store: RedisStore, client: Any, prefix: str) -> None:
-    publish(store, "v1")
-    pinned = store.snapshot("user_scores")
-    publish(store, "v2")
-    store.delete("user_scores", "v1")
-    store.begin("user_scores", "v3")
-    assert (pinned.get("ann"), pinned.get("nobody")) == (ROWS[0], None)
-    end_leases(client, prefix)
-    store.begin("user_scores", "v3")
-    for read in (lambda: pinned.get("ann"), lambda: pinned.get("no"), lambda: pinned.get_many(["ann", "bob"])):
-        with pytest.raises(UnknownVersion, match=r"'v1' .* is gone"):
-            read()
-
-
-def test_a_reader_that_slept_through_a_removal_goes_on_with_what_is_served(url: str, client: Any, prefix: str) -> None:
-    store = RedisStore(url, follow_seconds=3600)
-    publish(store, "v1", {"p": numbered(1, ["k"])})
-    readers = [store.reader("user_scores"), store.reader("user_scores")]
-    publish(store, "v2", {"p": numbered(2, ["k"])})
-    end_leases(client, prefix)
-    store.prune("user_scores", 1)
-    assert readers[0].get("k") == {"key": "k", "value": 2}
-    assert readers[1].get_many(["k", "l"]).column("value").to_pylist() == [2, None]
-
-
-def test_a_swap_is_followed_without_being_asked_to(url: str) -> None:
-    store = RedisStore(url)
-    publish(store, "v1", {"p": numbered(1, ["k"])})
-    reader = store.reader("user_scores")
-    publish(store, "v2", {"p": numbered(2, ["k"])})
-    while reader.get("k") != {"key": "k", "value": 2}:
-        assert reader.error is None
-
-
-# Threads, forks and asyncio
-
-
-def test_threads_and_forks_share_a_reader(store: RedisStore) -> None:
-    keys = [f"k{number}" for number in range(200)]
-    publish(store, "v1", {"p": pa.record_batch({"key": keys, "value": list(range(200))})})
-    reader = store.reader("user_scores")
-    wrong: list[Any] = []
-
-    def read(numbers: range, failures: Any) -> None:
-        for number in numbers:
-            row = reader.get(keys[number])
-            if row is None or row["value"] != number:
-                failures.append((number, row))
-
-    context = multiprocessing.get_context("fork")
-    with context.Manager() as manager:
-        failures = manager.list()
-        threads = [threading.Thread(target=read, args=(range(200), wrong)) for _ in range(4)]
-        forks = [context.Process(target=read, args=(range(200), failures)) for _ in range(3)]
-        for fork in forks:
-            fork.start()
-        for thread in threads:
-            thread.start()
-        for task in (*threads, *forks):
-            task.join()
-        assert [fork.exitcode for fork in forks] == [0, 0, 0]
-        assert (wrong, list(failures)) == ([], [])
-
-
-def test_a_fork_is_not_stopped_by_a_lock_of_its_parent(store: RedisStore) -> None:
-    publish(store, "v1")
-    reader = store.reader("user_scores")
-    with reader._lock:
-        child = multiprocessing.get_context("fork").Process(target=reader.refresh)
-        child.start()
-        child.join(30)
-    assert child.exitcode == 0
-
-
-def test_asyncio_reads_and_follows(url: str) -> None:
-    store = RedisStore(url, follow_seconds=0)
-
-    async def read() -> None:
-        with pytest.raises(UnknownVersion, match="publish one first"):
-            async with store.async_reader("user_scores"):
-                pass
-        publish(store, "v1")
-        async with store.async_reader("user_scores") as reader:
-            assert await asyncio.gather(*(reader.get(row["user_id"]) for row in ROWS)) == ROWS
-            assert (await reader.get_many(["nobody", "bob"])).to_pylist()[1] == ROWS[1]
-            assert await reader.get("nobody") is None
-            assert (reader.version, reader.error) == ("v1", None)
-            publish(store, "v2", {"p": batch(ROWS[:1])})
-            assert await reader.refresh() is True
-            store.delete("user_scores", "v1")
-            assert (await reader.get("bob"), reader.info) == (None, store.versions("user_scores")[0])
-            with pytest.raises(InvalidInput):
-                await reader.get(1)
-
-    asyncio.run(read())
-
-
-def test_asyncio_goes_on_from_a_removed_version(url: str, client: Any, prefix: str) -> None:
-    store = RedisStore(url, follow_seconds=3600)
-
-    async def read() -> None:
-        publish(store, "v1", {"p": numbered(1, ["k"])})
-        async with store.async_reader("user_scores") as one, store.async_reader("user_scores") as many:
-            publish(store, "v2", {"p": numbered(2, ["k"])})
-            end_leases(client, prefix)
-            store.prune("user_scores", 1)
-            assert await one.get("k") == {"key": "k", "value": 2}
-            assert (await many.get_many(["k", "l"])).column("value").to_pylist() == [2, None]
-
-    asyncio.run(read())
