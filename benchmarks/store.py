@@ -113,6 +113,22 @@ def compare(everyone: Sequence[System], rows: Data, repeats: int) -> Table:
     return table
 
 
+def beside_raw(rows: Data, url: str) -> str:
+    """Ours and a raw GET of as many bytes, call by call in turn: both find the server as awake."""
+    mine, raw = OursInRedis(url), RawRedis(url)
+    for system in (mine, raw):
+        system.publish("beside", rows)
+    keys, _ = asked(rows)
+    found = []
+    for start in range(0, GETS, GETS // 5):
+        taken: list[list[float]] = [[], []]
+        for key in keys[start : start + GETS // 5]:
+            for system, times in zip((mine, raw), taken, strict=True):
+                times.append(seconds(partial(system.get, key)))
+        found.append(statistics.median(taken[0]) / statistics.median(taken[1]))
+    return f"get from Redis, of a raw GET's p50, call by call in turn: {spread(found)}"
+
+
 def ours(rows: Data, folder: Path) -> list[str]:
     """What only we do: open and verify, swap, turn into Python."""
     system = Ours(folder)
@@ -184,6 +200,8 @@ def main() -> None:
             some = data(arguments.users // 50, arguments.items, packed=False)
             console.print(compare([FeastSdk(folder / "feast")], some, 1))
         shutil.rmtree(folder / "peers")
+        if url := os.environ.get("RECSYS_TEXT_REDIS_URI"):
+            console.print(beside_raw(data(arguments.users // 10, arguments.items), url))
         for line in ours(rows, folder / "ours"):
             console.print(line)
         shutil.rmtree(folder / "ours")
