@@ -104,3 +104,22 @@ def test_newer_items_stay_where_a_publication_is_refused(published: Settings) ->
     with pytest.raises(ContractError, match="max_age"):
         publish(with_rules(published, max_age=timedelta(hours=36)))
     assert served(published) == before
+
+
+def test_a_commit_that_was_killed_and_is_refused_when_tried_again_leaves_no_vectors(
+    published: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(published)
+    before = served(published)
+    plan, _ = write_parts(published, publish_begin(published))
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    before_serving(monkeypatch, "user_scores", "1", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish_commit(published, plan)
+    assert served(published)["user_vectors"] == plan["version"]
+    with pytest.raises(ContractError, match="max_age"):
+        publish_commit(with_rules(published, max_age=timedelta(hours=36)), plan)
+    assert served(published) == before
