@@ -4,8 +4,9 @@ Runs on new events in the lake and on a new champion. `begin` decides on the ver
 is no champion yet or the served version already has both; `items` writes the vectors of all items and what
 scoring has in common; `score` writes a part for each bucket of users, as many at once as the pool allows;
 `commit` verifies all parts, holds them against `publish.checks` and swaps the version in. Until then, and after
-any failure, readers keep the former version. A refused version is listed with the reason; once the check is
-relaxed in the config, clearing `commit` is enough.
+any failure, readers keep the former version, scores and vectors. Refused scores are listed with the reason; once the
+check is relaxed in the config, clearing `commit` is enough. Where vectors are refused (a number in them is none), what
+was staged of the views after them is removed: clear `begin` and all that follows.
 """
 
 from datetime import timedelta

@@ -170,11 +170,11 @@ def publish(
 
 @app.command()
 def versions(config: Config = CONFIG) -> None:
-    """List the published versions; the served one is marked."""
+    """List the published and the refused versions of each view; the served ones are marked."""
     settings = load(config)
     from recsys_text.steps.store import versions as step
 
-    terminal.versions(out, *step(settings))
+    terminal.versions(out, step(settings))
 
 
 @app.command()

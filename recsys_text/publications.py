@@ -1,8 +1,10 @@
 """The views of one publication, and how they go back together. Knows the store, no model and no config."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from feature_store import Store, StoreError, VersionInfo
+from feature_store import CorruptVersion, Store, StoreError, UnknownVersion, VersionInfo
 
 SCORES = "user_scores"
 ITEMS = "item_vectors"
@@ -21,29 +23,50 @@ class Move:
 def roll_back(store: Store, version: str | None = None) -> list[Move]:
     """Serves `version` of the scores, or the one before the served one; returns a move for each view that there is.
 
-    Vectors go back with them, as `go_with` says; where none fit they stay, and readers do not combine them. Raises what
-    Store.rollback raises.
+    Vectors go back with them, as `vectors_go_with` says. Raises what Store.rollback raises.
     """
     before = _served(store, SCORES)
     scores = store.rollback(SCORES, version)
-    moves = [Move(view=SCORES, before=before, after=scores.version)]
+    return [Move(view=SCORES, before=before, after=scores.version), *vectors_go_with(store, scores)]
+
+
+def vectors_go_with(store: Store, scores: VersionInfo, first: Mapping[str, str | None] | None = None) -> list[Move]:
+    """Serves vectors that go with the scores, as `go_with` says, of each view `first`; where none fit they stay.
+
+    Readers do not combine those that stay. A view that fails keeps no other from its turn: its error is raised last.
+    """
+    moves, failures = [], []
     for view in (ITEMS, USERS):
         before = _served(store, view)
-        after = go_with(store, view, scores) or before
+        try:
+            after = go_with(store, view, scores, first=(first or {}).get(view)) or before
+        except StoreError as error:
+            failures.append(error)
+            continue
         if after is not None:
             moves.append(Move(view=view, before=before, after=after))
+    if failures:
+        raise failures[0]
     return moves
 
 
-def go_with(store: Store, view: str, scores: VersionInfo) -> str | None:
-    """Serves the vectors of the scores' name, else the newest of their model; None where there are none of it."""
-    model = scores.metadata.get("model_version")
-    whole = [info for info in store.versions(view) if not info.problem]
+def go_with(store: Store, view: str, published: VersionInfo, *, first: str | None = None) -> str | None:
+    """Serves vectors of the model of `published`, a version of another view; returns their name, None where none fit.
+
+    Of those of its model: `first`, else those of its name, else the newest ones. Damaged ones are passed over, and
+    where none fit what is served stays.
+    """
+    model = published.metadata.get("model_version")
+    whole = [info for info in reversed(store.versions(view)) if not info.problem]
     fitting = [info.version for info in whole if info.metadata.get("model_version") == model]
-    target = scores.version if scores.version in fitting else next(reversed(fitting), None)
-    if target is not None and target != _served(store, view):
-        store.rollback(view, target)
-    return target
+    wanted = [name for name in (first, published.version) if name in fitting]
+    for version in dict.fromkeys([*wanted, *fitting]):
+        if version == _served(store, view):
+            return version
+        with suppress(CorruptVersion, UnknownVersion):  # damaged, or deleted since it was listed
+            store.rollback(view, version)
+            return version
+    return None
 
 
 def _served(store: Store, view: str) -> str | None:

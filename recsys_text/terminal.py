@@ -54,25 +54,26 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
         )
 
 
-def versions(out: Console, listed: "list[VersionInfo]", served: str | None) -> None:
-    if not listed:
+def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | None]]") -> None:
+    """A table for each view, and below it why a version of it cannot be served."""
+    if not views:
         out.print("Nothing is published yet; `recsys-text publish` does")
-        return
-    table = Table(title="user_scores", title_justify="left")
-    for name in ("version", "users", "as of", "model", "published", "served"):
-        table.add_column(
-            name, justify="right" if name == "users" else "left", overflow="fold", no_wrap=name != "version"
-        )
-    for info in listed:
-        as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
-        problem = "refused" if info.refused else "damaged" if info.problem else ""
-        state = problem or ("yes" if info.version == served else "")
-        published = f"{info.created_at:%Y-%m-%dT%H:%MZ}"
-        table.add_row(info.version, f"{info.rows:,}", as_of, info.metadata.get("model_version", ""), published, state)
-    out.print(table)
-    for info in listed:
-        if info.problem:
-            out.print(f"{info.version}: {info.problem}", markup=False, soft_wrap=True)
+    for view, (listed, served) in views.items():
+        table = Table(title=view, title_justify="left")
+        for name in ("version", "rows", "as of", "model", "published", "served"):
+            table.add_column(
+                name, justify="right" if name == "rows" else "left", overflow="fold", no_wrap=name != "version"
+            )
+        for info in listed:
+            as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
+            model, published = info.metadata.get("model_version", ""), f"{info.created_at:%Y-%m-%dT%H:%MZ}"
+            problem = "refused" if info.refused else "damaged" if info.problem else ""
+            state = problem or ("yes" if info.version == served else "")
+            table.add_row(info.version, f"{info.rows:,}", as_of, model, published, state)
+        out.print(table)
+        for info in listed:
+            if info.problem:
+                out.print(f"{info.version}: {info.problem}", markup=False, soft_wrap=True)
 
 
 def monitored(out: Console, result: Mapping[str, Any]) -> None:

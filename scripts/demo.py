@@ -90,7 +90,7 @@ def summary(settings: Settings) -> None:
     out.print(verdict(table))
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 
-    terminal.versions(out, *versions(settings))
+    terminal.versions(out, {VIEW: versions(settings)[VIEW]})
     quality = lake.read("quality", [LAST]).to_dicts()
     terminal.monitored(out, {"rows": quality, "window": LAST, "version": quality[0]["version"]})
     one_user(settings, lake)

@@ -44,7 +44,8 @@ class Pinned:
     """What one request is answered from, first to last.
 
     `items` and `users` are None where the store has no such view; `matched` says whether their vectors are of one
-    model. `others` are the views of scores that arms of experiments name, as far as they are published.
+    model, that of the scores where these tell theirs. `others` are the views of scores that arms of experiments name,
+    as far as they are published.
     """
 
     served: Served
@@ -58,7 +59,8 @@ class Pinned:
         """The same with the scores of another view; None where none of its versions is served."""
         if (other := self.others.get(view)) is None:
             return None
-        return replace(self, served=other[0], scores=other[1])
+        matched = _matched(self.items, self.users, other[1])
+        return replace(self, served=other[0], scores=other[1], matched=matched)
 
 
 class Views:
@@ -157,7 +159,7 @@ class Views:
             scores=scores,
             items=items,
             users=users,
-            matched=_matched(items, users),
+            matched=_matched(items, users, scores),
             others={
                 view: (_served(self._newest[view]), self._newest[view]) for view in self._others if view in self._newest
             },
@@ -177,11 +179,12 @@ def _model(snapshot: Snapshot) -> str | None:
     return snapshot.info.metadata.get("model_version")
 
 
-def _matched(items: Catalogue | None, users: Snapshot | None) -> bool:
+def _matched(items: Catalogue | None, users: Snapshot | None, scores: Snapshot) -> bool:
     if items is None or users is None or items.match is None or items.model is None:
         return False
     width: int = users.schema.field("vector").type.list_size
-    return items.model == _model(users) and items.width == width
+    # Matches stand beside the scores of other items in one list, so that they must be on one scale.
+    return items.model == _model(users) and items.width == width and _model(scores) in (None, items.model)
 
 
 def _check(view: str, snapshot: Snapshot) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from feature_store import Checks, RefusedVersion, Store, UnknownVersion, VersionInfo
+from feature_store import Checks, RefusedVersion, Store, StoreError, UnknownVersion, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.publications import go_with
+from recsys_text.publications import go_with, vectors_go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
@@ -61,24 +61,25 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
     """Verifies that all parts are there and whole, and swaps the version in. Nothing is served before.
 
     plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
-    back since: new clicks or a new champion make a new version. Item vectors of the same model that were published for
-    a later time meanwhile stay, too. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped.
-    Raises ContractError where a part is missing or damaged, the lake has changed since, or a view breaks one of
-    `publish.checks`; the former scores stay, and vectors go back to theirs.
+    back since: new clicks or a new champion make a new version. Item vectors that `publish_items` published for a later
+    time meanwhile stay, too, where they are of the same model; those of the former model are replaced. Returns
+    {"version", "users", "swapped"}, and "served" where nothing was swapped. Raises ContractError where a part is
+    missing or damaged, the lake has changed since, or a view breaks one of `publish.checks`; the former scores stay,
+    and vectors go back to what was served with them. What is staged of views after a refused one is removed.
     """
     with the_store(settings) as store:
         if not plan["views"]:
             return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
         check_unchanged(settings, plan)
-        parts = [part_name(bucket) for bucket in plan["buckets"]]
+        before = {view: store.current(view) for view in (ITEM_VECTORS, USER_VECTORS)}
         try:
-            if not _overtaken(store, plan):
-                _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
-            for view in (USER_VECTORS, VIEW):
-                _serve(settings, store, view, plan, parts)
-        except RefusedVersion:
-            _stay(store)
-            _prune(store, settings.publish.keep)  # refused every night, versions would fill the disk
+            _serve_all(settings, store, plan)
+        except StoreError as error:
+            _stay(store, plan, before)
+            if isinstance(error, RefusedVersion):  # every night, what is staged would fill the disk
+                for view in plan["views"]:
+                    _drop(store, view, plan["version"])
+                _prune(store, settings.publish.keep)
             raise
         _prune(store, settings.publish.keep)
         info = _find(store, VIEW, plan["version"])
@@ -91,11 +92,12 @@ def publish_items(settings: Settings) -> dict[str, Any]:
 
     The model is that of the served `user_vectors`, whoever is champion. Returns {"version", "items", "swapped"}, and
     "served" where that version was published before. Raises ConfigError where no user vectors are served,
-    ContractError where they, or the lake, change meanwhile.
+    ContractError where they, or the lake, change meanwhile; item vectors of the new ones' model are served then.
     """
     from recsys_text.steps.vectors import write_items  # noqa: PLC0415 - with torch
 
-    model_version = _model_of_users(settings)
+    with the_store(settings) as store:
+        model_version = _users(store).metadata["model_version"]
     plan = _plan(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
         if _find(store, ITEM_VECTORS, plan["version"]):
@@ -103,10 +105,14 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         store.begin(ITEM_VECTORS, plan["version"])
     plan = write_items(settings, plan)
     check_unchanged(settings, plan)
-    if (newer := _model_of_users(settings)) != model_version:
-        raise ContractError(f"user vectors of model {newer} were published meanwhile; publish the items again")
     with the_store(settings) as store:
+        _check_model(_users(store), model_version)
         _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
+        # A publication looks at the items again after it served its users: either it sees these, or they are seen here.
+        users = _users(store)
+        if _model_of(users) != model_version:
+            go_with(store, ITEM_VECTORS, users)
+        _check_model(users, model_version)
         _prune(store, settings.publish.keep)
         info = _find(store, ITEM_VECTORS, plan["version"])
         assert info is not None
@@ -195,25 +201,45 @@ def _find(store: Store, view: str, version: str | None) -> VersionInfo | None:
     return next((info for info in store.versions(view) if info.version == version and not info.refused), None)
 
 
-def _model_of_users(settings: Settings) -> str:
-    """The model of the served user vectors. Raises ConfigError where there are none."""
-    with the_store(settings) as store:
-        served = _find(store, USER_VECTORS, store.current(USER_VECTORS))
+def _users(store: Store) -> VersionInfo:
+    """The served user vectors. Raises ConfigError where there are none."""
+    served = _find(store, USER_VECTORS, store.current(USER_VECTORS))
     if served is None or served.problem:
         raise ConfigError("item vectors go with user vectors, and none are served; run `recsys-text publish` first")
-    return served.metadata["model_version"]
+    return served
 
 
-def _overtaken(store: Store, plan: Mapping[str, Any]) -> bool:
-    """Whether item vectors of the plan's model are served that are newer; those of the plan are given up then."""
+def _model_of(info: VersionInfo) -> str | None:
+    return info.metadata.get("model_version")
+
+
+def _check_model(users: VersionInfo, model_version: str) -> None:
+    if (newer := _model_of(users)) != model_version:
+        raise ContractError(f"user vectors of model {newer} were published meanwhile; publish the items again")
+
+
+def _serve_all(settings: Settings, store: Store, plan: Mapping[str, Any]) -> None:
+    parts = [part_name(bucket) for bucket in plan["buckets"]]
+    _serve_items(settings, store, plan)
+    _serve(settings, store, USER_VECTORS, plan, parts)
+    # `publish_items` may have seen the former users a moment ago and served items of their model since.
+    _serve_items(settings, store, plan)
+    _serve(settings, store, VIEW, plan, parts)
+
+
+def _serve_items(settings: Settings, store: Store, plan: Mapping[str, Any]) -> None:
+    """Serves the plan's items, unless newer ones of its model are served; those of the plan are given up then."""
     served = _find(store, ITEM_VECTORS, store.current(ITEM_VECTORS))
-    if served is None or served.as_of is None or served.metadata.get("model_version") != plan["model_version"]:
-        return False
-    overtaken = served.as_of > datetime.fromisoformat(plan["as_of"])
-    if overtaken and ITEM_VECTORS in plan["views"]:
-        with suppress(UnknownVersion):  # where this commit is tried again
-            store.delete(ITEM_VECTORS, plan["version"])
-    return overtaken
+    if served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"]):
+        if _model_of(served) == plan["model_version"]:
+            if ITEM_VECTORS in plan["views"]:
+                _drop(store, ITEM_VECTORS, plan["version"])
+            return
+        # Newer ones of the former model: a commit never goes back in time, so that they go back to the scores' first.
+        scores = _find(store, VIEW, store.current(VIEW))
+        if scores is not None:
+            go_with(store, ITEM_VECTORS, scores)
+    _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
 
 
 def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
@@ -232,12 +258,21 @@ def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any],
         store.rollback(view, version)
 
 
-def _stay(store: Store) -> None:
-    """Vectors that were served ahead of scores that are refused go back to those of the scores that stay."""
+def _stay(store: Store, plan: Mapping[str, Any], before: Mapping[str, str | None]) -> None:
+    """Vectors that were served ahead of their scores go back to those `before`, or others that go with the scores."""
     scores = _find(store, VIEW, store.current(VIEW))
-    if scores is not None:
-        for view in (ITEM_VECTORS, USER_VECTORS):
-            go_with(store, view, scores)
+    if scores is not None and scores.version != plan["version"]:
+        # Where a commit was killed and is tried again, the plan's own were served before.
+        own = dict.fromkeys(plan["views"], plan["version"])
+        first = {view: version for view, version in before.items() if version != own.get(view)}
+        vectors_go_with(store, scores, first)
+
+
+def _drop(store: Store, view: str, version: str) -> None:
+    """Removes what is staged under this name, unless it was committed or refused."""
+    if version not in {info.version for info in store.versions(view)}:
+        with suppress(UnknownVersion):  # where this commit is tried again
+            store.delete(view, version)
 
 
 def _prune(store: Store, keep: int) -> None:

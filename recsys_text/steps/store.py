@@ -3,13 +3,17 @@
 from feature_store import VersionInfo
 from recsys_text.config import Settings
 from recsys_text.publications import roll_back
-from recsys_text.steps.inputs import VIEW, the_store
+from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, VIEW, the_store
 
 
-def versions(settings: Settings) -> tuple[list[VersionInfo], str | None]:
-    """Every published version of the scores, oldest first, and the name of the served one."""
+def versions(settings: Settings) -> dict[str, tuple[list[VersionInfo], str | None]]:
+    """Of each view every published or refused version, oldest first, and the name of the served one; the scores first.
+
+    A view of which there is none is left out.
+    """
     with the_store(settings) as store:
-        return store.versions(VIEW), store.current(VIEW)
+        views = {view: (store.versions(view), store.current(view)) for view in (VIEW, ITEM_VECTORS, USER_VECTORS)}
+    return {view: listed for view, listed in views.items() if listed[0]}
 
 
 def rollback(settings: Settings, version: str | None = None) -> str:

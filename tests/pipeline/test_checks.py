@@ -11,7 +11,7 @@ import pytest
 from feature_store import RefusedVersion, VersionInfo
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, the_store
+from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, part_name, the_store
 from recsys_text.steps.publish import VIEWS, checks, publish, publish_begin, publish_commit, write_parts
 from recsys_text.steps.store import rollback, versions
 from tests.pipeline.conftest import run_cli
@@ -30,8 +30,7 @@ def extract_a_day(settings: Settings) -> str:
 
 
 def listed(settings: Settings) -> tuple[list[VersionInfo], str | None]:
-    infos, served = versions(settings)
-    return infos, served
+    return versions(settings)["user_scores"]
 
 
 def test_a_refused_publication_is_listed_checked_again_and_served(
@@ -74,6 +73,31 @@ def test_vectors_go_back_with_the_scores_that_stay(published: Settings) -> None:
     assert publish_commit(published, plan)["swapped"]
     with the_store(published) as store:
         assert {store.current(view) for view in VIEWS} == {plan["version"]}
+
+
+def test_refused_vectors_are_listed_and_leave_no_scores_behind(
+    published: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = extract_a_day(published)
+    former = {view: served for view, (_, served) in versions(published).items()}
+    plan, _ = write_parts(published, publish_begin(published))
+    with the_store(published) as store:
+        batch = store.snapshot(USER_VECTORS).get_many(["u000", "u001"])
+        place, kind = batch.schema.get_field_index("vector"), batch["vector"].type
+        broken = pa.array(np.full(2 * kind.list_size, np.nan, np.float16))
+        with store.stage(USER_VECTORS, plan["version"]).writer(part_name(0)) as writer:
+            writer.write(batch.set_column(place, "vector", pa.FixedSizeListArray.from_arrays(broken, type=kind)))
+    for _ in range(2):
+        with pytest.raises(ContractError, match=r"'user_vectors' .*ranges"):
+            publish_commit(published, plan)
+        assert {view: served for view, (_, served) in versions(published).items()} == former
+        assert not list((published.store_path / "user_scores" / ".staging").iterdir())
+    capsys.readouterr()
+    assert run_cli("versions", "-c", config) == 0
+    shown = capsys.readouterr().out
+    assert [view for view in VIEWS if view in shown] == list(VIEWS)
+    assert f"{plan['version']}: ranges: 'vector' of key" in shown
+    assert publish(published)["swapped"]
 
 
 def test_vectors_are_checked_too(published: Settings) -> None:

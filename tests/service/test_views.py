@@ -73,10 +73,10 @@ def test_scores_that_roll_back_take_their_vectors_along_when_those_follow(views,
     store = open_store(f"file:{folder}")
     store.rollback("user_scores")
     views.refresh()
-    assert state(views) == ("v1", "v2", "8", True)
+    assert state(views) == ("v1", "v2", "8", False), "matches of one model are not ranked with scores of another"
     store.rollback("item_vectors")
     views.refresh()
-    assert state(views) == ("v1", "v2", "8", True)
+    assert state(views) == ("v1", "v2", "8", False)
     store.rollback("user_vectors")
     views.refresh()
     assert state(views) == ("v1", "v1", "7", True)
@@ -112,3 +112,26 @@ def test_items_without_a_match_are_not_matched(views, publish, publish_items, pu
     publish("v1", model="7")
     assert views.refresh()
     assert state(views) == ("v1", "v1", "7", False)
+
+
+def test_scores_that_tell_no_model_are_matched(views, publish, publish_items, publish_users):
+    publish_items("v1")
+    publish_users("v1")
+    publish("v1")
+    assert views.refresh()
+    assert state(views) == ("v1", "v1", "7", True)
+
+
+def test_each_view_of_scores_is_matched_where_the_vectors_are_of_its_model(folder, publish, publish_all):
+    publish_all("v1", model="7")
+    publish("v1", view="same", model="7")
+    publish("v1", view="other", model="8")
+    views = Views(f"file:{folder}", others=["same", "other"])
+    assert views.refresh()
+    assert views.pinned().matched
+    assert views.pinned().with_scores("same").matched
+    assert not views.pinned().with_scores("other").matched
+    publish("v2", model="8")
+    views.refresh()
+    assert not views.pinned().matched
+    assert views.pinned().with_scores("same").matched
