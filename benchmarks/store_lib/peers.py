@@ -5,6 +5,7 @@ Legend: N users, K items of each.
 
 import mmap
 import os
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class OursInRedis(Ours):
     name = "feature_store, Redis"
 
     def __init__(self, url: str) -> None:
-        self.store = open_store(f"{url}?prefix=benchmark:")
+        self.store = open_store(f"{url}?prefix=benchmark-{secrets.token_hex(4)}:")
         self.reader = None
 
 
