@@ -34,7 +34,7 @@ def followed(
     At each of these times it goes with the clicks since its cutoff and of the day before the last look: impressions of
     the kind that is evaluated, or, where that is `window`, those of `windows` ([start, end) of all that the log has)
     that have ended. The order of scores stays. A score at a time depends neither on what comes after nor on what else
-    is scored. What was logged counts as clicked when it was shown.
+    is scored. What was logged counts once it is settled.
     """
     looks = _looks(bundle.cutoff, time_N, windows, evaluation)
     spans = sorted({span for look in looks for span in _spans(bundle.cutoff, look, windows, evaluation)})
@@ -78,19 +78,21 @@ def _spans(cutoff: datetime, look: datetime, windows: Sequence[Span], evaluation
 
 def _clicked(bundle: Bundle, log: Log, span: Span, evaluation: Evaluation) -> Impressions:
     """Some of the impressions of a span, the same ones whenever it is looked at."""
-    begin, end = (micros(time) for time in span)
-    low, high = np.searchsorted(log.logged.time, [begin, end])
-    lists = evaluation.at == "click" and low < high
-    if evaluation.at == "click" and not lists and len(log.logged) and log.logged.time[0] < end:
-        return no_impressions()  # pools are no match for the lists that are shown since
+    begin, end = span
     most = float(MOST)
-    if not lists:
-        pool = int(pool_sizes(log, np.array([begin]), bundle.candidates)[0])
+    if evaluation.at == "click" and len(log.logged) and log.logged.time[0] < micros(end):
+        # What settles in the span. The clicks before the cutoff have taught the bundle.
+        begin -= min(timedelta(microseconds=log.settle), begin - bundle.cutoff)
+        low, high = np.searchsorted(log.logged.time, [micros(begin), micros(end)])
+        if low == high:
+            return no_impressions()  # pools are no match for the lists that are shown since
+    else:
+        pool = int(pool_sizes(log, np.array([micros(begin)]), bundle.candidates)[0])
         most = min(most, PAIRS / max(1, pool))
     share = min(1.0, (span[1] - span[0]) / _DAY)
     return evaluated_impressions(
         log,
-        [span],
+        [(begin, end)],
         bundle.candidates,
         at=evaluation.at,
         max_impressions=max(1, round(most * share)),

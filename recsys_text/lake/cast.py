@@ -104,6 +104,11 @@ def to_contract(raw: pl.DataFrame, table: str, source: Source) -> pl.DataFrame:
 
 def _given(raw: pl.DataFrame, table: str, name: str, names: dict[str, str], source: Source) -> pl.Series:
     if name == "clicked" and source.clicks_within is not None:
+        if name in source.columns or name in source.values or name in raw.columns:
+            raise ContractError(
+                f"the source of {table} says itself what was clicked; take clicks_within out of sources.{table} to "
+                "keep its labels, or leave the column out of the source to have them found among the events"
+            )
         # Extraction fills it from the events.
         return pl.Series(name, [None], dtype=pl.Null).new_from_index(0, raw.height)
     if name in source.values:

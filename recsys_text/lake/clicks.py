@@ -7,25 +7,29 @@ import polars as pl
 
 from recsys_text.tables import POSITIVE_TYPES
 
-_CLICKED = "__clicked"
+_ASKED, _CLICKED = "__asked", "__clicked"
 
 
-def found_clicks(frames: Iterable[pl.DataFrame], events: pl.DataFrame, within: timedelta) -> pl.DataFrame:
+def found_clicks(
+    frames: Iterable[pl.DataFrame], events: pl.DataFrame, within: timedelta, *, later: Iterable[pl.DataFrame] = ()
+) -> pl.DataFrame:
     """The items of each impression that its user wanted: impression_id, item_id.
 
     A positive event counts for the last of the impressions that showed this item to this user at most `within`
-    before it, and no later than it. Frames and events have the columns of their contracts.
+    before it, and no later than it. Those of `later` take theirs too, and are not in the answer. Frames and events
+    have the columns of their contracts.
     """
     clicks = events.filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
     clicks = clicks.select("user_id", "item_id", "occurred_at").sort("occurred_at")
     wanted = clicks.select("user_id", "item_id").unique()
     shown = [
-        frame.select("impression_id", "user_id", "shown_at", item_id="candidates")
+        frame.select("impression_id", "user_id", "shown_at", pl.lit(asked).alias(_ASKED), item_id="candidates")
         .drop_nulls()
         .join(wanted, on="user_id", how="semi")
         .explode("item_id")
         .join(wanted, on=["user_id", "item_id"], how="semi")
-        for frame in frames
+        for asked, several in ((True, frames), (False, later))
+        for frame in several
     ]
     if not shown:
         return pl.DataFrame(schema={"impression_id": pl.String, "item_id": pl.String})
@@ -39,8 +43,8 @@ def found_clicks(frames: Iterable[pl.DataFrame], events: pl.DataFrame, within: t
             tolerance=within,
             check_sortedness=False,
         )
+        .filter(_ASKED)
         .select("impression_id", "item_id")
-        .drop_nulls()
         .unique()
     )
 

@@ -1,7 +1,7 @@
 """Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -52,7 +52,8 @@ def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> d
         for frame in _read(table, source, windows):
             _place(spill, table, frame, windows)
         spill.flush()
-        for window in windows:
+        # The newest first where clicks are found: one behind a window's end may be of what was shown there.
+        for window in windows if source.clicks_within is None else reversed(windows):
             _check_timeless(spill, table, source, window)
             results[window.key] = lake.write(
                 table,
@@ -63,7 +64,7 @@ def _extract(lake: Lake, table: str, source: Source, windows: list[Window]) -> d
                 min_rows=source.min_rows,
             )
             spill.discard(window.key)
-    return results
+    return {window.key: results[window.key] for window in windows}
 
 
 def _read(table: str, source: Source, windows: list[Window]) -> Iterator[pl.DataFrame]:
@@ -74,7 +75,9 @@ def _read(table: str, source: Source, windows: list[Window]) -> Iterator[pl.Data
     wanted = set(names.values())
     if source.kind == "file":
         assert source.path is not None
-        batches = read_files(source.path, wanted, time=time, span=span)
+        # A log that the service writes has no file before its first ranking.
+        may_lack = source.clicks_within is not None
+        batches = read_files(source.path, wanted, time=time, span=span, may_lack=may_lack)
     else:
         batches = read_query(source, wanted, span)
     dated = table != "items" or "updated_at" in source.columns or "updated_at" in source.values
@@ -113,15 +116,20 @@ def _frames(spill: Spill, window: Window) -> Iterator[pl.DataFrame]:
 def _clicked_frames(lake: Lake, spill: Spill, window: Window, within: timedelta | None) -> Iterator[pl.DataFrame]:
     """The window's frames; with `clicked` from the events in the lake where the source says so.
 
-    Clicks after the window's end are known once their own window is in the lake, so that the last impressions of a
-    window get them when it is extracted again as a late one.
+    Clicks after the window's end, and what was shown there before them, are known once their own window is in the lake,
+    so that the last impressions of a window are right when it is extracted again as a late one.
     """
     if within is None:
         return _frames(spill, window)
     length = window.end - window.start
-    windows = [parse_window(key, length) for key in lake.keys("events")]
-    keys = [each.key for each in windows if each.end > window.start and each.start <= window.end + within]
-    found = found_clicks(spill.frames(window.key), lake.read("events", keys), within)
+
+    def between(table: str, start: datetime) -> pl.DataFrame:
+        windows = [parse_window(key, length) for key in lake.keys(table)]
+        keys = [each.key for each in windows if each.end > start and each.start <= window.end + within]
+        return lake.read(table, keys)
+
+    later = between("impressions", window.end)
+    found = found_clicks(spill.frames(window.key), between("events", window.start), within, later=[later])
     return with_clicked(_frames(spill, window), found)
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Collection, Iterator
+from glob import has_magic
 from typing import Any
 
 import fsspec
@@ -34,15 +35,17 @@ _FORMATS = {
 }
 
 
-def read_files(path: str, wanted: Collection[str], *, time: str | None, span: Span) -> Iterator[pl.DataFrame]:
+def read_files(
+    path: str, wanted: Collection[str], *, time: str | None, span: Span, may_lack: bool = False
+) -> Iterator[pl.DataFrame]:
     """Batches of the `wanted` columns that the files have; the first of each file may be empty.
 
     `time` names the column by which rows outside the span may be left out; it is a hint that Parquet
-    takes and the others do not, and rows without a time always come.
+    takes and the others do not, and rows without a time always come. With `may_lack`, a glob without files has no rows.
     Raises ConfigError for a missing file, ContractError for one that is not what its name says, and
     UnavailableError when reading breaks off.
     """
-    filesystem, files = _find(path)
+    filesystem, files = _find(path, may_lack)
     for file in files:
         shown = describe_path(file)
         kind = next((kind for suffix, kind in _FORMATS.items() if shown.lower().endswith(suffix)), None)
@@ -72,7 +75,7 @@ def without_secrets(text: str) -> str:
     return re.sub(r"(://)(?:[^\s/?]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?", r"\1\2", text)
 
 
-def _find(path: str) -> tuple[Any, list[str]]:
+def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
     shown = describe_path(path)
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
@@ -85,7 +88,7 @@ def _find(path: str) -> tuple[Any, list[str]]:
         folder = filesystem.isdir(root)
     except OSError as error:
         raise UnavailableError(f"{shown} is out of reach: {_line(error)}") from None
-    if not files:
+    if not files and (folder or not (may_lack and has_magic(root))):
         raise ConfigError(
             f"{shown} is a folder; write {shown.rstrip('/')}/*.parquet" if folder else f"no file at {shown}"
         )

@@ -84,7 +84,8 @@ class Log:
     `published_at` is `known_at` where an item has none, `expires_at` is NEVER where it has none, `category` is -1 where
     it has none, `value` is NaN where an event has none, `disliked` marks the events that say no, and
     `dropped` counts the events on items that are not in the catalogue. `logged` are the impressions that were logged,
-    in the order of time (see `ranking.logged`), and `unknown` counts their candidates that are not in the catalogue.
+    in the order of time (see `ranking.logged`), `unknown` counts their candidates that are not in the catalogue, and
+    `settle` microseconds after one was shown its clicks are known.
     """
 
     item_ids: list[str]
@@ -102,6 +103,7 @@ class Log:
     dropped: int
     logged: Impressions = field(default_factory=no_impressions)
     unknown: int = 0
+    settle: int = 0
 
     @cached_property
     def clicks_of_item(self) -> Timeline:
@@ -141,13 +143,9 @@ class Log:
 
     @cached_property
     def shown_sums(self) -> Sums:
-        """Of the logged candidates by item, at the time they were shown; the value is 1 where it was clicked, else 0.
-
-        Empty where nothing is logged.
-        """
-        shown = self.logged
-        clicked = shown.clicked.astype(np.int8)
-        return sums(timeline(shown.item, shown.time[shown.row], clicked, len(self.item_ids)))
+        """Of the logged candidates by item, once they are settled; the value is 1 where it was clicked, else 0."""
+        shown, settled = self.logged, self.logged.time + self.settle
+        return sums(timeline(shown.item, settled[shown.row], shown.clicked.astype(np.int8), len(self.item_ids)))
 
     @cached_property
     def pairs(self) -> PairIndex:

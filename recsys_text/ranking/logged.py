@@ -23,11 +23,12 @@ from recsys_text.sections import Candidates
 _ROWS = 50_000
 
 
-def with_logged(log: Log, frame: pl.DataFrame) -> Log:
+def with_logged(log: Log, frame: pl.DataFrame, *, settle: timedelta = timedelta()) -> Log:
     """The log with the impressions of a frame in the contract of the lake's table, in the order of time.
 
     Users whom only impressions know get a code too. A candidate that the catalogue lacks is left out and counted in
-    `unknown`; one that was shown twice in an impression counts once. Candidates ascend in each impression.
+    `unknown`; one that was shown twice in an impression counts once. Candidates ascend in each impression. `settle` is
+    how long after it was shown an impression may be clicked, none where the clicks came with it.
     """
     if frame.is_empty():
         return log
@@ -59,7 +60,7 @@ def with_logged(log: Log, frame: pl.DataFrame) -> Log:
         item=np.concatenate(items),
         clicked=np.concatenate(clicked),
     )
-    return replace(log, logged=logged, unknown=unknown)
+    return replace(log, logged=logged, unknown=unknown, settle=settle // timedelta(microseconds=1))
 
 
 def impressions_between(
@@ -74,16 +75,18 @@ def impressions_between(
 ) -> tuple[Impressions, int]:
     """What was shown in [start, end) with a click and something else, or `sampled_impressions` where nothing is logged.
 
-    At most `max_impressions`, drawn evenly, in the order of time; with `negatives`, only so many others beside the
-    clicks of each (see `with_negatives`). The second value counts the clicks of the span that say nothing about an
-    order: for logged impressions those that had nothing else beside them, for sampled ones those outside their pool.
+    What is not settled before `end` is left out: its clicks may come later. At most `max_impressions`, drawn evenly, in
+    the order of time; with `negatives`, only so many others beside the clicks of each (see `with_negatives`). The
+    second value counts the clicks of the span that say nothing about an order: for logged impressions those that had
+    nothing else beside them, for sampled ones those outside their pool.
     """
     low, high = np.searchsorted(log.logged.time, [micros(start), micros(end)])
     if low == high:
         return sampled_impressions(
             log, start, end, settings, max_impressions=max_impressions, seed=seed, negatives=negatives
         )
-    shown = take(log.logged, np.arange(low, high))
+    settled = np.searchsorted(log.logged.time, micros(end) - log.settle)
+    shown = take(log.logged, np.arange(low, settled))
     clicks_N = np.bincount(shown.row[shown.clicked], minlength=len(shown))
     useful_N = (clicks_N > 0) & (clicks_N < np.diff(shown.offsets))
     chosen = np.flatnonzero(useful_N)

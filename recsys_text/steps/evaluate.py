@@ -134,7 +134,7 @@ def impressions_of(
         raise ContractError(
             f"no click of the windows {windows[0]} to {windows[-1]} is in its candidate pool, or was shown beside "
             f"another item ({dropped} clicks), so there is no measure; extract a window with clicks, or widen "
-            "[candidates]"
+            "[candidates]; with clicks_within, what is shown so late before the end of the last window is left out"
         )
     return impressions, dropped
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,9 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
     windows, digests, item_keys = _state(settings, before)
     keys = [window.key for window in windows]
     items = lake.items(item_keys)
-    log = with_logged(build_log(items, lake.read("events", keys)), lake.read("impressions", _shown_keys(lake, keys)))
+    log, shown = build_log(items, lake.read("events", keys)), lake.read("impressions", _shown_keys(lake, keys))
+    source = settings.sources.impressions
+    log = with_logged(log, shown, settle=(source and source.clicks_within) or timedelta())
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
 
 

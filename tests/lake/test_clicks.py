@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.store import Lake
@@ -124,6 +125,59 @@ def test_rows_that_break_the_contract_stay_rejected_for_their_rule(tmp_path: Pat
     assert lake.read("impressions")["clicked"].to_list() == [[True]]
     rejected = lake.manifest("impressions", WINDOWS[0].key)["rejected"]
     assert {"candidates|nullability", "user_id|nullability"} <= set(rejected)
+
+
+@pytest.mark.parametrize("runs", [[[0, 1]], [[0], [1], [0]], [[1], [0]], [[0], [0, 1]], [[1], [1], [0]]])
+def test_a_click_behind_the_end_of_a_window_is_of_one_impression(tmp_path: Path, runs: list[list[int]]) -> None:
+    end = WINDOWS[0].end
+    minute = timedelta(minutes=1)
+    write(
+        tmp_path,
+        [
+            ("s1", "u1", end - 10 * minute, ["a", "b"]),
+            ("s2", "u1", end + 5 * minute, ["a"]),
+            ("s3", "u1", end + 30 * minute, ["a", "b"]),
+        ],
+        [("u1", "a", "click", end + 10 * minute), ("u1", "b", "click", end + 20 * minute)],
+    )
+    lake = Lake(tmp_path / "lake")
+    for run in runs:
+        written = extract_windows(lake, sources(tmp_path, "1h"), [WINDOWS[number] for number in run])
+        assert list(written["impressions"]) == [WINDOWS[number].key for number in run]
+    found = lake.read("impressions").sort("impression_id")
+    assert found["clicked"].to_list() == [[False, True], [True], [False, False]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"columns": {"clicked": "wanted"}}, {"values": {"clicked": "0"}}])
+def test_labels_of_the_source_are_not_replaced(tmp_path: Path, settings: dict[str, Any]) -> None:
+    write(tmp_path, [("s1", "u1", DAY_1, ["a"])], [("u1", "a", "click", DAY_1)])
+    shown = pl.read_parquet(tmp_path / "shown.parquet")
+    if not settings:
+        shown.with_columns(clicked=pl.lit([True])).write_parquet(tmp_path / "shown.parquet")
+    plain = sources(tmp_path, "1h")
+    assert plain.impressions is not None
+    own = plain.model_copy(update={"impressions": plain.impressions.model_copy(update=settings)})
+    with pytest.raises(
+        ContractError, match=r"take clicks_within out of sources\.impressions .* or leave the column out"
+    ):
+        extract_windows(Lake(tmp_path / "lake"), own, WINDOWS[:1])
+
+
+def test_before_the_first_ranking_was_logged_a_window_is_empty(tmp_path: Path) -> None:
+    write(tmp_path, [], [("u1", "a", "click", DAY_1)])
+    for path, error in (("log/*.parquet", None), ("log/none.parquet", "no file at"), ("", "is a folder")):
+        settings = {"kind": "file", "path": str(tmp_path / path), "clicks_within": "1h"}
+        known = sources(tmp_path, "1h").model_copy(update={"impressions": Source.model_validate(settings)})
+        lake = Lake(tmp_path / "lake")
+        if error is None:
+            assert extract_windows(lake, known, WINDOWS[:1])["impressions"][WINDOWS[0].key].rows == 0
+            assert lake.read("impressions").is_empty()
+        else:
+            with pytest.raises(ConfigError, match=error):
+                extract_windows(lake, known, WINDOWS[:1])
+    unlabelled = Source(kind="file", path=str(tmp_path / "log/*.parquet"))
+    with pytest.raises(ConfigError, match="no file at"):
+        extract_windows(lake, known.model_copy(update={"impressions": unlabelled}), WINDOWS[:1])
 
 
 def test_only_impressions_are_labelled() -> None:

@@ -206,9 +206,9 @@ def test_many_windows_take_one_reading(tmp_path: Path, monkeypatch: pytest.Monke
     make_events(600, days=60).write_parquet(tmp_path / "events.parquet")
     reads: list[str] = []
 
-    def counted(path: str, wanted: set[str], *, time: str | None, span: Span) -> Iterator[pl.DataFrame]:
+    def counted(path: str, wanted: set[str], *, time: str | None, span: Span, may_lack: bool) -> Iterator[pl.DataFrame]:
         reads.append(Path(path).name)
-        return read_files(path, wanted, time=time, span=span)
+        return read_files(path, wanted, time=time, span=span, may_lack=may_lack)
 
     monkeypatch.setattr(extract, "read_files", counted)
     windows = windows_between(DAY_1, DAY_1 + timedelta(days=60), DAY)

@@ -14,11 +14,13 @@ from recsys_text.config import Settings, load
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.metrics import evaluate
 from recsys_text.fitting import fit_bundle
+from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.windows import windows_between
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.text_model import Items, TextModel
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.log import Impressions, Log, build_log
+from recsys_text.ranking.logged import with_logged
 from recsys_text.ranking.neighbours import Neighbours
 from recsys_text.ranking.window_impressions import window_impressions
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, tracker
@@ -101,6 +103,34 @@ def test_what_comes_at_or_after_the_cutoff_changes_no_byte(
     assert found[0] == found[1]
     # One click less before it does.
     assert found[1]["neighbours.safetensors"] != found[2]["neighbours.safetensors"]
+
+
+def test_late_clicks_on_what_was_shown_before_the_cutoff_change_no_byte(
+    project: Settings, data: Inputs, events: pl.DataFrame, tmp_path: Path
+) -> None:
+    within, draw = timedelta(hours=12), np.random.default_rng(5)
+    clicks = events.sort("occurred_at", "user_id").with_row_index("impression_id")
+    others = pl.Series(draw.integers(0, len(data.log.item_ids), (len(clicks), 4))).cast(pl.List(pl.Int64))
+    shown = clicks.select(
+        pl.col("impression_id").cast(pl.String),
+        "user_id",
+        shown_at=pl.col("occurred_at") - pl.duration(hours=draw.integers(0, 13, len(clicks))),
+        candidates=pl.concat_list(
+            "item_id", others.list.eval(pl.format("i{}", pl.element().cast(pl.String).str.zfill(3)))
+        ),
+    ).filter(pl.col("shown_at") < CUTOFF)
+    found = []
+    # The clicks of the last hours before the cutoff do.
+    for number, upto in enumerate((END, CUTOFF, CUTOFF - timedelta(hours=3))):
+        past = events.filter(pl.col("occurred_at") < upto)
+        (labelled,) = with_clicked([shown], found_clicks([shown], past, within))
+        found.append(labelled)
+        log = with_logged(build_log(data.items, events), labelled, settle=within)
+        trained_on(log, data.texts, project, tmp_path / f"c{number}").save(tmp_path / str(number))
+    assert not found[0].equals(found[1])
+    saved = [digests(tmp_path / str(number)) for number in range(3)]
+    assert saved[0] == saved[1]
+    assert saved[1] != saved[2]
 
 
 @pytest.mark.parametrize("at", ["click", "window"])

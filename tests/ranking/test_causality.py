@@ -8,10 +8,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
+from recsys_text.ranking.logged import with_logged
 from recsys_text.ranking.neighbours import nearest, together
 from recsys_text.sections import Candidates
 from tests.ranking.test_features import valued
@@ -92,3 +94,34 @@ def test_what_happens_at_or_after_t_changes_nothing_at_t(
         after = seen(log_of(items, changed), asked)
         assert after[:2] == before[:2]
         np.testing.assert_array_equal(after[2], before[2])
+
+
+@settings(deadline=None)
+@given(
+    event_lists,
+    st.lists(st.tuples(st.sampled_from(USERS), times, st.sets(st.sampled_from(ITEMS))), min_size=1, max_size=10),
+    st.sampled_from([0, 1, QUARTER, 4 * QUARTER]),
+)
+def test_clicks_at_or_after_t_on_what_was_shown_before_change_nothing_at_t(
+    events: list[Event], shown: list[tuple[str, int, set[str]]], within: int
+) -> None:
+    t = shown[0][1] + within
+    # A click at the last moment that counts for what was shown at the first.
+    events = [
+        *events,
+        *((user, item, "click", time + within) for user, time, items in shown for item in sorted(items)[:1]),
+    ]
+    frame = pl.DataFrame(
+        [(f"s{number}", user, at(time), sorted(items)) for number, (user, time, items) in enumerate(shown)],
+        schema={"impression_id": pl.String, "user_id": pl.String, "shown_at": TIME, "candidates": pl.List(pl.String)},
+        orient="row",
+    )
+    settle = timedelta(microseconds=within)
+    found = []
+    for happened in (events, [event for event in events if event[3] < t]):
+        done = valued([(user, item, kind, at(time), None) for user, item, kind, time in happened])
+        (labelled,) = with_clicked([frame], found_clicks([frame], done, settle))
+        log = log_of([(0, None)] * len(ITEMS), happened)
+        found.append(seen(with_logged(log, labelled, settle=settle), [t]))
+    assert found[0][:2] == found[1][:2]
+    np.testing.assert_array_equal(found[0][2], found[1][2])
