@@ -31,6 +31,11 @@ def run_cli(*arguments: str) -> int:
     return 0
 
 
+def store_folder(settings: Settings) -> Path:
+    """Where the store of a small project lies."""
+    return Path(settings.store_url.removeprefix("file:"))
+
+
 @pytest.fixture(scope="session")
 def published_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a project with five of six windows extracted, a champion, and its scores published."""

@@ -14,7 +14,7 @@ from recsys_text.errors import ConfigError, ContractError
 from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, part_name, the_store
 from recsys_text.steps.publish import VIEWS, checks, publish, publish_begin, publish_commit, write_parts
 from recsys_text.steps.store import rollback, versions
-from tests.pipeline.conftest import run_cli
+from tests.pipeline.conftest import run_cli, store_folder
 
 
 def with_rules(settings: Settings, **rules: object) -> Settings:
@@ -91,7 +91,7 @@ def test_refused_vectors_are_listed_and_leave_no_scores_behind(
         with pytest.raises(ContractError, match=r"'user_vectors' .*ranges"):
             publish_commit(published, plan)
         assert {view: served for view, (_, served) in versions(published).items()} == former
-        assert not list((published.store_path / "user_scores" / ".staging").iterdir())
+        assert not list((store_folder(published) / "user_scores" / ".staging").iterdir())
     capsys.readouterr()
     assert run_cli("versions", "-c", config) == 0
     shown = capsys.readouterr().out

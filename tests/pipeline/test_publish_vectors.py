@@ -15,7 +15,7 @@ from recsys_text.steps.publish import VIEWS, publish, publish_begin, publish_com
 from recsys_text.steps.score import score_bucket
 from recsys_text.steps.store import rollback
 from recsys_text.steps.vectors import write_items
-from tests.pipeline.conftest import run_cli
+from tests.pipeline.conftest import run_cli, store_folder
 
 
 def served(settings: Settings) -> dict[str, str | None]:
@@ -156,7 +156,7 @@ def test_scores_are_served_after_their_vectors(published: Settings) -> None:
     former = served(published)
     plan = write_items(published, publish_begin(published))
     score_bucket(published, plan, 0)
-    (part,) = (published.store_path / "user_scores").rglob(f".*/{plan['version']}/*.arrow")
+    (part,) = (store_folder(published) / "user_scores").rglob(f".*/{plan['version']}/*.arrow")
     content = part.read_bytes()
     part.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ContractError, match="checksum"):
@@ -170,7 +170,7 @@ def test_scores_are_served_after_their_vectors(published: Settings) -> None:
 def test_a_store_of_scores_alone_gets_its_vectors(published: Settings) -> None:
     version = served(published)["user_scores"]
     for view in VIEWS[:2]:
-        (published.store_path / view).rename(published.store_path.parent / view)
+        (store_folder(published) / view).rename(store_folder(published).parent / view)
     assert publish(published) == {"version": version, "users": 40, "swapped": True, "pairs": 0}
     assert set(served(published).values()) == {version}
 

@@ -16,7 +16,7 @@ from recsys_text.service.server import listen
 
 @pytest.fixture
 def client(published: Settings):
-    app = create_app(f"file:{published.store_path}", published.service)
+    app = create_app(published.store_url, published.service)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -30,7 +30,7 @@ def client(published: Settings):
 
 
 def rows(settings: Settings, view: str) -> list[dict]:
-    snapshot = feature_store.open_store(f"file:{settings.store_path}").snapshot(view)
+    snapshot = feature_store.open_store(settings.store_url).snapshot(view)
     return [row for batch in snapshot.batches() for row in batch.to_pylist()]
 
 
