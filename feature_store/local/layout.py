@@ -13,7 +13,8 @@ from pathlib import Path
 
 from feature_store.errors import CorruptVersion, InvalidInput
 from feature_store.local.disk import reaching
-from feature_store.local.manifest import Manifest, check_name, load_pointer
+from feature_store.local.manifest import Manifest, load_pointer
+from feature_store.rules import check_name
 
 MANIFEST = "MANIFEST.json"
 INDEX = "index.bin"

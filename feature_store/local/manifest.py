@@ -1,7 +1,6 @@
 """The small files that describe a version, a part or a choice, each with its own checksum. Reads no data."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,13 +10,12 @@ from typing import Any, Self
 import xxhash
 
 from feature_store.base import VersionInfo
-from feature_store.errors import CorruptVersion, InvalidInput
+from feature_store.errors import CorruptVersion
 from feature_store.local.disk import reaching, write_atomic
 
 FORMAT = 2
 _READABLE = (1, FORMAT)
 _SEAL = "seal"  # the checksum of everything else in the file
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +111,6 @@ class Manifest:
                 "index": Entry(**body["index"]),
             }
         )
-
-
-def check_name(what: str, name: str) -> str:
-    """Returns a name that is safe as a file name. Raises InvalidInput for any other."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            f"{what} '{name}' is no name; use letters, digits, '.', '_', '=' and '-', 128 at most, "
-            "a letter or digit first"
-        )
-    return name
 
 
 def save_pointer(path: Path, version: str) -> None:

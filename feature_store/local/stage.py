@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from feature_store.errors import CorruptVersion, InvalidInput, UnknownVersion
 from feature_store.local.disk import DurableFile, locked, reaching, sync_folder, temporary
 from feature_store.local.layout import ViewFolder
-from feature_store.local.manifest import Part, RowRange, check_name
+from feature_store.local.manifest import Part, RowRange
+from feature_store.rules import check_name
 from feature_store.schema import dictionary_of, is_coded, portable_array, portable_schema
 
 #: Batches are gathered to this size: a lookup of many keys touches few of them.

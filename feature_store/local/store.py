@@ -26,6 +26,7 @@ from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
 from feature_store.local.stage import LocalStage
 from feature_store.local.verify import verify_version
+from feature_store.rules import check_metadata, previous_version
 from feature_store.validate import Checks
 
 
@@ -69,9 +70,7 @@ class LocalStore:
         checks: Checks | None = None,
     ) -> VersionInfo:
         folder = self._folder(view)
-        wrong = {key: value for key, value in metadata.items() if not (isinstance(key, str) and isinstance(value, str))}
-        if wrong:
-            raise InvalidInput(f"metadata {wrong} of version '{version}' must be strings; convert them first")
+        check_metadata(version, metadata)
         self._need(folder)
         with self._publishing(folder):
             sequence = 1 + max((info.sequence for info in self.versions(view)), default=0)
@@ -105,9 +104,11 @@ class LocalStore:
         folder = self._folder(view)
         self._need(folder)
         with self._publishing(folder):
-            target = self._previous(folder) if version is None else version
-            info = LocalSnapshot(self._committed(folder, target)).info
-            save_pointer(folder.current, target)
+            if version is None:
+                served = load_pointer(folder.current)
+                version = previous_version(view, folder.path, served, self.versions(view))
+            info = LocalSnapshot(self._committed(folder, version)).info
+            save_pointer(folder.current, version)
         return info
 
     def delete(self, view: str, version: str) -> None:
@@ -209,22 +210,6 @@ class LocalStore:
                 sequence=0,
                 problem=str(error),
             )
-
-    def _previous(self, folder: ViewFolder) -> str:
-        served = load_pointer(folder.current)
-        infos = self.versions(folder.view)
-        # Where the served one's own manifest is damaged its place is unknown, and the newest other one is meant.
-        place = next((info.sequence for info in infos if info.version == served and not info.problem), None)
-        earlier = [
-            info.version
-            for info in infos
-            if not info.problem and info.version != served and (place is None or info.sequence < place)
-        ]
-        if not earlier:
-            raise UnknownVersion(
-                f"view '{folder.view}' has no version before '{served}' in {folder.path} to go back to"
-            )
-        return earlier[-1]
 
     def _discard(self, folder: ViewFolder, path: Path) -> None:
         """Moves a version out of sight at once, then removes it: it's never half there."""

@@ -1,6 +1,6 @@
 """What the versions of a view say of themselves. Changes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from feature_store.base import VersionInfo
@@ -41,20 +41,6 @@ def refusals(server: Server, view: str, state: Mapping[bytes, bytes]) -> dict[st
         except CorruptVersion as error:
             infos[name] = _damaged(view, name, error, refused=True)
     return infos
-
-
-def previous(server: Server, view: str, served: str | None, infos: Sequence[VersionInfo]) -> str:
-    """The version that was committed before the served one. Raises UnknownVersion where there's none."""
-    # Where the served one's own manifest is damaged its place is unknown, and the newest other one is meant.
-    place = next((info.sequence for info in infos if info.version == served and not info.problem), None)
-    earlier = [
-        info.version
-        for info in infos
-        if not info.problem and info.version != served and (place is None or info.sequence < place)
-    ]
-    if not earlier:
-        raise UnknownVersion(f"view '{view}' has no version before '{served}' in {server.place} to go back to")
-    return earlier[-1]
 
 
 def _by_name(state: Mapping[bytes, bytes], prefix: bytes) -> dict[str, bytes]:

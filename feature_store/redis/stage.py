@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store.errors import InvalidInput, UnknownVersion
-from feature_store.local.manifest import check_name
 from feature_store.redis.cleanup import remove_written
 from feature_store.redis.columns import Column, column_of
 from feature_store.redis.connection import Server
@@ -19,6 +18,7 @@ from feature_store.redis.manifest import Part, pack_array, pack_schema
 from feature_store.redis.strings import WriterStrings
 from feature_store.redis.table import pack_keys, pack_rows
 from feature_store.redis.transaction import Fence, transact
+from feature_store.rules import check_name
 from feature_store.schema import portable_schema
 
 #: Rows are gathered to this size, or this number, and sent as one transaction: memory stays bounded, and no other

@@ -6,19 +6,19 @@ from typing import Any
 
 from feature_store.base import VersionInfo
 from feature_store.errors import InvalidInput, RefusedVersion, UnknownVersion, VersionServed
-from feature_store.local.manifest import check_name
 from feature_store.redis.aio import AsyncRedisReader
 from feature_store.redis.cleanup import forget, reclaim
 from feature_store.redis.commit import commit_stage, committed_already
 from feature_store.redis.connection import connect
 from feature_store.redis.layout import CURRENT, VersionKeys, committed, new_id, refused, staged, view_key, views_key
 from feature_store.redis.lease import is_held
-from feature_store.redis.listing import committed_ids, infos_of, previous, refusals
+from feature_store.redis.listing import committed_ids, infos_of, refusals
 from feature_store.redis.reader import RedisReader, open_held, open_served
 from feature_store.redis.snapshot import RedisSnapshot, open_version, read_manifest
 from feature_store.redis.stage import RedisStage
 from feature_store.redis.transaction import transact
 from feature_store.redis.verify import verify_rows
+from feature_store.rules import check_metadata, check_name, previous_version
 from feature_store.validate import Checks
 
 
@@ -81,9 +81,7 @@ class RedisStore:
     ) -> VersionInfo:
         self._key(view)
         check_name("version", version)
-        wrong = {key: value for key, value in metadata.items() if not (isinstance(key, str) and isinstance(value, str))}
-        if wrong:
-            raise InvalidInput(f"metadata {wrong} of version '{version}' must be strings; convert them first")
+        check_metadata(version, metadata)
         self._server.refuse_eviction()
         return commit_stage(self._server, view, version, expect_parts, metadata, checks or Checks())
 
@@ -103,7 +101,9 @@ class RedisStore:
         key = self._key(view)
         while True:
             target = (
-                previous(self._server, view, self.current(view), self.versions(view)) if version is None else version
+                previous_version(view, self._server.place, self.current(view), self.versions(view))
+                if version is None
+                else version
             )
             state = self._state(view)
             uid = self._committed(view, target, state)
