@@ -44,7 +44,7 @@ def build(project: Project) -> DAG:
         @task(outlets=[project.champion], execution_timeout=timedelta(hours=2))
         @step
         def gate(trained: dict[str, Any]) -> dict[str, Any]:
-            from recsys_text.steps.train import gate as run_step
+            from recsys_text.steps.gate import gate as run_step
 
             verdict = run_step(settings, trained["version"])
             if not verdict["promoted"]:

@@ -13,11 +13,12 @@ from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import evaluate
+from recsys_text.steps.gate import gate
 from recsys_text.steps.inputs import lake_state, the_store, tracker
 from recsys_text.steps.publish import publish, publish_begin, publish_commit
 from recsys_text.steps.schedule import due
 from recsys_text.steps.score import score_bucket
-from recsys_text.steps.train import gate, train
+from recsys_text.steps.train import train
 from recsys_text.steps.vectors import write_items
 from tests.pipeline.conftest import Quiet, run_cli
 

@@ -1,44 +1,30 @@
-"""Runs, registered bundles and their aliases in MLflow: the only file that imports it. Knows no data."""
+"""Runs, registered bundles and their aliases in MLflow. Knows no data."""
 
 import errno
-import fcntl
-import logging
-import os
-import re
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from recsys_text import __version__
-from recsys_text.errors import ConfigError, UnavailableError
-
-# MLflow reads these when it is imported. Seven retries of two minutes each would hide a dead server for an hour.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
+import polars as pl
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
-from sqlalchemy.exc import SQLAlchemyError
+
+from recsys_text import __version__
+from recsys_text.errors import ConfigError
+from recsys_text.tracking.connection import Connection, creating
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-_URI = "MLFLOW_TRACKING_URI"
-_OUT_OF_REACH = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 _TEXTS = Array(DataType.string)
 _NUMBERS = Array(DataType.double)
 
@@ -53,11 +39,8 @@ class Tracker:
     def __init__(self, uri: str, name: str, root: Path) -> None:
         self._name = name
         self._root = root
-        self._uri = uri
-        # Alembic tells of each of its migrations; a user has no use for that.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with self._mlflow(), _creating(uri):
+        self._mlflow = Connection(uri)
+        with self._mlflow(), creating(uri):
             self._client = mlflow.MlflowClient()
             self._client.search_registered_models(max_results=1)  # opens the registry too, while nobody else does
             experiment = self._client.get_experiment_by_name(name)
@@ -220,36 +203,6 @@ class Tracker:
                     raise
         return folder
 
-    @contextmanager
-    def _mlflow(self) -> Iterator[None]:
-        """MLflow with this project's server as its default, and its failures as ours.
-
-        MLflow's default is global, and it also writes it to the environment, where the next project of this process
-        would find it.
-        """
-        named = os.environ.get(_URI)
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
-        if named is None:
-            os.environ.pop(_URI, None)
-        else:
-            os.environ[_URI] = named
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            line = self._shown(str(error).strip().partition("\n")[0])
-            uri = self._shown(self._uri)
-            if not isinstance(error, MlflowException) or error.error_code in _OUT_OF_REACH:
-                raise UnavailableError(f"MLflow at {uri} is out of reach: {line}") from error
-            raise ConfigError(f"MLflow at {uri} refused: {line}") from error
-        except ImportError as error:  # the driver of a database
-            raise ConfigError(f"MLflow at {self._shown(self._uri)} needs a package: {error}") from error
-
-    def _shown(self, text: str) -> str:
-        """The text without the user and password of an address."""
-        own = re.search(r"//(.*@)", self._uri)  # a password may hold any letter, also / and @
-        return re.sub(r"//[^/\s]*@", "//", text.replace(own[1], "") if own else text)
-
     def _scratch(self) -> Path:
         folder = self._root / "bundles"
         folder.mkdir(parents=True, exist_ok=True)
@@ -277,18 +230,3 @@ def _environment() -> dict[str, str]:
         )
         found |= {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
     return found
-
-
-@contextmanager
-def _creating(uri: str) -> Iterator[None]:
-    """Lets one process at a time open a SQLite file: MLflow makes its tables without looking who else does."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f".{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with closing(sqlite3.connect(database)) as file:
-            file.execute("pragma schema_version")  # MLflow would try for minutes to open what cannot be opened
-        yield

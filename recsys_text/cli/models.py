@@ -1,0 +1,99 @@
+"""From the lake to a champion: train, tune, evaluate, rank."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys_text import terminal
+from recsys_text.cli.app import CONFIG, Config, Cutoff, Model, app, out
+from recsys_text.config import Settings, load
+from recsys_text.errors import GateRefusal
+from recsys_text.lake.windows import parse_time
+
+# Steps are imported by the command that needs them: `versions` must not wait for torch and MLflow.
+# ruff: noqa: PLC0415
+
+
+@app.command()
+def train(config: Config = CONFIG, cutoff: Cutoff = None) -> None:
+    """Train a bundle, register it, and make it champion if it beats the champion (exit 4 if not)."""
+    settings = load(config)
+    verdict = train_and_gate(settings, parse_time(cutoff) if cutoff else None)
+    if not verdict["promoted"]:
+        raise GateRefusal(verdict["reason"])
+
+
+@app.command()
+def tune(
+    config: Config = CONFIG,
+    minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes.")] = 60,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Stop when the search has so many trials, former runs included.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The file to write, beside the config; recsys.tuned.toml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Search hyperparameters on the windows before the test windows; goes on where the last search ended."""
+    settings = load(config)
+    from recsys_text.steps.tune import tune as step
+
+    target = to or config.with_name(f"{config.stem}.tuned.toml")
+    with terminal.TuningProgress(out) as progress:
+        result = step(settings, config, target, minutes=minutes, trials=trials, force=force, progress=progress)
+    terminal.tuned(out, result)
+    if result.interrupted:
+        raise KeyboardInterrupt
+
+
+@app.command()
+def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
+    """Measure a bundle beside the baselines on the newest windows, which it has not seen."""
+    settings = load(config)
+    from recsys_text.evaluation.table import render, verdict
+    from recsys_text.steps.evaluate import evaluate as step
+
+    table, path, dropped = step(settings, model)
+    out.print(render(table))
+    out.print(verdict(table), soft_wrap=True)
+    out.print(f"{dropped:,} clicks outside their pool, or alone in what was shown, were left out. Saved as {path}")
+
+
+@app.command()
+def rank(
+    impressions: Annotated[Path, typer.Argument(help="Parquet: impression_id, user_id, shown_at, candidates.")],
+    to: Annotated[Path, typer.Option("--out", help="Where to write the scores (Parquet).")],
+    config: Config = CONFIG,
+    model: Model = "champion",
+    prediction: Annotated[
+        Path | None, typer.Option("--prediction", help="Write the ranks here too, as MIND's leaderboard takes them.")
+    ] = None,
+) -> None:
+    """Score any impressions, each candidate as of its impression's own time."""
+    settings = load(config)
+    from recsys_text.steps.score import rank as step
+
+    result = step(settings, impressions, to, model, prediction)
+    out.print(f"Scored {result['pairs']:,} candidates of {result['impressions']:,} impressions into {to}")
+
+
+def train_and_gate(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
+    from recsys_text.evaluation.table import render
+    from recsys_text.evaluation.table import verdict as summed_up
+    from recsys_text.steps.gate import gate
+    from recsys_text.steps.train import train as step
+
+    with terminal.TrainingProgress(out) as progress:
+        result = step(settings, cutoff=cutoff, progress=progress)
+    out.print(render(result.table))
+    out.print(summed_up(result.table), soft_wrap=True)
+    out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
+    verdict = gate(settings, result.version)
+    if verdict["promoted"]:
+        out.print(f"Version {result.version} is champion: {verdict['reason']}")
+    else:
+        out.print(f"Version {result.version} stays challenger, and the champion stays: {verdict['reason']}")
+    return verdict
