@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from feature_store.base import Key, VersionInfo
+from feature_store.base import Key, Serving, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
@@ -16,7 +15,7 @@ from feature_store.redis.row import PackedRow
 from feature_store.redis.snapshot import OpenVersion, some_served, unseal_manifest
 
 
-class AsyncRedisReader:
+class AsyncRedisReader(Serving):
     """Use it in an `async with` block, which opens the served version and a pool of connections.
 
     Raises as RedisReader does; each call stays within one version.
@@ -56,16 +55,7 @@ class AsyncRedisReader:
         return self._version.info
 
     @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
-    def created_at(self) -> datetime:
-        return self.info.created_at
-
-    @property
     def error(self) -> StoreError | None:
-        """Why the newest version isn't served, if it isn't."""
         return self._error
 
     async def get(self, key: Key) -> PackedRow | None:

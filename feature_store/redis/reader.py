@@ -5,10 +5,9 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from feature_store.base import Key, VersionInfo
+from feature_store.base import Key, Reader
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import VersionKeys
@@ -42,7 +41,7 @@ def open_held(server: Server, uid: str) -> RedisSnapshot:
         raise
 
 
-class RedisReader:
+class RedisReader(Reader):
     """A reader of a view in Redis. Threads and forks may share it: one opens a new version, the others go on."""
 
     def __init__(self, server: Server, view: str, follow_seconds: float) -> None:
@@ -59,18 +58,6 @@ class RedisReader:
 
     def renew_lock(self) -> None:
         self._lock = threading.Lock()
-
-    @property
-    def info(self) -> VersionInfo:
-        return self.snapshot().info
-
-    @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
-    def created_at(self) -> datetime:
-        return self.info.created_at
 
     @property
     def error(self) -> StoreError | None:
