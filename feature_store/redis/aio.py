@@ -85,22 +85,27 @@ class AsyncRedisReader(Serving):
         redis_key = version.table.redis_key(key)
         with self._server.reaching("read"):
             value = await self._client.get(redis_key)
-            if value is None and not await self._client.exists(version.keys.manifest):
-                raise version.gone()
-        return None if value is None else version.table.row(key, redis_key, value)
+        if value is None:
+            await self._check_missing(version, [redis_key])
+            return None
+        return version.table.row(key, redis_key, value)
 
     async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
         asked = version.table.key_array(keys)
         redis_keys = version.table.redis_keys(asked)
         with self._server.reaching("read"):
             values = await self._client.mget(redis_keys) if redis_keys else []
-            missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
-            foreign = await self._client.exists(*missing) if missing else 0
-            if missing and not await self._client.exists(version.keys.manifest):
-                raise version.gone()
-        if foreign:
-            raise version.table.corrupt(missing[0])
+        missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
+        if missing:
+            await self._check_missing(version, missing)
         return version.table.batch(asked, redis_keys, values)
+
+    async def _check_missing(self, version: OpenVersion, missing: Sequence[bytes]) -> None:
+        with self._server.reaching("read"):
+            async with self._client.pipeline(transaction=True) as pipe:
+                version.queue_missing(pipe, missing)
+                answers = await pipe.execute()
+        version.check_missing(missing, *answers)
 
     async def _following(self) -> OpenVersion:
         # One call looks and opens, the others go on with the version that's here.
@@ -120,11 +125,12 @@ class AsyncRedisReader(Serving):
     async def _follow(self) -> None:
         self._next_look = time.monotonic() + self._follow_seconds
         try:
+            # First, as it goes on answering where the newer one can't be opened.
+            await self._lease.keep()
             if await self._served_id() != self._version.keys.uid:
                 former = self._lease
                 self._version, self._lease = await self._open_served()
                 await former.release()
-            await self._lease.keep()
             self._error = None
         except StoreError as error:
             self._error = error

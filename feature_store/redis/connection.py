@@ -18,6 +18,13 @@ DEFAULT_PREFIX = "fs:"
 # A command is sent once more on a new connection, as the server may have been started anew since the last one.
 _RETRIES, _RETRY_SECONDS = 1, 0.05
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
+#: Answers of a server in cluster mode, among which redis-py counts that of a replica without its primary.
+_CLUSTER = (
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterCrossSlotError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
 _RIGHTS = "CONFIG GET (`+config|get`) or INFO (`+info`)"
 
 
@@ -39,7 +46,8 @@ class Server:
     def reaching(self, action: str) -> Iterator[None]:
         """Turns what redis-py raises into StoreUnavailable with the place and the way out.
 
-        A value of another type is CorruptVersion; WatchError, which only says that another one was faster, passes.
+        A value of another type is CorruptVersion, a server in cluster mode InvalidInput; WatchError, which only says
+        that another one was faster, passes.
         """
         try:
             yield
@@ -50,6 +58,12 @@ class Server:
                 raise CorruptVersion(
                     f"a value in {self.place} is not of the type that was written; roll back to another version, "
                     "then delete this one and publish it again"
+                ) from error
+            if isinstance(error, _CLUSTER) and not isinstance(error, redis.exceptions.MasterDownError):
+                raise InvalidInput(
+                    f"cannot {action} {self.place}: {error}; it's a node of a Redis Cluster, and a version is swapped "
+                    "in one transaction over keys that a cluster spreads; give the address of a server without "
+                    "cluster mode, with replicas if need be"
                 ) from error
             raise StoreUnavailable(f"cannot {action} {self.place}: {error}; {_way_out(error)}") from error
 
@@ -134,5 +148,7 @@ def _way_out(error: redis.RedisError) -> str:
     if isinstance(error, redis.OutOfMemoryError):
         return "raise its maxmemory or prune old versions, and run again"
     if isinstance(error, redis.ReadOnlyError):
-        return "give the address of the primary"
+        return "it's a replica now; give the address of the primary, and run again"
+    if isinstance(error, redis.exceptions.MasterDownError):
+        return "it's a replica without its primary; bring that back or promote this one"
     return "start the server or check its address, and run again"

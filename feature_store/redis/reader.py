@@ -109,11 +109,12 @@ class RedisReader(Reader):
     def _follow(self) -> None:
         self._next_look = time.monotonic() + self._follow_seconds
         try:
+            # First, as they go on answering where the newer one can't be opened.
+            for snapshot in list(self._opened):
+                snapshot.keep()
             if served_id(self._server, self._view) != self._snapshot.version.keys.uid:
                 self._snapshot = open_served(self._server, self._view)
                 self._opened.add(self._snapshot)
-            for snapshot in list(self._opened):
-                snapshot.keep()
             self._error = None
         except StoreError as error:
             self._error = error

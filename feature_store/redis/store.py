@@ -170,8 +170,7 @@ class RedisStore:
 
     def verify(self, view: str, version: str | None = None) -> VersionInfo:
         snapshot = self.snapshot(view, version)
-        for _ in snapshot.batches():
-            pass
+        snapshot.verify()
         return snapshot.info
 
     def _key(self, view: str) -> str:
