@@ -23,7 +23,6 @@ _CLUSTER = (
     redis.exceptions.AskError,
     redis.exceptions.ClusterCrossSlotError,
     redis.exceptions.ClusterDownError,
-    redis.exceptions.TryAgainError,
 )
 _RIGHTS = "CONFIG GET (`+config|get`) or INFO (`+info`)"
 
