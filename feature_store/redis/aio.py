@@ -83,7 +83,7 @@ class AsyncRedisReader(Serving):
 
     async def _get(self, version: OpenVersion, key: Key) -> PackedRow | None:
         redis_key = version.table.redis_key(key)
-        with self._server.reaching("read"):
+        async with self._server.awaiting("read"):
             value = await self._client.get(redis_key)
         if value is None:
             await self._check_missing(version, [redis_key])
@@ -93,7 +93,7 @@ class AsyncRedisReader(Serving):
     async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
         asked = version.table.key_array(keys)
         redis_keys = version.table.redis_keys(asked)
-        with self._server.reaching("read"):
+        async with self._server.awaiting("read"):
             values = await self._client.mget(redis_keys) if redis_keys else []
         missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
         if missing:
@@ -101,10 +101,9 @@ class AsyncRedisReader(Serving):
         return version.table.batch(asked, redis_keys, values)
 
     async def _check_missing(self, version: OpenVersion, missing: Sequence[bytes]) -> None:
-        with self._server.reaching("read"):
-            async with self._client.pipeline(transaction=True) as pipe:
-                version.queue_missing(pipe, missing)
-                answers = await pipe.execute()
+        async with self._server.awaiting("read"), self._client.pipeline(transaction=True) as pipe:
+            version.queue_missing(pipe, missing)
+            answers = await pipe.execute()
         version.check_missing(missing, *answers)
 
     async def _following(self) -> OpenVersion:
@@ -141,10 +140,9 @@ class AsyncRedisReader(Serving):
             lease = AsyncLease(self._server, self._client, VersionKeys(prefix=self._server.prefix, uid=uid))
             await lease.keep()
             try:
-                version = await self._open(uid)
-                # It may have been replaced and removed before the lease was there.
+                # It may have been replaced and removed before the lease was there; from now on it stays.
                 if await self._served_id() == uid:
-                    return version, lease
+                    return await self._open(uid), lease
             except StoreError:
                 if await self._served_id() == uid:
                     await lease.release()
@@ -153,12 +151,12 @@ class AsyncRedisReader(Serving):
 
     async def _open(self, uid: str) -> OpenVersion:
         keys = VersionKeys(prefix=self._server.prefix, uid=uid)
-        with self._server.reaching("open a version in"):
+        async with self._server.awaiting("open a version in"):
             manifest = unseal_manifest(await self._client.get(keys.manifest), uid, self._server.place)
             pieces = await self._client.lrange(keys.strings, 0, manifest.pieces - 1) if manifest.pieces else []
         return await asyncio.to_thread(OpenVersion, manifest, pieces, self._server)
 
     async def _served_id(self) -> str:
-        with self._server.reaching("read what is served in"):
+        async with self._server.awaiting("read what is served in"):
             uid = await self._client.hget(view_key(self._server.prefix, self._view), CURRENT)
         return some_served(uid, self._view, self._server.place)

@@ -1,7 +1,8 @@
 """How a Redis server is reached: its URL, its refusals as our errors, and whether it keeps what it holds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,6 +19,7 @@ DEFAULT_PREFIX = "fs:"
 # A command is sent once more on a new connection, as the server may have been started anew since the last one.
 _RETRIES, _RETRY_SECONDS = 1, 0.05
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
+_ASYNC_SECONDS = 5.0
 #: Answers of a server in cluster mode, among which redis-py counts that of a replica without its primary.
 _CLUSTER = (
     redis.exceptions.AskError,
@@ -39,7 +41,9 @@ class Server:
     def async_client(self) -> Any:
         """A client of its own for asyncio; whoever asks for it closes it."""
         retry = AsyncRetry(ConstantBackoff(_RETRY_SECONDS), _RETRIES)
-        return redis.asyncio.Redis.from_url(self.url, retry=retry, **_TIMEOUTS)
+        # `awaiting` keeps the time: redis-py's own timeout waits by asyncio.wait_for, which loses cancellations in
+        # Python 3.11.
+        return redis.asyncio.Redis.from_url(self.url, retry=retry, **_TIMEOUTS | {"socket_timeout": None})
 
     @contextmanager
     def reaching(self, action: str) -> Iterator[None]:
@@ -65,6 +69,16 @@ class Server:
                     "cluster mode, with replicas if need be"
                 ) from error
             raise StoreUnavailable(f"cannot {action} {self.place}: {error}; {_way_out(error)}") from error
+
+    @asynccontextmanager
+    async def awaiting(self, action: str) -> AsyncIterator[None]:
+        """As `reaching`, for asyncio, and StoreUnavailable where there's no answer in time."""
+        with self.reaching(action):
+            try:
+                async with asyncio.timeout(_ASYNC_SECONDS):
+                    yield
+            except TimeoutError as error:
+                raise redis.TimeoutError(f"no answer within {_ASYNC_SECONDS} s") from error
 
     def transaction(self) -> Any:
         return self.client.pipeline(transaction=True)

@@ -4,7 +4,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from feature_store.base import Key, Reader
@@ -20,25 +21,35 @@ def open_served(server: Server, view: str) -> RedisSnapshot:
     """The version being served. Raises UnknownVersion or CorruptVersion."""
     while True:
         uid = served_id(server, view)
+        is_served = partial(_is_served, server, view, uid)
         try:
-            snapshot = open_held(server, uid)
+            snapshot = open_held(server, uid, is_served)
         except StoreError:
-            if served_id(server, view) == uid:
+            if is_served():
                 raise
             continue
-        # It may have been replaced and removed before its lease was there.
-        if served_id(server, view) == uid:
+        if snapshot is not None:
             return snapshot
 
 
-def open_held(server: Server, uid: str) -> RedisSnapshot:
-    """A version that prune passes over until the snapshot is gone. Raises UnknownVersion or CorruptVersion."""
+def _is_served(server: Server, view: str, uid: str) -> bool:
+    return served_id(server, view) == uid
+
+
+def open_held(server: Server, uid: str, is_there: Callable[[], bool]) -> RedisSnapshot | None:
+    """A version that prune passes over until the snapshot is gone, or None. Raises UnknownVersion or CorruptVersion.
+
+    `is_there` is asked once nobody can remove it any more: it may have been removed before.
+    """
     lease = Lease(server, VersionKeys(prefix=server.prefix, uid=uid))
     try:
-        return RedisSnapshot(server, open_version(server, uid), lease)
+        if is_there():
+            return RedisSnapshot(server, open_version(server, uid), lease)
     except BaseException:
         lease.release()
         raise
+    lease.release()
+    return None
 
 
 class RedisReader(Reader):

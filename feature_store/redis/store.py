@@ -162,10 +162,9 @@ class RedisStore:
             self._key(view)
             return open_served(self._server, view)
         uid = self._committed(view, version, self._state(view))
-        snapshot = open_held(self._server, uid)
-        # It may have been removed before its lease was there.
-        if self._state(view).get(committed(version)) != uid.encode():
-            raise snapshot.version.gone()
+        snapshot = open_held(self._server, uid, lambda: self._state(view).get(committed(version)) == uid.encode())
+        if snapshot is None:
+            raise UnknownVersion(f"version '{version}' of view '{view}' was just removed from {self._server.place}")
         return snapshot
 
     def verify(self, view: str, version: str | None = None) -> VersionInfo:

@@ -71,6 +71,13 @@ class RedisServer:
         lines = self.command("info", "replication").splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
+    def freeze(self) -> None:
+        """It takes connections and answers nobody."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()

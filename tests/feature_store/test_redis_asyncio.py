@@ -1,19 +1,32 @@
 """The reader for asyncio: what it answers, and that swaps and faults show in no answer."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from feature_store import InvalidInput, StoreUnavailable, UnknownVersion
-from feature_store.redis import RedisStore
+from feature_store.redis import RedisStore, connection
 from feature_store.redis.aio import AsyncRedisReader
 from tests.contracts.store_data import ROWS, batch, numbered, publish
 from tests.feature_store.publisher import KEYS
 from tests.feature_store.redis_keys import end_leases
 from tests.feature_store.redis_publisher import publish as publish_view
 from tests.feature_store.redis_server import RedisServer
+
+# Publishes v1 to v<swaps> beside the readers, each in three parts, and removes all but the newest.
+PUBLISH_ALL = """
+import sys
+from feature_store.redis import RedisStore
+from tests.feature_store.redis_publisher import publish
+store = RedisStore(sys.argv[1])
+for value in range(1, int(sys.argv[2]) + 1):
+    publish(sys.argv[1], f"v{value}", value)
+    store.prune("view", 1)
+"""
 
 
 def test_it_reads_and_follows(url: str) -> None:
@@ -72,12 +85,12 @@ def test_many_calls_at_once_see_whole_versions_only(server: RedisServer) -> None
     swaps, readers = 100, 8
     store = RedisStore(server.url, follow_seconds=0.01)
     publish_view(server.url, "v0", 0)
-    done = False
+    publisher: asyncio.subprocess.Process
     reads, seen = [0] * readers, {0}
 
     async def read(reader: AsyncRedisReader, place: int) -> None:
         last = 0
-        while not done:
+        while publisher.returncode is None:
             values = set((await reader.get_many(KEYS)).column("value").to_pylist())
             assert len(values) == 1, f"mixed: {values}"
             one = await reader.get("k3")
@@ -87,25 +100,20 @@ def test_many_calls_at_once_see_whole_versions_only(server: RedisServer) -> None
             seen.add(last)
             reads[place] += 2
 
-    def publish_all() -> None:
-        nonlocal done
-        try:
-            for value in range(1, swaps + 1):
-                publish_view(server.url, f"v{value}", value)
-                store.prune("view", 1)
-        finally:
-            done = True
-
     async def run() -> None:
+        nonlocal publisher
+        command = [sys.executable, "-c", PUBLISH_ALL, server.url, str(swaps)]
+        publisher = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2])
         async with store.async_reader("view") as reader:
-            await asyncio.gather(asyncio.to_thread(publish_all), *(read(reader, place) for place in range(readers)))
+            ended, *_ = await asyncio.gather(publisher.wait(), *(read(reader, place) for place in range(readers)))
+            assert ended == 0
             await reader.refresh()
             assert await reader.get("k3") == {"key": "k3", "value": swaps}
             assert reader.error is None
 
     asyncio.run(run())
     assert min(reads) > swaps
-    assert len(seen) > swaps / 4
+    assert len(seen) > 2
     print(f"\n{sum(reads)} reads by asyncio through {swaps} swaps, {len(seen)} of them seen; none mixed, none failed")
 
 
@@ -163,3 +171,52 @@ def test_redis_killed_and_started_empty_while_it_reads(server: RedisServer) -> N
     asyncio.run(run())
     gone, empty = refusals[StoreUnavailable], refusals[UnknownVersion]
     print(f"\n{reads[0]} reads by asyncio, {gone} refused while the server was gone, {empty} while it was empty")
+
+
+def test_a_call_that_is_cancelled_ends(server: RedisServer) -> None:
+    """At whatever point it is."""
+    store = RedisStore(server.url, follow_seconds=0)
+    publish_view(server.url, "v1", 1)
+    ended = 0
+
+    async def run() -> None:
+        nonlocal ended
+        async with store.async_reader("view") as reader:
+
+            async def read() -> None:
+                while True:
+                    await reader.get("k7")
+                    await reader.get_many(["k1", "nobody"])
+
+            for turns in range(60):
+                task = asyncio.create_task(read())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task], timeout=10)
+                assert task.cancelled(), f"it went on after {turns} turns of the loop"
+                ended += 1
+            assert await reader.get("k0") == {"key": "k0", "value": 1}
+
+    asyncio.run(run())
+    print(f"\n{ended} calls cancelled, all ended")
+
+
+def test_a_server_that_does_not_answer_is_told(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_ASYNC_SECONDS", 0.1)
+    store = RedisStore(server.url, follow_seconds=3600)
+    publish_view(server.url, "v1", 1)
+
+    async def run() -> None:
+        async with store.async_reader("view") as reader:
+            server.freeze()
+            for ask in (lambda: reader.get("k0"), lambda: reader.get_many(KEYS)):
+                with pytest.raises(StoreUnavailable, match=r"no answer within 0\.1 s; start the server or check"):
+                    await ask()
+            await reader.refresh()
+            assert isinstance(reader.error, StoreUnavailable)
+            server.thaw()
+            monkeypatch.undo()
+            assert await reader.get("k0") == {"key": "k0", "value": 1}
+
+    asyncio.run(run())
