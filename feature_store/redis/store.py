@@ -23,7 +23,8 @@ from feature_store.validate import Checks
 
 
 class RedisStore:
-    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer.
+    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer, and
+    InvalidInput where the server is a node of a cluster.
 
     `url` is redis-py's, `redis://` or `rediss://`, and may give a `prefix` of all keys in its query. `follow_seconds`
     is how often readers look for a swap. The rows of a version that was deleted stay for whoever has it open, and are
