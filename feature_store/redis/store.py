@@ -23,7 +23,8 @@ from feature_store.validate import Checks
 
 
 class RedisStore:
-    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer.
+    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer, and
+    InvalidInput where the server is a node of a cluster.
 
     `url` is redis-py's, `redis://` or `rediss://`, and may give a `prefix` of all keys in its query. `follow_seconds`
     is how often readers look for a swap. The rows of a version that was deleted stay for whoever has it open, and are
@@ -162,16 +163,14 @@ class RedisStore:
             self._key(view)
             return open_served(self._server, view)
         uid = self._committed(view, version, self._state(view))
-        snapshot = open_held(self._server, uid)
-        # It may have been removed before its lease was there.
-        if self._state(view).get(committed(version)) != uid.encode():
-            raise snapshot.version.gone()
+        snapshot = open_held(self._server, uid, lambda: self._state(view).get(committed(version)) == uid.encode())
+        if snapshot is None:
+            raise UnknownVersion(f"version '{version}' of view '{view}' was just removed from {self._server.place}")
         return snapshot
 
     def verify(self, view: str, version: str | None = None) -> VersionInfo:
         snapshot = self.snapshot(view, version)
-        for _ in snapshot.batches():
-            pass
+        snapshot.verify()
         return snapshot.info
 
     def _key(self, view: str) -> str:

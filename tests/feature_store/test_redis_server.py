@@ -2,7 +2,6 @@
 
 import logging
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from tests.feature_store.redis_server import RedisServer
 
 RIGHTS = "~fs:* +@read +@write +@transaction +@connection +time"
 READING = "%R~fs:* ~fs:l:* +@read +@connection +@transaction +time +config|get +zadd +zrem +zremrangebyscore +expire"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
 
 
 def test_by_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
