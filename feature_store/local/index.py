@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from feature_store import hashing
 from feature_store.errors import DuplicateKey
+from feature_store.local.flat import Places
 
 _ROW_BITS = np.uint64(32)
 _ROW_MASK = (1 << 32) - 1
+_ROW_MASK_64 = np.uint64(_ROW_MASK)
 
 
 def build_index(keys_B: Sequence[Any], names_B: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -68,11 +70,9 @@ class KeyIndex:
             yield location >> 32, location & _ROW_MASK
             position += 1
 
-    def first_candidates(self, hashes: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
-        """The first (batch, row) whose key has each of N hashes, (-1, -1) where there's none."""
-        positions = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        locations = self._locations[positions]
-        there = self._hashes[positions] == hashes
-        batches = np.where(there, locations >> _ROW_BITS, -1).astype(np.int64)
-        rows = np.where(there, locations & np.uint64(_ROW_MASK), -1).astype(np.int64)
-        return list(zip(batches.tolist(), rows.tolist(), strict=True))
+    def first_candidates(self, hashes: npt.NDArray[np.uint64]) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+        """The first batch and row whose key has each of N hashes; of any other key, and False, where there's none."""
+        positions = self._hashes.searchsorted(hashes)
+        locations = self._locations.take(positions, mode="clip")
+        there = self._hashes.take(positions, mode="clip") == hashes
+        return (locations >> _ROW_BITS).view(np.int64), (locations & _ROW_MASK_64).view(np.int64), there
