@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,14 +23,26 @@ VALUES = {
     "ids": st.none() | st.lists(st.text("abc", max_size=2), max_size=4),
     "list": st.none() | st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=4), max_size=4),
     "half": st.lists(st.sampled_from([0.0, -1.5, 2.25]), min_size=3, max_size=3),
+    "pair": st.none() | st.lists(st.sampled_from([0.0, -1.5, 2.25]), min_size=2, max_size=2),
+    "two": st.lists(st.text("abc", max_size=2), min_size=2, max_size=2),
+    "level": st.lists(st.integers(-9, 9), min_size=2, max_size=2),
     "number": st.none() | st.floats(width=32, allow_nan=False),
 }
 VALUE_TYPES = {
     "ids": pa.list_(pa.string()),
     "list": pa.list_(pa.string()),
     "half": pa.list_(pa.float16(), 3),
+    "pair": pa.list_(pa.float32(), 2),
+    "two": pa.list_(pa.string()),
+    "level": pa.list_(pa.int32()),
+    "lengths": pa.list_(pa.float32()),
     "number": pa.float32(),
 }
+
+
+def _with_lengths(values: dict[str, Any]) -> dict[str, Any]:
+    """One list more, which stands beside that of ids."""
+    return values | {"lengths": values["ids"] and [float(len(text)) for text in values["ids"]]}
 
 
 class StoreContract(StoreVersionsContract, StoreChecksContract, StoreCommitContract):
@@ -72,7 +85,8 @@ class StoreContract(StoreVersionsContract, StoreChecksContract, StoreCommitContr
     @given(data=st.data(), integers=st.booleans(), parts=st.integers(1, 3))
     def test_whatever_is_published_comes_back(self, data: st.DataObject, integers: bool, parts: int) -> None:
         keys = st.integers(-(2**63), 2**63 - 1) if integers else KEY_TEXT
-        table = data.draw(st.dictionaries(keys, st.fixed_dictionaries(VALUES), min_size=1, max_size=12))
+        values = st.fixed_dictionaries(VALUES).map(_with_lengths)
+        table = data.draw(st.dictionaries(keys, values, min_size=1, max_size=12))
         asked = data.draw(st.lists(st.sampled_from(list(table)) | keys, max_size=20))
         schema = pa.schema({"key": pa.int64() if integers else pa.string(), **VALUE_TYPES})
         rows = [{"key": key, **values} for key, values in table.items()]
