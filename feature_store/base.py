@@ -6,7 +6,7 @@ staged in parts by any number of writers, committed as a whole, and then served 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -210,6 +210,13 @@ class Store(Protocol):
 
     def versions(self, view: str) -> list[VersionInfo]:
         """Every committed or refused version, oldest first; a damaged one and a refused one have a problem."""
+
+    def staged(self, view: str) -> dict[str, timedelta]:
+        """Every version that was begun and neither committed nor refused, and for how long nobody has written to it.
+
+        What nobody writes to any more was left by a publisher that died, or waits for its commit: only publishers know.
+        One without a part may count as just written to.
+        """
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         """Serves a committed version again, by default the one committed before the served one.

@@ -64,6 +64,18 @@ class Settings(BaseSettings):
             raise ValueError("training.task = 'hidden' needs model.clicks = 'learned': whole histories are not encoded")
         return self
 
+    @model_validator(mode="after")
+    def _settled(self) -> Self:
+        impressions = self.sources.impressions
+        within = impressions and impressions.clicks_within
+        if within and within >= self.windows.span:
+            raise ValueError(
+                f"sources.impressions.clicks_within = {within} is not shorter than windows.length = "
+                f"{self.windows.length}: no impression would settle within its window; "
+                "shorten clicks_within or lengthen the windows"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

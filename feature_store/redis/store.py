@@ -1,6 +1,7 @@
 """The Redis backend: versions of views in one server. Knows no row."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from feature_store.redis.commit import commit_stage, committed_already
 from feature_store.redis.connection import connect
 from feature_store.redis.layout import CURRENT, VersionKeys, committed, new_id, refused, staged, view_key, views_key
 from feature_store.redis.lease import is_held
-from feature_store.redis.listing import committed_ids, infos_of, refusals
+from feature_store.redis.listing import committed_ids, infos_of, refusals, untouched
 from feature_store.redis.reader import RedisReader, open_held, open_served
 from feature_store.redis.snapshot import RedisSnapshot, open_version, read_manifest
 from feature_store.redis.stage import RedisStage
@@ -97,6 +98,11 @@ class RedisStore:
 
     def versions(self, view: str) -> list[VersionInfo]:
         return infos_of(self._server, view, lambda: self._state(view))
+
+    def staged(self, view: str) -> dict[str, timedelta]:
+        state = self._state(view)
+        with self._server.reaching("read the parts in"):
+            return untouched(self._server, state)
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         key = self._key(view)

@@ -11,17 +11,16 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from feature_store import Checks, RefusedVersion, Store, StoreError, UnknownVersion, VersionInfo
+from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.publications import go_with, vectors_go_with
+from recsys_text.publications import go_with, vectors_go_with, version_name
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
@@ -33,6 +32,7 @@ from recsys_text.steps.inputs import (
     part_name,
     the_store,
 )
+from recsys_text.steps.prune import drop, prune
 
 #: In the order in which they are served.
 VIEWS = (ITEM_VECTORS, USER_VECTORS, VIEW)
@@ -78,10 +78,10 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
             _stay(store, plan, before)
             if isinstance(error, RefusedVersion):  # every night, what is staged would fill the disk
                 for view in plan["views"]:
-                    _drop(store, view, plan["version"])
-                _prune(store, settings.publish.keep)
+                    drop(store, view, plan["version"])
+                prune(store, settings.publish.keep)
             raise
-        _prune(store, settings.publish.keep)
+        prune(store, settings.publish.keep)
         info = _find(store, VIEW, plan["version"])
         assert info is not None
         return {"version": info.version, "users": info.rows, "swapped": True}
@@ -113,7 +113,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         if _model_of(users) != model_version:
             go_with(store, ITEM_VECTORS, users)
         _check_model(users, model_version)
-        _prune(store, settings.publish.keep)
+        prune(store, settings.publish.keep)
         info = _find(store, ITEM_VECTORS, plan["version"])
         assert info is not None
         return {"version": info.version, "items": info.rows, "swapped": True}
@@ -165,7 +165,7 @@ def _plan(settings: Settings, model_version: str, folder: Path) -> dict[str, Any
     kind = settings.evaluation.at, settings.evaluation.seed  # of what calibration follows
     made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets, kind])
     return {
-        "version": f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}",
+        "version": version_name(as_of, model_version, hashlib.sha256(made_of.encode()).hexdigest()),
         "model_version": model_version,
         "bundle": str(folder),
         "as_of": as_of.isoformat(),
@@ -233,7 +233,7 @@ def _serve_items(settings: Settings, store: Store, plan: Mapping[str, Any]) -> N
     if served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"]):
         if _model_of(served) == plan["model_version"]:
             if ITEM_VECTORS in plan["views"]:
-                _drop(store, ITEM_VECTORS, plan["version"])
+                drop(store, ITEM_VECTORS, plan["version"])
             return
         # Newer ones of the former model: a commit never goes back in time, so that they go back to the scores' first.
         scores = _find(store, VIEW, store.current(VIEW))
@@ -266,20 +266,3 @@ def _stay(store: Store, plan: Mapping[str, Any], before: Mapping[str, str | None
         own = dict.fromkeys(plan["views"], plan["version"])
         first = {view: version for view, version in before.items() if version != own.get(view)}
         vectors_go_with(store, scores, first)
-
-
-def _drop(store: Store, view: str, version: str) -> None:
-    """Removes what is staged under this name, unless it was committed or refused."""
-    if version not in {info.version for info in store.versions(view)}:
-        with suppress(UnknownVersion):  # where this commit is tried again
-            store.delete(view, version)
-
-
-def _prune(store: Store, keep: int) -> None:
-    """Keeps the newest versions of each view, and of the vectors those that go with scores that are kept."""
-    if store.versions(VIEW):
-        store.prune(VIEW, keep)
-    scores = {info.version for info in store.versions(VIEW)}
-    for view in (ITEM_VECTORS, USER_VECTORS):
-        if store.versions(view):
-            store.prune(view, keep, spare=scores)

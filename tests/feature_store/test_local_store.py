@@ -13,11 +13,15 @@ from feature_store.local import reader as reader_module
 from feature_store.local import stage as stage_module
 from tests.contracts.store_contract import StoreContract
 from tests.contracts.store_data import numbered, publish
+from tests.feature_store.ages import age
 
 
 class TestLocalStore(StoreContract):
     def make_store(self, place: Path) -> LocalStore:
         return LocalStore(place / "store", follow_seconds=0)
+
+    def age_stage(self, place: Path, view: str, version: str, days: int) -> None:
+        age(place / "store" / view / ".staging" / version, days)
 
 
 def test_open_store_reads_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
