@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from feature_store.base import Key, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
+from feature_store.redis.aio_rows import get_row
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
 from feature_store.redis.lease import AsyncLease
@@ -92,12 +93,7 @@ class AsyncRedisReader:
             return self._version is not before
 
     async def _get(self, version: OpenVersion, key: Key) -> PackedRow | None:
-        redis_key = version.table.redis_key(key)
-        with self._server.reaching("read"):
-            value = await self._client.get(redis_key)
-            if value is None and not await self._client.exists(version.keys.manifest):
-                raise version.gone()
-        return None if value is None else version.table.row(key, redis_key, value)
+        return await get_row(self._server, self._client, version, key)
 
     async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
         asked = version.table.key_array(keys)

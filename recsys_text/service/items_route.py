@@ -40,9 +40,8 @@ def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
     async def items(
         user_id: Annotated[schemas.Id, Path(examples=["1185"])], query: Annotated[ItemsQuery, Query()]
     ) -> Response:
-        # Not a thread's work: a lookup in memory-mapped parts takes less time than the way to a thread and back.
         pinned = views.pinned()
-        row = pinned.scores.get(user_id)
+        row = await views.scores_of(pinned, user_id)
         if row is not None:
             lists = side_by_side(*(row.first(name, query.k) for name in ("item_id", "score", "interest")))
             best = [{"item_id": item, "score": score, "interest": interest} for item, score, interest in lists]

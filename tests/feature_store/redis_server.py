@@ -49,6 +49,14 @@ class RedisServer:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def freeze(self) -> None:
+        """From now on it takes connections and answers nothing, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def command(self, *words: str) -> str:
         tls = ["--tls", "--insecure"] if self.scheme == "rediss" else []
         environment = {**os.environ, "REDISCLI_AUTH": self.password}
