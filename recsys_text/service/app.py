@@ -54,7 +54,7 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     views = Views(store_url, others=others, count_error=metrics.count_error)
     log = None
     if settings.impressions is not None:
-        log = ImpressionLog(root / settings.impressions, metrics.count_dropped)
+        log = ImpressionLog(root / settings.impressions, metrics.count_dropped, keep=settings.keep_impressions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +75,7 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
         redoc_url=None,
         lifespan=lifespan,
     )
-    add_items_route(app, views, settings)
+    add_items_route(app, views, settings, log)
     app.include_router(rank_routes(views, settings, log))
     _add_status_routes(app, views, metrics)
     sign_in = SignIn(token)

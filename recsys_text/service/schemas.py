@@ -154,6 +154,11 @@ class Answer(BaseModel):
     )
     age_seconds: float = Field(description="time since as_of", examples=[3600.0])
     known: bool = Field(description="whether the published views hold this user at all", examples=[True])
+    impression_id: str | None = Field(
+        default=None,
+        description="of the row in the log of impressions; null where there is no log, or nothing to show",
+        examples=[None],
+    )
 
 
 class UserItems(Answer):
@@ -177,9 +182,6 @@ class Ranking(Answer):
         default=None,
         description="the user's arm of the experiment; null where there is none, or its scores are not published",
         examples=[None],
-    )
-    impression_id: str | None = Field(
-        default=None, description="of the row in the log of impressions, where there is one", examples=[None]
     )
     items: list[RankedItem] = Field(
         description="the candidates that were kept: those with a score first, best first; then the others as they came",
