@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from feature_store.base import Key, Serving, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
+from feature_store.redis.aio_rows import check_missing, get_row
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
 from feature_store.redis.lease import AsyncLease
@@ -82,13 +83,7 @@ class AsyncRedisReader(Serving):
             return self._version is not before
 
     async def _get(self, version: OpenVersion, key: Key) -> PackedRow | None:
-        redis_key = version.table.redis_key(key)
-        async with self._server.awaiting("read"):
-            value = await self._client.get(redis_key)
-        if value is None:
-            await self._check_missing(version, [redis_key])
-            return None
-        return version.table.row(key, redis_key, value)
+        return await get_row(self._server, self._client, version, key)
 
     async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
         asked = version.table.key_array(keys)
@@ -97,14 +92,8 @@ class AsyncRedisReader(Serving):
             values = await self._client.mget(redis_keys) if redis_keys else []
         missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
         if missing:
-            await self._check_missing(version, missing)
+            await check_missing(self._server, self._client, version, missing)
         return version.table.batch(asked, redis_keys, values)
-
-    async def _check_missing(self, version: OpenVersion, missing: Sequence[bytes]) -> None:
-        async with self._server.awaiting("read"), self._client.pipeline(transaction=True) as pipe:
-            version.queue_missing(pipe, missing)
-            answers = await pipe.execute()
-        version.check_missing(missing, *answers)
 
     async def _following(self) -> OpenVersion:
         # One call looks and opens, the others go on with the version that's here.

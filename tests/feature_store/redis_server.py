@@ -72,15 +72,12 @@ class RedisServer:
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def freeze(self) -> None:
-        """It takes connections and answers nobody."""
+        """From now on it takes connections and answers nothing, until `thaw`."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
 
     def command(self, *words: str) -> str:
         tls = ["--tls", "--insecure"] if self.scheme == "rediss" else []

@@ -55,7 +55,7 @@ def render(
 
 def number(value: float | None, digits: int = 4) -> str:
     """A number with so many digits after the point; a dash where there is none, or none that is finite."""
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
+    return f"{value:.{digits}f}".replace("-", "−") if value is not None and math.isfinite(value) else "–"
 
 
 def signed(value: float) -> str:
@@ -84,9 +84,9 @@ def size(count: int) -> str:
     return f"{count / 1000**power:.{min(1, power)}f} {_SIZES[power]}"
 
 
-def short(text: str) -> str:
-    """A title as lists show it: no list grows large by its titles."""
-    return text if len(text) <= _TITLE_LENGTH else text[: _TITLE_LENGTH - 1].rstrip() + "…"
+def short(text: str, length: int = _TITLE_LENGTH) -> str:
+    """A title or an id as lists show it: no list grows large by its texts."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def _templates() -> Environment:

@@ -219,8 +219,11 @@ def test_rolls_back_and_the_older_version_is_served(folder, serving, visit):
     assert feature_store.open_store(f"file:{folder}").current("item_vectors") == "v1"
 
 
-@pytest.mark.parametrize("width", [360, 900, 1025])
-def test_no_page_is_wider_than_the_screen(folder, serving, visit, width):
+@pytest.mark.parametrize("width", [360, 900, 1025, 1280])
+def test_no_page_is_wider_than_the_screen(folder, serving, visit, width, monkeypatch):
+    word = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerk" * 2
+    items = [(item, word, word, vector, popular) for item, _, _, vector, popular in shelf.ITEMS]
+    monkeypatch.setattr(shelf, "ITEMS", items)
     _publish_long_names(folder)
     with serving(token=TOKEN) as url, visit(url, viewport={"width": width, "height": 740}) as page:
         assert _overflow(page) == 0
