@@ -1,5 +1,6 @@
 """What every request passes: time, host, token, size of the body, version header. Knows no route and no store."""
 
+import functools
 import hmac
 import time
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, allowed: bool) -> Response | None:
         if not allowed and self._expected is None:
-            detail = f"this service is not at {_host(scope).decode('latin-1')!r:.80}: "
+            detail = f"this service is not at {_host(_header(scope, b'host', b'')).decode('latin-1')!r:.80}: "
             return JSONResponse(
                 {"detail": detail + "ask 127.0.0.1 or localhost, or give the service a token"}, status_code=421
             )
@@ -91,7 +92,7 @@ class Guard:
 
     def _authorized(self, scope: Scope) -> bool:
         if self._expected is None:
-            return _host(scope) in self._hosts
+            return _host(_header(scope, b"host", b"")) in self._hosts
         scheme, _, given = _header(scope, b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._expected):
             return True
@@ -115,11 +116,11 @@ class Guard:
         return f"the body of a request may have {self._max_body} bytes, and this one has more"
 
 
-def _host(scope: Scope) -> bytes:
-    """Without the port."""
-    given = _header(scope, b"host", b"").lower()
-    name, colon, _ = given.rpartition(b":")
-    return name if colon and not given.endswith(b"]") else given
+@functools.lru_cache(64)
+def _host(given: bytes) -> bytes:
+    """A host without its port, in small letters."""
+    name, colon, _ = given.lower().rpartition(b":")
+    return name if colon and not given.endswith(b"]") else given.lower()
 
 
 def _header(scope: Scope, name: bytes, default: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -106,9 +106,9 @@ class Views:
             raise UnavailableError(self.problem or "the scores are not open yet")
         return self._pinned
 
-    async def scores_of(self, pinned: Pinned, user_id: str) -> Row | None:
+    def scores_of(self, pinned: Pinned, user_id: str) -> Awaitable[Row | None]:
         """The user's row of scores. Raises StoreError where the store fails, UnavailableError where it's too slow."""
-        return await self._reading.row(pinned.scores, user_id)
+        return self._reading.row(pinned.scores, user_id)
 
     async def rows_of(self, pinned: Pinned, user_id: str) -> UserRows:
         """As `pinned.rows`, and raises as `scores_of`."""
