@@ -71,6 +71,10 @@ class RedisServer:
         lines = self.command("info", "replication").splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
     def freeze(self) -> None:
         """From now on it takes connections and answers nothing, until `thaw`."""
         self._process.send_signal(signal.SIGSTOP)
