@@ -54,7 +54,7 @@ def test_takes_the_token_from_the_environment(publish, toml):
     with process(toml, RECSYS_TEXT_TOKEN="secret\n", RECSYS_TEXT_SERVICE__HOST="0.0.0.0") as (_, url):
         here = url.replace("0.0.0.0", "127.0.0.1")
         assert httpx.get(f"{here}/users/ann/items").status_code == 401
-        with RankingClient(here, token="secret") as client:
+        with RankingClient(here, token="secret", timeout=20) as client:
             assert client.get_items("ann").known
 
 
