@@ -25,7 +25,7 @@ def build(project: Project) -> DAG:
             from recsys_text.steps.monitor import monitor as run_step
 
             result = run_step(settings, get_current_context()["dag_run"].partition_key)
-            if not result["rows"]:
+            if result["version"] is None:
                 raise AirflowSkipException(result["reason"])
             return result
 

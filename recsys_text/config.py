@@ -13,12 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from recsys_text.environment import check_overrides, expand, explain, explain_override
 from recsys_text.errors import ConfigError
 from recsys_text.sections import (
+    Alert,
     Blend,
     Candidates,
     Evaluation,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
     service: Service = Service()
+    alerts: dict[str, Alert] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _learnable(self) -> Self:

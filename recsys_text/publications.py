@@ -10,6 +10,8 @@ from feature_store import CorruptVersion, Store, StoreError, UnknownVersion, Ver
 SCORES = "user_scores"
 ITEMS = "item_vectors"
 USERS = "user_vectors"
+#: Scores of a challenger, which nobody serves.
+SHADOW = "user_scores_shadow"
 
 
 #: What the name of a version begins with: names sort by the time of which they speak.

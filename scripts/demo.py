@@ -30,6 +30,7 @@ from recsys_text.config import Settings, load
 from recsys_text.errors import RecsysTextError
 from recsys_text.evaluation.table import render, verdict
 from recsys_text.lake.store import Lake
+from recsys_text.steps.alerts import alerts
 from recsys_text.steps.inputs import VIEW, the_store
 from recsys_text.steps.store import versions
 
@@ -92,7 +93,16 @@ def summary(settings: Settings) -> None:
 
     terminal.versions(out, {VIEW: versions(settings)[VIEW]})
     quality = lake.read("quality", [LAST]).to_dicts()
-    terminal.monitored(out, {"rows": quality, "window": LAST, "version": quality[0]["version"]})
+    terminal.monitored(
+        out,
+        {
+            "rows": quality,
+            "window": LAST,
+            "version": quality[0]["version"],
+            "reason": "",
+            "alerts": alerts(settings, LAST),
+        },
+    )
     one_user(settings, lake)
 
 

@@ -4,8 +4,10 @@ from recsys_text.sections.data import Candidates, Project, Source, Sources, Wind
 from recsys_text.sections.learning import Blend, Evaluation, Model, Training
 from recsys_text.sections.operating import Gate, Tracking
 from recsys_text.sections.serving import Arm, Experiment, Publish, PublishChecks, Service, Store
+from recsys_text.sections.watching import Alert
 
 __all__ = [
+    "Alert",
     "Arm",
     "Blend",
     "Candidates",

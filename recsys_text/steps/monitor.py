@@ -1,89 +1,105 @@
-"""Monitor: what was published against the clicks that followed. Knows the store and the lake, no model."""
+"""Monitor: what was published against the clicks that followed, and the data themselves. Knows no model."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from feature_store import Store, VersionInfo
+from feature_store.validate import psi
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
-from recsys_text.evaluation.bootstrap import interval
 from recsys_text.lake.store import Lake
-from recsys_text.steps.inputs import VIEW, the_store, windows_of
-from recsys_text.tables import POSITIVE_TYPES
+from recsys_text.lake.windows import Window
+from recsys_text.publications import SCORES
+from recsys_text.steps.alerts import alerts
+from recsys_text.steps.drift import drift, faults
+from recsys_text.steps.export import to_mlflow, to_prometheus
+from recsys_text.steps.inputs import the_store, tracker, windows_of
+from recsys_text.steps.quality import Figure, published_before, quality
+
+#: The drift of the published scores, as `feature_store.validate.psi` says.
+SCORE_DRIFT = "score_psi"
+#: The version of figures of the data, where no version was published before the window.
+NONE = "none"
 
 
 def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
-    """Measures the newest version as of a window's start, or before it, against the window's clicks.
+    """Measures the newest version as of a window's start, or before it, against the window's clicks, and the window's
+    data against what the model of that version has learned from.
 
-    `window` is the newest by default. A user's clicks count where the version has a list for that user. Writes the
-    table `quality`: hit rate and nDCG at 10 (every clicked item relevant, intervals over users), coverage (the share
-    of the clicking users that had a list) and the number of users measured. Returns {"window", "version", "rows",
-    "reason"}; no rows, and the reason, where no version was published before the window began.
+    `window` is the newest by default. Writes the window of the table `quality`, logs the figures to the model version's
+    run in MLflow and, for the newest window, to Prometheus' text format, and judges `alerts`.
+
+    Metrics, with 95% intervals over users where they are a mean over users: ndcg@10, hit_rate@10 and auc (see
+    `evaluation.published`), diversity@10, novelty@10, for slices of users by what was known before the window;
+    calibration_error_top1%, calibration_ratio; coverage (the share of the clicking users that had a list),
+    item_coverage@10 (the share of all listed items that are among a measured user's first ten), users; score_psi,
+    input_psi, null_rate, reject_rate. Where the challenger's scores were published too, the slice "shadow" has theirs,
+    and the paired "gain of ndcg@10" over what was served.
+
+    Returns {"window", "version", "rows", "reason", "alerts"}; version None, and the reason, where no version was
+    published before the window began or nobody clicked.
     """
     windows = {known.key: known for known in windows_of(settings)}
     key = window or list(windows)[-1]
     if key not in windows:
         raise ConfigError(f"window '{key}' is not in the lake; extract it first")
-    span = windows[key]
-    nothing: dict[str, Any] = {"window": key, "version": None, "rows": []}
+    span, lake = windows[key], Lake(settings.lake)
+    found: list[Figure] = [(*figure, None, None) for figure in faults(lake, key)]
+    reason = f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure of scores"
+    version = None
     with the_store(settings) as store:
-        before = [info for info in store.versions(VIEW) if info.as_of and info.as_of <= span.start and not info.problem]
-        if not before:
-            return nothing | {
-                "reason": f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure"
-            }
-        version = max(before, key=lambda info: (info.as_of, info.sequence)).version
-        lake = Lake(settings.lake)
-        clicks = (
-            lake.read("events", [key])
-            .filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
-            .select("user_id", "item_id")
-            .unique()
-            .group_by("user_id", maintain_order=False)
-            .agg(pl.col("item_id").sort().alias("clicked"))
-            .sort("user_id")
-        )
-        lists = pl.from_arrow(store.snapshot(VIEW, version).get_many(clicks["user_id"].to_list()))
-    assert isinstance(lists, pl.DataFrame)
-    if clicks.is_empty():
-        return nothing | {"reason": f"Window {key} has no clicks, so there is nothing to measure"}
-    rows = _quality(key, version, clicks.with_columns(lists["item_id"].alias("listed")), settings)
-    frame = pl.DataFrame(rows, schema_overrides={"low": pl.Float64, "high": pl.Float64})
-    lake.write("quality", span, [frame], source=f"version {version}", max_rejected=0.0, min_rows=0)
-    return {"window": key, "version": version, "rows": rows, "reason": ""}
+        info = published_before(store, SCORES, span.start)
+        if info is not None:
+            learned = _learned(settings, info, list(windows.values()), span)
+            found += [(*figure, None, None) for figure in drift(lake, span, learned)]
+            found += _score_drift(store, info)
+            if (measured := quality(settings, store, lake, info, span)) is None:
+                reason = f"Window {key} has no clicks, so there is nothing to measure"
+            else:
+                version, reason = info.version, ""
+                found += measured
+    name = NONE if info is None else info.version
+    rows = [
+        {"window": key, "version": name, "metric": metric, "slice": part, "value": value, "low": low, "high": high}
+        for metric, part, value, low, high in found
+        if not np.isnan(value)
+    ]
+    types = {"value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    frame = pl.DataFrame(rows, schema_overrides=types)
+    lake.write("quality", span, [frame], source=f"version {name}", max_rejected=0.0, min_rows=0)
+    judged = alerts(settings, key)
+    if info is not None:
+        to_mlflow(settings, info.metadata["model_version"], span, rows)
+    if key == max(windows):
+        to_prometheus(settings, rows, judged)
+    return {"window": key, "version": version, "rows": rows, "reason": reason, "alerts": judged}
 
 
-def _quality(key: str, version: str, users: pl.DataFrame, settings: Settings) -> list[dict[str, Any]]:
-    had = users.filter(pl.col("listed").is_not_null())
-    ndcg = np.array([_ndcg(listed, clicked) for listed, clicked in had.select("listed", "clicked").iter_rows()])
-    who = np.arange(len(had))
-    rows: list[dict[str, Any]] = []
-
-    def add(metric: str, value: float, low: float | None = None, high: float | None = None) -> None:
-        rows.append(
-            {
-                "window": key,
-                "version": version,
-                "metric": metric,
-                "slice": "all",
-                "value": value,
-                "low": low,
-                "high": high,
-            }
-        )
-
-    if len(had):
-        for metric, values in (("hit_rate@10", (ndcg > 0).astype(np.float64)), ("ndcg@10", ndcg)):
-            found = interval(values, who, resamples=settings.evaluation.resamples, seed=settings.evaluation.seed)
-            add(metric, found.mean, *((None, None) if np.isnan(found.low) else (found.low, found.high)))
-    add("coverage", len(had) / len(users))
-    add("users", float(len(had)))
-    return rows
+def _learned(settings: Settings, info: VersionInfo, windows: Sequence[Window], span: Window) -> list[str]:
+    """The windows that the model of a version has learned from, as far as they are before `span`."""
+    cutoff = datetime.fromisoformat(tracker(settings).tags(info.metadata["model_version"])["cutoff"])
+    end = min(cutoff, span.start)
+    return [window.key for window in windows if window.end <= end][-settings.training.history :]
 
 
-def _ndcg(listed: list[str], clicked: list[str], k: int = 10) -> float:
-    """nDCG@k of one user's stored list, each of the window's clicked items relevant (Jarvelin and Kekalainen 2002)."""
-    wanted = set(clicked)
-    gain = sum(1 / np.log2(place + 2) for place, item in enumerate(listed[:k]) if item in wanted)
-    return float(gain / sum(1 / np.log2(place + 2) for place in range(min(k, len(wanted)))))
+def _score_drift(store: Store, info: VersionInfo) -> list[Figure]:
+    """Against the oldest version of the same model that is still there."""
+    same = [
+        other
+        for other in store.versions(SCORES)
+        if not other.problem and other.metadata.get("model_version") == info.metadata.get("model_version")
+    ]
+    first = min(same, key=lambda other: other.sequence)
+    if first.version == info.version:
+        return []
+    old, new = (_scores(store, version) for version in (first.version, info.version))
+    return [(SCORE_DRIFT, "all", psi(old, new), None, None)] if len(old) and len(new) else []
+
+
+def _scores(store: Store, version: str) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    parts = [batch.column("score").flatten().to_numpy() for batch in store.snapshot(SCORES, version).batches()]
+    return np.concatenate([np.zeros(0, np.float32), *parts])

@@ -73,17 +73,21 @@ def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | N
 
 
 def monitored(out: Console, result: Mapping[str, Any]) -> None:
-    """The quality of a published version over a window, or why there is none."""
-    if not result["rows"]:
+    """The quality of a published version over a window, or why there is none; the window's data; the alerts."""
+    if result["reason"]:
         out.print(result["reason"])
-        return
-    table = Table(title=f"{result['version']} against the clicks of {result['window']}", title_justify="left")
-    for name in ("metric", "slice", "value", "95% interval"):
-        table.add_column(name)
-    for row in result["rows"]:
-        low_high = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
-        table.add_row(row["metric"], row["slice"], f"{row['value']:.4f}", low_high)
-    out.print(table)
+    if result["rows"]:
+        against = f"{result['version']} against the clicks of" if result["version"] else "Data of"
+        table = Table(title=f"{against} {result['window']}", title_justify="left")
+        for name in ("metric", "slice", "value", "95% interval"):
+            table.add_column(name)
+        for row in result["rows"]:
+            low_high = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+            table.add_row(row["metric"], row["slice"], f"{row['value']:.4f}", low_high)
+        out.print(table)
+    for alert in result["alerts"]:
+        if alert["fires"] or alert["changed"]:
+            out.print(alert["line"], style="red" if alert["fires"] else "green", markup=False, soft_wrap=True)
 
 
 def tuned(out: Console, result: "Tuned") -> None:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import mlflow
 import polars as pl
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
@@ -103,6 +105,13 @@ class Tracker:
         """Logs figures of the present run."""
         with self._mlflow():
             mlflow.log_metrics(dict(values), step=step)
+
+    def served(self, version: str, values: Mapping[str, float], *, step: int, time: datetime) -> None:
+        """Logs figures, as of `time`, to the run of a registered version."""
+        with self._mlflow():
+            run_id = self._client.get_model_version(self._name, version).run_id
+            at = int(time.timestamp() * 1000)
+            self._client.log_batch(run_id, metrics=[Metric(name, value, at, step) for name, value in values.items()])
 
     def mark(self, tags: Mapping[str, Any]) -> None:
         """Puts tags on the present run."""

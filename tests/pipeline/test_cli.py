@@ -18,9 +18,8 @@ def test_the_pipeline_goes_round(published: Settings, capsys: pytest.CaptureFixt
     assert run_cli("extract", "-c", config, "--window", "2024-05-06") == 0
     assert run_cli("monitor", "-c", config) == 0
     assert "ndcg@10" in capsys.readouterr().out
-    quality = Lake(published.lake).scan("quality").collect()
-    assert quality["window"].unique().to_list() == ["2024-05-06"]
-    assert {"hit_rate@10", "ndcg@10", "coverage", "users"} == set(quality["metric"])
+    quality = Lake(published.lake).read("quality", ["2024-05-06"])
+    assert {"hit_rate@10", "ndcg@10", "coverage", "users"} < set(quality["metric"])
     assert run_cli("publish", "-c", config) == 0
     assert "Published 20240507T000000Z-m1-" in capsys.readouterr().out
     assert run_cli("rollback", "-c", config) == 0

@@ -1,0 +1,52 @@
+"""What is watched once scores are served: alerts on figures of the table `quality`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recsys_text.sections.base import PositiveInt, Section
+
+
+class Alert(Section):
+    """A rule about one figure of the table `quality`, window by window.
+
+    It fires once the figure was `above` (or `below`) its bound in `windows` windows one after the other, and is over
+    once it was on the good side of `clear` (by default the bound itself) in as many. A window without the figure says
+    nothing. Where `slice` is left out, the rule is about every slice of the metric by itself. `train` asks for a
+    training when it begins to fire.
+    """
+
+    metric: str
+    slice: str | None = None
+    above: float | None = Field(default=None, allow_inf_nan=False)
+    below: float | None = Field(default=None, allow_inf_nan=False)
+    clear: float | None = Field(default=None, allow_inf_nan=False)
+    windows: PositiveInt = 1
+    train: bool = False
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("an alert has one bound: above or below")
+        if self.clear is not None and self.bad(self.clear):
+            raise ValueError(f"clear = {self.clear:g} is {self.side} {self.bound:g}, where the alert fires")
+        return self
+
+    @property
+    def bound(self) -> float:
+        bound = self.below if self.above is None else self.above
+        assert bound is not None
+        return bound
+
+    @property
+    def side(self) -> Literal["above", "below"]:
+        return "below" if self.above is None else "above"
+
+    def bad(self, value: float) -> bool:
+        """Whether a value is beyond the bound."""
+        return value > self.bound if self.side == "above" else value < self.bound
+
+    def good(self, value: float) -> bool:
+        """Whether a value is on the good side of `clear`."""
+        clear = self.bound if self.clear is None else self.clear
+        return value <= clear if self.side == "above" else value >= clear

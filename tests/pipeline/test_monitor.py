@@ -1,0 +1,209 @@
+"""The figures of a window, the alerts on them, and where both are told."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+
+from feature_store import open_store
+from recsys_text.config import Settings, load
+from recsys_text.lake.store import Lake
+from recsys_text.publications import SCORES, SHADOW
+from recsys_text.sections import Alert
+from recsys_text.steps.alerts import alerts, asks_for_training
+from recsys_text.steps.monitor import monitor
+from recsys_text.steps.schedule import due
+from tests.conftest import START, write_small_project
+from tests.pipeline.conftest import run_cli
+from tests.pipeline.test_cli import config_of
+
+LAST = "2024-05-06"
+
+
+def watching(settings: Settings, **alert: Any) -> Settings:
+    return settings.model_copy(update={"alerts": {"watch": Alert(**alert)}})
+
+
+def value(result: dict[str, Any], metric: str, part: str = "all") -> Any:
+    found = {row["value"] for row in result["rows"] if (row["metric"], row["slice"]) == (metric, part)}
+    assert len(found) == 1, (metric, part, result["rows"])
+    return found.pop()
+
+
+@pytest.fixture
+def landed(published: Settings) -> Settings:
+    """The window after the publication is in the lake."""
+    assert run_cli("extract", "-c", config_of(published), "--window", LAST) == 0
+    return published
+
+
+def test_every_figure_has_its_row_in_the_table(landed: Settings) -> None:
+    result = monitor(landed)
+    assert (result["window"], result["reason"]) == (LAST, "")
+    metrics = {row["metric"] for row in result["rows"]}
+    assert metrics >= {"ndcg@10", "hit_rate@10", "auc", "diversity@10", "novelty@10", "calibration_error_top1%"}
+    assert metrics >= {"calibration_ratio", "coverage", "item_coverage@10", "users"}
+    assert metrics >= {"input_psi", "null_rate", "reject_rate"}
+    assert "score_psi" not in metrics, "one version has nothing to drift from"
+    table = Lake(landed.lake).read("quality", [LAST])
+    assert sorted(table.rows()) == sorted(pl.DataFrame(result["rows"]).select(table.columns).rows())
+    assert value(result, "coverage") == 1
+    assert value(result, "null_rate", "items.category") == 1
+    assert 0 < value(result, "ndcg@10") <= 1
+    assert 0 < value(result, "item_coverage@10") <= 1
+    row = next(row for row in result["rows"] if (row["metric"], row["slice"]) == ("ndcg@10", "all"))
+    assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_measuring_again_gives_the_same_bytes(landed: Settings) -> None:
+    folder = landed.lake / "quality" / f"window={LAST}"
+
+    def written() -> dict[str, bytes]:
+        monitor(landed)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    assert written() == written()
+
+
+def test_the_figures_are_in_mlflow_and_in_a_file_for_prometheus(landed: Settings) -> None:
+    result = monitor(watching(landed, metric="users", slice="all", below=1e6))
+    client = MlflowClient(landed.tracking_uri)
+    run_id = client.get_model_version("small", "1").run_id
+    [logged] = client.get_metric_history(run_id, "served/ndcg_at_10/all")
+    assert logged.value == value(result, "ndcg@10")
+    assert logged.step == (date(2024, 5, 6) - date(1970, 1, 1)).days
+    text = (landed.project.root / "metrics" / "small.prom").read_text()
+    of = f'project="small",slice="all",version="{result["version"]}",window="{LAST}"'
+    assert f'recsys_text_quality{{metric="users",{of}}} {value(result, "users")}' in text
+    assert 'recsys_text_alert{alert="watch",metric="users",project="small",slice="all"} 1.0' in text
+
+
+def test_an_older_window_does_not_speak_for_the_newest(landed: Settings) -> None:
+    monitor(landed)
+    before = (landed.project.root / "metrics" / "small.prom").read_bytes()
+    assert monitor(landed, "2024-05-04")["version"] is None
+    assert (landed.project.root / "metrics" / "small.prom").read_bytes() == before
+
+
+def test_a_window_before_any_publication_has_figures_of_its_data(published: Settings) -> None:
+    result = monitor(published)
+    assert result["version"] is None
+    assert "No version was published as of 2024-05-05T00:00Z" in result["reason"]
+    assert {row["metric"] for row in result["rows"]} == {"null_rate", "reject_rate"}
+    assert {row["version"] for row in result["rows"]} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "part", "quiet", "loud"),
+    [
+        ("ndcg@10", "all", {"below": 0.0001}, {"below": 0.9999}),
+        ("hit_rate@10", "all", {"below": 0.0001}, {"below": 1.1}),
+        ("auc", "all", {"below": 0.0001}, {"below": 1.1}),
+        ("calibration_ratio", "all", {"above": 100}, {"above": 0.0001}),
+        ("coverage", "all", {"below": 1}, {"below": 1.01}),
+        ("item_coverage@10", "all", {"below": 0.001}, {"below": 1.1}),
+        ("diversity@10", "all", {"below": -2}, {"above": -2}),
+        ("input_psi", "clicks_per_user", {"above": 10}, {"above": -1}),
+        ("null_rate", "items.category", {"above": 1}, {"above": 0.99}),
+        ("reject_rate", "events", {"above": 0}, {"below": 0.01}),
+    ],
+)
+def test_a_rule_about_each_figure_fires_and_keeps_quiet(
+    landed: Settings, metric: str, part: str, quiet: dict[str, float], loud: dict[str, float]
+) -> None:
+    monitor(landed)
+    for bounds, fires in ((quiet, False), (loud, True)):
+        [found] = alerts(watching(landed, metric=metric, slice=part, **bounds))
+        assert found["fires"] == fires, found
+        assert metric in found["line"]
+        assert part in found["line"]
+
+
+def test_rejected_rows_make_a_rule_fire(tmp_path: Path) -> None:
+    config = write_small_project(tmp_path)
+    config.write_text(config.read_text() + '[alerts.rejects]\nmetric = "reject_rate"\nslice = "events"\nabove = 0.02\n')
+    path = tmp_path / "events.parquet"
+    events = pl.read_parquet(path)
+    late = events.filter(pl.col("occurred_at") >= START.replace(day=6))
+    broken = late.head(max(1, len(late) // 25)).with_columns(user_id=pl.lit(""))
+    pl.concat([events, broken]).write_parquet(path)
+    assert run_cli("extract", "-c", str(config), "--from", "2024-05-01", "--to", "2024-05-07") == 0
+    settings = load(config)
+    assert [found["fires"] for found in monitor(settings, "2024-05-05")["alerts"]] == [False]
+    assert [found["fires"] for found in monitor(settings, LAST)["alerts"]] == [True]
+
+
+def test_a_rule_without_a_slice_is_about_each(landed: Settings) -> None:
+    monitor(landed)
+    found = alerts(watching(landed, metric="null_rate", above=0.5))
+    assert {entry["slice"] for entry in found} >= {"items.category", "items.published_at", "events.text"}
+    assert {entry["slice"] for entry in found if entry["fires"]} == {
+        *("items.category", "items.description", "items.expires_at", "events.text", "events.value")
+    }
+
+
+def test_drift_asks_for_a_training_once(landed: Settings) -> None:
+    settings = watching(landed, metric="null_rate", slice="items.category", above=0.5, train=True)
+    quiet = watching(landed, metric="null_rate", slice="items.category", above=1, train=True)
+    silent = watching(landed, metric="null_rate", slice="items.category", above=0.5)
+    monitor(landed)
+    assert not due(quiet)[0]
+    assert not due(silent)[0], "it fires, and asks for nothing"
+    is_due, reason = due(settings)
+    assert is_due
+    assert "watch fires since" in reason
+    assert asks_for_training(settings, START.replace(day=5)) is not None
+    assert asks_for_training(settings, START.replace(day=6)) is None, "the model has seen the window that made it fire"
+
+
+def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: Settings) -> None:
+    config = config_of(landed)
+    assert run_cli("publish", "-c", config) == 0
+    # A window after the second publication, with the clicks of the last one.
+    events = Lake(landed.lake).read("events", [LAST]).drop("window")
+    path = landed.project.root.parent / "events.parquet"
+    later = events.select(pl.read_parquet(path).columns).with_columns(
+        pl.col("occurred_at") + pl.duration(days=1), pl.col("event_type").cast(pl.String)
+    )
+    pl.concat([pl.read_parquet(path), later]).write_parquet(path)
+    assert run_cli("extract", "-c", config, "--window", "2024-05-07") == 0
+    result = monitor(landed)
+    assert result["version"].startswith("20240507T")
+    assert value(result, "score_psi") >= 0
+    [found] = alerts(watching(landed, metric="score_psi", slice="all", above=-1))
+    assert found["fires"]
+    [found] = alerts(watching(landed, metric="score_psi", slice="all", above=100))
+    assert not found["fires"]
+
+
+def test_the_shadow_is_measured_beside_what_was_served(landed: Settings) -> None:
+    store = open_store(landed.store_url)
+    served = store.versions(SCORES)[0]
+    with store.begin(SHADOW, served.version).writer("all") as writer:
+        for batch in store.snapshot(SCORES, served.version).batches():
+            writer.write(batch)
+    store.commit(SHADOW, served.version, expect_parts=["all"], metadata=dict(served.metadata) | {"model_version": "2"})
+    result = monitor(landed)
+    assert value(result, "ndcg@10", "shadow") == value(result, "ndcg@10")
+    assert value(result, "gain of ndcg@10", "shadow") == 0
+    assert {row["slice"] for row in result["rows"] if row["metric"] == "gain of ndcg@10"} == {"shadow"}
+    assert "shadow" not in {found["slice"] for found in alerts(watching(landed, metric="ndcg@10", below=2))}
+
+
+def test_the_command_line_shows_what_fires(landed: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(config_of(landed))
+    config.write_text(config.read_text() + '[alerts.few]\nmetric = "users"\nslice = "all"\nbelow = 1000\n')
+    assert run_cli("monitor", "-c", str(config)) == 0
+    assert "few fires since 2024-05-06: users of all is" in capsys.readouterr().out
+
+
+def test_a_bad_rule_is_named(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(config_of(published))
+    config.write_text(config.read_text() + '[alerts.few]\nmetric = "users"\n')
+    assert run_cli("monitor", "-c", str(config)) == 2
+    shown = capsys.readouterr().err
+    assert "alerts.few" in shown
+    assert "above or below" in shown
