@@ -2,5 +2,15 @@
 
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
 from recsys_text.terminal.results import extracted, monitored, published, tuned, versions
+from recsys_text.terminal.verdict import explained
 
-__all__ = ["TrainingProgress", "TuningProgress", "extracted", "monitored", "published", "tuned", "versions"]
+__all__ = [
+    "TrainingProgress",
+    "TuningProgress",
+    "explained",
+    "extracted",
+    "monitored",
+    "published",
+    "tuned",
+    "versions",
+]
