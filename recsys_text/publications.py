@@ -9,6 +9,8 @@ from feature_store import CorruptVersion, Store, StoreError, UnknownVersion, Ver
 SCORES = "user_scores"
 ITEMS = "item_vectors"
 USERS = "user_vectors"
+#: The challenger's scores, beside those that are served: what is measured against them, and what experiments may name.
+SHADOW = "user_scores_shadow"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def outcome(verdict: Told) -> str:
     why = "" if "guards" in verdict else f": {verdict['reason']}"
     if verdict["promoted"]:
         return f"Promoted {when}: version {verdict['version']} is champion{why}"
-    return f"Refused {when}: version {verdict['version']} stays what it was, and champion {verdict['champion']} serves"
+    return f"Refused {when}: champion {verdict['champion']} stays, and version {verdict['version']} stays registered"
 
 
 def markdown(verdict: Told) -> str:

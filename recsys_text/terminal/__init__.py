@@ -1,7 +1,7 @@
 """What the command line shows: tables of results and the progress of training. Knows no step."""
 
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
-from recsys_text.terminal.results import extracted, monitored, published, tuned, versions
+from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
 from recsys_text.terminal.verdict import explained
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "extracted",
     "monitored",
     "published",
+    "published_shadow",
     "tuned",
     "versions",
 ]
