@@ -67,6 +67,13 @@ def test_a_ranker_that_is_less_calibrated_than_the_champion_is_refused(impressio
     assert of(asked_of(other, honest, impressions, asked=loose), "calibration_loss").passed
 
 
+def test_what_chance_adds_to_an_error_is_taken_off(impressions):
+    honest = probabilities(impressions)
+    error = of(asked_of(honest, honest, impressions), "calibration_error")
+    assert error.low < 0 < error.value < error.high
+    assert (error.low + error.high) / 2 < 0.9 * error.value
+
+
 def test_a_few_pairs_say_nothing_of_calibration():
     few = shown(length=10)
     found = asked_of(probabilities(few, sure=9.0), probabilities(few), few)
@@ -82,7 +89,9 @@ def test_lists_of_a_few_items_are_refused():
     assert not collapsed.passed
     assert collapsed.value == pytest.approx(distinct(same, impressions) / distinct(honest, impressions))
     assert of(asked_of(honest, same, impressions), "min_coverage").passed
-    assert of(asked_of(probabilities(impressions, seed=5), honest, impressions), "min_coverage").passed
+    other = of(asked_of(probabilities(impressions, seed=5), honest, impressions), "min_coverage")
+    assert other.passed
+    assert other.low < other.high, "whose lists they are is chance"
 
 
 def distinct(scores, impressions):

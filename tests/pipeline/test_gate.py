@@ -155,6 +155,10 @@ def test_a_challenger_of_many_times_the_work_is_refused() -> None:
     assert max(slow.seen) == 50_000, "some of the impressions tell as much as all"
 
 
+def test_the_least_time_counts() -> None:
+    assert module._slowdown([Work(1, 60), Work(1)], SHOWN, Gate(max_slowdown=10.0)).passed
+
+
 def test_a_machine_that_is_busy_for_a_while_refuses_nobody() -> None:
     busy = Work(*[60] * 5, 1)
     assert module._slowdown([busy, Work(1)], SHOWN, Gate(max_slowdown=10.0)).passed
