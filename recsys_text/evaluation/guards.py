@@ -82,7 +82,7 @@ def guards(
 
     challenger_P, champion_P: click probabilities; gain_N: what the challenger has more in nDCG@10, NaN where undefined;
     slices: of `evaluation.slices`, of which "all" is left out; neutral_I: the order of equal scores. The same resamples
-    serve all guards. Raises ContractError for scores that are no probabilities.
+    serve all guards; what infinity bounds is not asked. Raises ContractError for scores that are no probabilities.
     """
     user_N, users = places(impressions.user)
     user_P = user_N[impressions.row]
@@ -103,15 +103,15 @@ def guards(
     value_K = figures(np.ones((1, users)))[0] if users else np.full(3 + len(parts), np.nan)
     drawn_RK = np.concatenate([np.zeros((0, len(value_K))), *map(figures, weights(users, resamples, seed))])
     users_K = np.concatenate([np.full(3, users), np.count_nonzero(count_US, axis=0)])
-    told_K = users_K >= FEWEST
-    told_K[:2] &= bins > 0
-    low_K, high_K = _bounds(value_K, drawn_RK, users_K, FALSE_REFUSALS / max(1, int(told_K.sum())))
     names = [
         ("max_calibration_error", "calibration error", "", asked.max_calibration_error, False),
         ("max_calibration_loss", "more calibration error", "", asked.max_calibration_loss, False),
         ("min_coverage", "items in lists, ratio", "", asked.min_coverage, True),
         *(("max_slice_loss", "gain", name, 0.0 - asked.max_slice_loss, True) for name in parts),
     ]
+    told_K = (users_K >= FEWEST) & np.isfinite([bound for *_, bound, _ in names])
+    told_K[:2] &= bins > 0
+    low_K, high_K = _bounds(value_K, drawn_RK, users_K, FALSE_REFUSALS / max(1, int(told_K.sum())))
     return [
         Guard(
             key=key,

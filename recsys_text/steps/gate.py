@@ -111,7 +111,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle]) -> tuple[Verdict, dict
         min_gain=settings.gate.min_gain,
         seed=chosen.seed,
         resamples=chosen.resamples,
-        guards=[*found, _slowdown(scorers, shown, settings.gate)],
+        guards=[*found, *_slowdown(scorers, shown, settings.gate)],
     )
     keys = dict.fromkeys((windows[0].key, windows[-1].key))
     users = len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
@@ -125,12 +125,15 @@ def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions
     return lambda impressions: following.score(data.log, items, impressions)[1]
 
 
-def _slowdown(scorers: Sequence[Score], shown: Impressions, asked: Gate) -> Guard:
+def _slowdown(scorers: Sequence[Score], shown: Impressions, asked: Gate) -> list[Guard]:
     """Both score the same impressions in turn, and the least time of each counts: other work can only add to it.
 
     What seems too slow is timed on for longer, so that a machine that is busy for a moment refuses nobody. So the
-    verdict is left to chance only where the challenger's time really is about as long as the bound.
+    verdict is left to chance only where the challenger's time really is about as long as the bound. No guard, and no
+    time spent, where it is infinite.
     """
+    if np.isinf(asked.max_slowdown):
+        return []
     few = take(shown, np.arange(max(1, int(np.searchsorted(shown.offsets, _PAIRS, side="right")) - 1)))
     least = np.full(2, np.inf)
     for rounds in (_ROUNDS, _AGAIN):
@@ -139,7 +142,7 @@ def _slowdown(scorers: Sequence[Score], shown: Impressions, asked: Gate) -> Guar
         found = slowdown(float(least[0]), float(least[1]), asked)
         if found.passed:
             break
-    return found
+    return [found]
 
 
 def _seconds(score: Score, impressions: Impressions) -> float:
