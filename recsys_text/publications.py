@@ -10,9 +10,8 @@ from feature_store import CorruptVersion, Store, StoreError, UnknownVersion, Ver
 SCORES = "user_scores"
 ITEMS = "item_vectors"
 USERS = "user_vectors"
-#: Scores of a challenger, which nobody serves.
+#: The challenger's scores, beside those that are served: what is measured against them, and what experiments may name.
 SHADOW = "user_scores_shadow"
-
 
 #: What the name of a version begins with: names sort by the time of which they speak.
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -45,7 +45,7 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     written), version, model_version, bundle (its folder), as_of, buckets. Views and buckets are none where the version
     was published before, also where it was rolled back since. Raises ConfigError without a champion.
     """
-    plan = _plan(settings, *bundle_path(settings, "champion"))
+    plan = plan_of(settings, *bundle_path(settings, "champion"))
     with the_store(settings) as store:
         known = [view for view in VIEWS if _find(store, view, plan["version"])]
         rolled_back = VIEW in known and store.current(VIEW) != plan["version"]
@@ -98,7 +98,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
 
     with the_store(settings) as store:
         model_version = _users(store).metadata["model_version"]
-    plan = _plan(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
+    plan = plan_of(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
         if _find(store, ITEM_VECTORS, plan["version"]):
             return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
@@ -158,7 +158,7 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _plan(settings: Settings, model_version: str, folder: Path) -> dict[str, Any]:
+def plan_of(settings: Settings, model_version: str, folder: Path) -> dict[str, Any]:
     """A plan of no views for what a model and the lake give now."""
     windows, digests = lake_state(settings)
     as_of = windows[-1].end

@@ -15,6 +15,7 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.following import followed
 from recsys_text.lake.mind import prediction_lines
+from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
 from recsys_text.ranking.topk import topk
@@ -77,14 +78,15 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
-    rows = {USER_VECTORS: user_rows(ready, users), VIEW: _score_rows(settings, ready, bundle, users)}
+    scores = _score_rows(settings, ready, bundle, users)  # a plan has one view of them
+    rows = {USER_VECTORS: user_rows(ready, users), VIEW: scores, SHADOW: scores}
     pairs = 0
     with the_store(settings) as store:
         for view in (view for view in rows if view in plan["views"]):
             with store.stage(view, plan["version"]).writer(part_name(bucket)) as writer:
                 for batch in rows[view]:
                     writer.write(batch)
-                    pairs += len(batch.column("item_id").flatten()) if view == VIEW else 0
+                    pairs += len(batch.column("item_id").flatten()) if view != USER_VECTORS else 0
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 

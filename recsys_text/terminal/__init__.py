@@ -1,6 +1,17 @@
 """What the command line shows: tables of results and the progress of training. Knows no step."""
 
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
-from recsys_text.terminal.results import extracted, monitored, published, tuned, versions
+from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
+from recsys_text.terminal.verdict import explained
 
-__all__ = ["TrainingProgress", "TuningProgress", "extracted", "monitored", "published", "tuned", "versions"]
+__all__ = [
+    "TrainingProgress",
+    "TuningProgress",
+    "explained",
+    "extracted",
+    "monitored",
+    "published",
+    "published_shadow",
+    "tuned",
+    "versions",
+]

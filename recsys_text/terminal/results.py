@@ -50,6 +50,15 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
         )
 
 
+def published_shadow(out: Console, result: Mapping[str, Any]) -> None:
+    line = (
+        f"No shadow was published: {result['reason']}"
+        if "reason" in result
+        else (f"Published {result['version']} as a shadow: {result['users']:,} users, {result['pairs']:,} scored items")
+    )
+    out.print(line, soft_wrap=True)
+
+
 def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | None]]") -> None:
     """A table for each view, and below it why a version of it cannot be served."""
     if not views:
