@@ -138,7 +138,7 @@ def test_an_arm_of_an_experiment_is_served_from_it_and_nobody_else(challenged: S
     project = load(path)
     before = served(project)
     asked = {"user_id": "u001", "candidates": ["i001", "i002"]}
-    with TestClient(create_app(project.store_url, project.service)) as client:
+    with TestClient(create_app(project.store_url, project.service), base_url="http://127.0.0.1") as client:
         answers = [client.post("/rank", json=asked | named) for named in ({}, {"experiment": "try"})]
     assert [answer.headers["X-Scores-Version"] for answer in answers] == [before[SCORES], before[SHADOW]]
     assert answers[1].json()["arm"] == "shadow"
