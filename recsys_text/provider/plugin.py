@@ -14,7 +14,7 @@ class RecsysTextPlugin(AirflowPlugin):
     name = "recsys_text"
     external_views: ClassVar[list[dict[str, Any]]] = [
         # Relative, so that it is found wherever `api.base_url` puts Airflow.
-        {"name": "Recommendations", "href": f"{PREFIX[1:]}/", "url_route": "recsys-text", "destination": "nav"}
+        {"name": "Recsys", "href": f"{PREFIX[1:]}/", "url_route": "recsys-text", "destination": "nav"}
     ]
 
     @cached_property

@@ -39,11 +39,7 @@ def create_page() -> FastAPI:
         if len(seen) == 1 and not faults:
             return _lead(request, f"projects/{seen[0].name}")
         now = datetime.now(UTC)
-        lines = []
-        for project in seen:
-            published = scores(project.settings)
-            as_of = published.value.as_of if published.value else None
-            lines.append((project.name, tables(project.settings), published, _deadline(project.settings, as_of, now)))
+        lines = [_line(project, now) for project in seen]
         return render("overview.html", base=_base(request), lines=lines, faults=faults, now=now)
 
     @app.get("/projects/{name}")
@@ -79,6 +75,18 @@ def create_page() -> FastAPI:
         return _lead(request, f"projects/{name}#runs")
 
     return app
+
+
+def _line(project: Project, now: datetime) -> dict[str, Any]:
+    """What the list of projects says of one."""
+    lake, published = tables(project.settings), scores(project.settings)
+    return {
+        "name": project.name,
+        "lake": lake,
+        "events": next((table for table in lake.value or [] if table.name == "events"), None),
+        "scores": published,
+        "deadline": _deadline(project.settings, published.value.as_of if published.value else None, now),
+    }
 
 
 def _page(request: Request, project: Project, access: Access, *, status: int = 200, failure: str = "") -> Response:

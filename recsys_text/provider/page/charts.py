@@ -8,6 +8,7 @@ from recsys_text.steps.state import Figure
 #: Of a plot whose width and height the page stretches.
 WIDTH, HEIGHT = 1000, 100
 _MARGIN = 8
+_FLAT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,9 @@ def plot(figures: Sequence[Figure]) -> Plot:
     """The figures in their order, evenly spaced; those without an interval make a gap in the band."""
     seen = [value for figure in figures for value in (figure.value, figure.low, figure.high) if value is not None]
     bottom, top = min(seen), max(seen)
-    span = (top - bottom) or 1.0
+    if bottom == top:  # in the middle of the axis then
+        bottom, top = bottom - _FLAT, top + _FLAT
+    span = top - bottom
     step = WIDTH / max(len(figures), 2)
 
     def place(position: int) -> float:
