@@ -2,11 +2,11 @@
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,8 @@ class Server:
 @pytest.fixture(scope="module")
 def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("shop")
-    config = make_shop(home)
     (home / "elsewhere").mkdir()
-    other = home / "elsewhere" / "bare.toml"  # nothing of it is anywhere yet
-    other.write_text(config.read_text().replace('"small"', '"bare"'))
+    config, other = home / "recsys.toml", home / "elsewhere" / "bare.toml"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     url = f"http://127.0.0.1:{port}"
@@ -73,7 +71,11 @@ def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": CONFIGURED,
         "RECSYS_TEXT_CONFIGS": f"{config}:{other}",
     }
-    run_python(installed, home, "-m", "airflow", "db", "migrate", **more)
+    with ThreadPoolExecutor() as beside:
+        migrated = beside.submit(run_python, installed, home, "-m", "airflow", "db", "migrate", **more)
+        assert make_shop(home) == config
+        migrated.result()
+    other.write_text(config.read_text().replace('"small"', '"bare"'))  # nothing of it is anywhere yet
     run_python(installed, home, "-m", "airflow", "dags", "reserialize", **more)
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(
@@ -89,12 +91,8 @@ def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
         yield Server(url=url, passwords=passwords)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
