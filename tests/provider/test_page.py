@@ -69,7 +69,7 @@ def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": CONFIGURED,
-        "RECSYS_TEXT_CONFIGS": f"{config}:{other}",
+        "RECSYS_TEXT_CONFIGS": f"{config}:{other}:{home / 'gone.toml'}",
     }
     with ThreadPoolExecutor() as beside:
         migrated = beside.submit(run_python, installed, home, "-m", "airflow", "db", "migrate", **more)
@@ -251,6 +251,17 @@ def test_nothing_of_a_project_is_there_yet(visit: Visit) -> None:
         ):
             expect(page.get_by_text(text)).to_be_visible()
         expect(page.get_by_role("button")).to_have_text(["Publish again"])
+
+
+def test_the_list_of_projects_tells_of_each_and_of_configs_that_give_none(visit: Visit) -> None:
+    with visit("viewer") as page:
+        page.goto("/recsys-text/")
+        expect(page.get_by_text("gone.toml', and no TOML file is there")).to_be_visible()
+        expect(page.get_by_role("row", name="small")).to_contain_text(VERSIONS[-1])
+        expect(page.get_by_role("row", name="bare")).to_contain_text("nothing yet")
+        page.get_by_role("link", name="small").click()
+        page.get_by_role("link", name="All projects").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Recommendations")
 
 
 def test_the_page_runs_no_script_and_is_framed_by_airflow_alone(server: Server) -> None:
