@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from feature_store import open_store
 from recsys_text.config import Settings, load
-from recsys_text.lake.windows import DAY, HOUR
+from recsys_text.lake.store import Lake
+from recsys_text.lake.windows import DAY, HOUR, window_of
 from recsys_text.steps import state as module
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.monitor import monitor
@@ -139,9 +140,6 @@ def test_what_can_be_rolled_back_to(published: Settings) -> None:
 def test_other_slices_are_not_drawn_and_old_windows_neither(
     published: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recsys_text.lake.store import Lake  # noqa: PLC0415
-    from recsys_text.lake.windows import window_of  # noqa: PLC0415
-
     monkeypatch.setattr(module, "SHOWN", 2)
     for day in (1, 2, 3):
         window = window_of(datetime(2024, 5, day, tzinfo=UTC), DAY)

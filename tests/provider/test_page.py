@@ -1,14 +1,9 @@
 """The page in a real Chromium, in an Airflow that runs: who sees what, who may do what, and what a click starts."""
 
-import json
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from recsys_text.provider import dags_folder
-from tests.provider.conftest import environment, run_python
-from tests.provider.shop import HOSTILE, REFUSED, VERSIONS, make_shop
-from tests.provider.test_installed import CONFIGURED
+from tests.provider.running import Server, running
+from tests.provider.shop import HOSTILE, REFUSED, VERSIONS
 from tests.service.explore.reading import CONTRASTS
 
 CHROMIUM = shutil.which("chromium")
@@ -31,68 +25,13 @@ pytestmark = [
 ]
 
 Visit = Callable[..., Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """Airflow's API server, without a scheduler: what is started stays queued."""
-
-    url: str
-    passwords: dict[str, str]
-
-    def token(self, user: str) -> str:
-        answer = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": self.passwords[user]})
-        return str(answer.raise_for_status().json()["access_token"])
-
-    def get(self, path: str, **query: Any) -> Any:
-        """What Airflow's own API answers an admin."""
-        headers = {"Authorization": f"Bearer {self.token('admin')}"}
-        return httpx.get(f"{self.url}/api/v2/{path}", params=query, headers=headers).raise_for_status().json()
-
-    def runs(self, dag_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get(f"dags/{dag_id}/dagRuns", order_by="-id")["dag_runs"]
-        return found
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
 def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("shop")
-    (home / "elsewhere").mkdir()
-    config, other = home / "recsys.toml", home / "elsewhere" / "bare.toml"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    url = f"http://127.0.0.1:{port}"
-    more = {
-        "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": CONFIGURED,
-        "RECSYS_TEXT_CONFIGS": f"{config}:{other}:{home / 'gone.toml'}",
-    }
-    with ThreadPoolExecutor() as beside:
-        migrated = beside.submit(run_python, installed, home, "-m", "airflow", "db", "migrate", **more)
-        assert make_shop(home) == config
-        migrated.result()
-    other.write_text(config.read_text().replace('"small"', '"bare"'))  # nothing of it is anywhere yet
-    run_python(installed, home, "-m", "airflow", "dags", "reserialize", **more)
-    with (home / "api.log").open("wb") as log:
-        process = subprocess.Popen(
-            [installed, "-m", "airflow", "api-server", "--workers", "1"],
-            env=environment(home, **more),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _until_it_answers(process, url, home / "api.log")
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        yield Server(url=url, passwords=passwords)
-    finally:
-        process.kill()
-        process.wait()
+    with running(installed, tmp_path_factory.mktemp("shop")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +66,7 @@ def visit(server: Server, browser: Browser) -> Visit:
 
 def test_nobody_sees_anything_without_signing_in(server: Server, browser: Browser) -> None:
     for method, path in (("GET", "/recsys-text/"), ("GET", PAGE), ("POST", f"{PAGE}/publish")):
-        answer = httpx.request(method, server.url + path)
+        answer = httpx.request(method, server.url + path, timeout=60)
         assert answer.status_code == 401, path
         assert VERSIONS[0] not in answer.text
     assert server.runs("small_publish") == []
@@ -210,7 +149,7 @@ def test_an_admin_rolls_back_by_keyboard_and_without_script(server: Server, visi
 
 
 def test_no_form_of_another_site_and_no_unknown_version_starts_anything(server: Server, visit: Visit) -> None:
-    before = {dag_id: len(server.runs(dag_id)) for dag_id in ("small_publish",)}
+    before = server.runs("small_publish")
     with visit("admin") as page:
         page.goto(PAGE)
         for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
@@ -222,7 +161,7 @@ def test_no_form_of_another_site_and_no_unknown_version_starts_anything(server: 
             assert answer.status == 409
             assert "There is no version" in answer.text()
         assert page.request.post(f"{PAGE}/train").status == 404
-    assert {dag_id: len(server.runs(dag_id)) for dag_id in before} == before
+    assert server.runs("small_publish") == before
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -272,16 +211,6 @@ def test_the_page_runs_no_script_and_is_framed_by_airflow_alone(server: Server) 
     assert "script-src" not in policy
     assert "frame-ancestors 'self'" in policy
     assert "<script" not in answer.text.replace("&lt;script", "")
-
-
-def _until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(1200):
-        assert process.poll() is None, log.read_text()
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/api/v2/version", timeout=30).is_success:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"Airflow does not answer:\n{log.read_text()}")
 
 
 def _until_mlflow_answers(page: Page) -> None:
