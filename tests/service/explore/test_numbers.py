@@ -1,6 +1,6 @@
 """How numbers, ages, sizes and titles are written."""
 
-from recsys_text.service.explore.pages import age, number, short, signed, size
+from recsys_text.service.explore.texts import age, number, short, signed, size
 
 
 def test_numbers_are_written_for_people():
