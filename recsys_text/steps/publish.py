@@ -64,19 +64,19 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
     plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
     back since: new clicks or a new champion make a new version. So do scores that a refresh published for a later time
     meanwhile, and item vectors of `publish_items`, where they are of the same model; those of the former model are
-    replaced. Returns {"version", "users", "swapped"}, and "served" where nothing was swapped. Raises ContractError
-    where a part is missing or damaged, the lake has changed since, or a view breaks one of `publish.checks`; the former
-    scores stay, and vectors go back to what was served with them. What is staged of views after a refused one is
-    removed.
+    replaced. A refresh replaces nothing but what it followed. Returns {"version", "users", "swapped"}, and "served",
+    perhaps "reason", where nothing was swapped. Raises ContractError where a part is missing or damaged, the lake has
+    changed since, or a view breaks one of `publish.checks`; the former scores stay, and vectors go back to what was
+    served with them. What is staged of views after a refused one is removed.
     """
     with the_store(settings) as store:
         if not plan["views"]:
             return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
-        if (newer := _overtaking(store, VIEW, plan)) is not None and _model_of(newer) == plan["model_version"]:
+        if (reason := _gives_way(store, plan)) is not None:
             for view in plan["views"]:
                 drop(store, view, plan["version"])
-            nothing = {"version": plan["version"], "users": 0, "swapped": False, "served": newer.version}
-            return nothing | {"reason": f"it is newer than {plan['version']}, and of the same model"}
+            nothing = {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
+            return nothing | {"reason": reason}
         check_unchanged(settings, plan)
         before = {view: store.current(view) for view in VIEWS}
         try:
@@ -231,6 +231,19 @@ def _overtaking(store: Store, view: str, plan: Mapping[str, Any]) -> VersionInfo
     served = _find(store, view, store.current(view))
     later = served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"])
     return served if later else None
+
+
+def _gives_way(store: Store, plan: Mapping[str, Any]) -> str | None:
+    """Why a plan is given up for what is served: newer scores of its model, or for a refresh any that it did not follow;
+    a new champion or a person has put them there.
+    """
+    newer = _overtaking(store, VIEW, plan)
+    if newer is not None and _model_of(newer) == plan["model_version"]:
+        return f"it is newer than {plan['version']}, and of the same model"
+    followed = {plan["version"], plan.get("follows")}
+    if "follows" in plan and store.current(VIEW) not in followed:
+        return f"it was served while {plan['version']} was made, which followed {plan['follows']}"
+    return None
 
 
 def _make_way(store: Store, view: str, plan: Mapping[str, Any]) -> None:

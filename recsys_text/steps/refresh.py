@@ -55,5 +55,6 @@ def refresh_begin(settings: Settings, now: datetime | None = None) -> dict[str, 
         return stays | {"reason": f"nothing is new since {time:%Y-%m-%dT%H:%MZ}"}
     if time is not None and time >= datetime.fromisoformat(plan["as_of"]):
         return stays | {"reason": f"scores as of {time:%Y-%m-%dT%H:%MZ} are served, and the lake knows no later"}
-    plan = begin(settings, plan | {"bundle": str(bundle_path(settings, model_version)[1])})
+    folder = bundle_path(settings, model_version)[1]
+    plan = begin(settings, plan | {"bundle": str(folder), "follows": served.version})
     return plan if plan["views"] else stays | {"reason": f"{plan['version']} was published before"}
