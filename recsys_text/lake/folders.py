@@ -74,8 +74,14 @@ def remove_superseded(table: Path, key: str) -> None:
     for path in table.glob(f"{_OPEN}*"):
         state = path.name.removeprefix(_OPEN)
         if window_key(state) <= window_key(key) and state not in kept:
-            (path / MANIFEST).unlink(missing_ok=True)  # first, so that it is never half there
-            shutil.rmtree(path)
+            remove_open(table, state)
+
+
+def remove_open(table: Path, key: str) -> None:
+    assert is_open_key(key)
+    folder = folder_of(table, key)
+    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that it is never half there
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keys(table: Path, prefix: str) -> list[str]:

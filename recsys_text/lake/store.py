@@ -27,20 +27,10 @@ from typing import Any
 import polars as pl
 
 from recsys_text.errors import ContractError, UnavailableError
+from recsys_text.lake import folders
 from recsys_text.lake.cast import RULE
 from recsys_text.lake.disk import locked, sync
 from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
-from recsys_text.lake.folders import (
-    MANIFEST,
-    WINDOW_OF_PATH,
-    again,
-    closed_keys,
-    folder_of,
-    former_parts,
-    open_keys,
-    read_manifest,
-    remove_superseded,
-)
 from recsys_text.lake.newest import newest_items
 from recsys_text.lake.result import WriteResult, check_result
 from recsys_text.lake.spill import in_order, write_bytes
@@ -114,17 +104,22 @@ class Lake:
 
     def keys(self, table: str) -> list[str]:
         """The windows of a table that have ended and exist, oldest first."""
-        return closed_keys(self.root / table)
+        return folders.closed_keys(self.root / table)
 
     def open_keys(self, table: str) -> list[str]:
         """What is known of windows that have not ended, the newest state last: keys as any other to read by."""
-        return open_keys(self.root / table)
+        return folders.open_keys(self.root / table)
+
+    def forget(self, table: str, open_key: str) -> None:
+        """Removes a state of a window that has not ended."""
+        with self._locked():
+            folders.remove_open(self.root / table, open_key)
 
     def manifest(self, table: str, key: str) -> dict[str, Any]:
         """What a window holds. Raises ConfigError for a window that is not there, ContractError for one that is damaged
         or was written in another schema version.
         """
-        return read_manifest(self.root / table, key)
+        return folders.read_manifest(self.root / table, key)
 
     def scan(self, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
         """The contract's columns of some windows (None: all) and, as text, the `window` of each row.
@@ -139,7 +134,7 @@ class Lake:
         if "window" in types:
             return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
-        return frame.with_columns(pl.col("window").str.extract(WINDOW_OF_PATH))
+        return frame.with_columns(pl.col("window").str.extract(folders.WINDOW_OF_PATH))
 
     def read(self, table: str, keys: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of `scan`, all of one moment: no writer replaces a window meanwhile.
@@ -193,13 +188,13 @@ class Lake:
             raise UnavailableError(f"the lake at {self.root} cannot be written: {reason}") from error
 
     def _folder(self, table: str, key: str) -> Path:
-        return folder_of(self.root / table, key)
+        return folders.folder_of(self.root / table, key)
 
     def _parts(self, table: str, key: str) -> Iterator[Path]:
         for part in self.manifest(table, key)["parts"]:
             path = self._folder(table, key) / part["name"]
             if not path.is_file() or path.stat().st_size != part["bytes"]:
-                raise ContractError(f"{path} is missing or damaged; {again(table, key)}")
+                raise ContractError(f"{path} is missing or damaged; {folders.again(table, key)}")
             yield path
 
     def _unchanging(
@@ -223,7 +218,7 @@ class Lake:
             except OSError:
                 intact = False
             if not intact:
-                raise ContractError(f"{path} is damaged; {again(table, key)}") from None
+                raise ContractError(f"{path} is damaged; {folders.again(table, key)}") from None
 
     def _pieces(
         self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path, numbers: Iterator[int]
@@ -265,18 +260,20 @@ class Lake:
         """Puts the window in its place; whether its parts are others than before."""
         folder = self._folder(table, key)
         rejected = folder / _REJECTED
-        write_bytes(scratch / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode())
+        write_bytes(
+            scratch / folders.MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        )
         with self._locked():
             if is_open_key(key) and window_key(key) in self.keys(table):
                 return False  # it has ended while it was read
-            changed: bool = former_parts(folder.parent, key) != manifest["parts"]
+            changed: bool = folders.former_parts(folder.parent, key) != manifest["parts"]
             rejected.mkdir(parents=True, exist_ok=True)
             places = ((folder, manifest["parts"]), (rejected, manifest["rejected_parts"]))
             for place, parts in places:
                 for part in parts:
                     os.replace(scratch / part["name"], place / part["name"])
                 sync(place)
-            os.replace(scratch / MANIFEST, folder / MANIFEST)
+            os.replace(scratch / folders.MANIFEST, folder / folders.MANIFEST)
             for above in (folder, folder.parent, self.root):
                 sync(above)
             # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
@@ -285,7 +282,7 @@ class Lake:
                     path.unlink()
             if not manifest["rejected_parts"]:
                 rejected.rmdir()
-            remove_superseded(folder.parent, key)
+            folders.remove_superseded(folder.parent, key)
         return changed
 
     @contextmanager

@@ -10,7 +10,7 @@ from recsys_text.errors import ConfigError
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.result import WriteResult
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, open_key
 
 
 def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
@@ -29,8 +29,17 @@ def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
 
 
 def extract_open(settings: Settings, window: Window, until: datetime) -> dict[str, Any]:
-    """Brings what is known at `until` of a window that has not ended; returns and raises as `extract`."""
-    return _told(extract_windows(Lake(settings.lake), settings.sources, [window], until=until))
+    """Brings what is known at `until` of a window that has not ended; returns and raises as `extract`.
+
+    Where that is what was known before, the lake stays as it was: who scores from a state finds it the longer.
+    """
+    lake, key = Lake(settings.lake), open_key(window, until)
+    anew = key not in lake.open_keys("events")
+    result = _told(extract_windows(lake, settings.sources, [window], until=until))
+    if anew and not result["changed"]:
+        for table in result["tables"]:
+            lake.forget(table, key)
+    return result
 
 
 def _told(written: Mapping[str, Mapping[str, WriteResult]]) -> dict[str, Any]:

@@ -234,8 +234,8 @@ def _overtaking(store: Store, view: str, plan: Mapping[str, Any]) -> VersionInfo
 
 
 def _gives_way(store: Store, plan: Mapping[str, Any]) -> str | None:
-    """Why a plan is given up for what is served: newer scores of its model, or for a refresh any that it did not follow;
-    a new champion or a person has put them there.
+    """Why a plan is given up for what is served: newer scores of its model, or, for a refresh, any that it did not
+    follow: a new champion or a person has put them there.
     """
     newer = _overtaking(store, VIEW, plan)
     if newer is not None and _model_of(newer) == plan["model_version"]:

@@ -12,7 +12,7 @@ import pytest
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import DAY, parse_window
+from recsys_text.lake.windows import DAY, known_until, parse_window
 from recsys_text.steps.evaluate import newest_windows
 from recsys_text.steps.extract import extract, extract_open
 from recsys_text.steps.inputs import inputs, lake_state, the_store, windows_of
@@ -100,8 +100,9 @@ def test_nothing_new_is_told_without_a_model(published: Settings, capsys: pytest
     reason = "nothing is new since 2024-05-06T12:00Z"
     told = {"version": first["version"], "served": first["version"], "reason": reason}
     assert done.stdout.strip() == str(told | {"users": 0, "pairs": 0, "swapped": False})
-    assert len(Lake(published.lake).open_keys("events")) == 2
+    assert [known_until(key) for key in Lake(published.lake).open_keys("events")] == [NOON], "it says nothing else"
     assert not refresh(published, NOON)["swapped"]
+    assert lake_state(published, with_open=True).as_of == NOON
     # By the clock of this machine the day is long over.
     assert run_cli("refresh", "-c", config(published)) == 0
     said = capsys.readouterr().out
@@ -185,9 +186,12 @@ def test_a_publication_goes_on_while_newer_states_come(published: Settings) -> N
     extract_open(published, TODAY, NOON)
     plan = publish_begin(published)
     assert plan["version"].startswith("20240506T120000Z")
-    extract_open(published, TODAY, NOON + timedelta(minutes=10))
+    for number in range(1, 6):
+        extract_open(published, TODAY, NOON + timedelta(seconds=number))
     written, _ = write_parts(published, plan)
-    extract_open(published, TODAY, NOON + timedelta(minutes=20))
+    for minutes in (10, 20):
+        click(published, "u001", "i047", NOON + timedelta(minutes=minutes - 1))
+        extract_open(published, TODAY, NOON + timedelta(minutes=minutes))
     assert lake_state(published, before=NOON, with_open=True).digests == written["digests"]
     assert lake_state(published, with_open=True).as_of == NOON + timedelta(minutes=20)
 
@@ -195,10 +199,19 @@ def test_a_publication_goes_on_while_newer_states_come(published: Settings) -> N
 def test_a_state_counts_once_all_tables_have_it(published: Settings) -> None:
     extract_open(published, TODAY, NOON)
     later = NOON + timedelta(minutes=10)
+    click(published, "u001", "i047", NOON)
     extract_open(published, TODAY, later)
     assert lake_state(published, with_open=True).as_of == later
     (published.lake / "items" / f"open={Lake(published.lake).open_keys('items')[-1]}" / "_manifest.json").unlink()
     assert lake_state(published, with_open=True).as_of == NOON
+
+
+def test_a_state_follows_the_last_window_that_has_ended(published: Settings) -> None:
+    tomorrow = parse_window("2024-05-07", DAY)
+    extract_open(published, tomorrow, tomorrow.start + timedelta(hours=1))
+    assert lake_state(published, with_open=True).as_of == TODAY.start
+    extract(published, [TODAY])
+    assert lake_state(published, with_open=True).as_of == tomorrow.start + timedelta(hours=1)
 
 
 def test_a_day_that_is_missing_stops_a_refresh(published: Settings) -> None:
