@@ -30,6 +30,17 @@ def named_time(version: str) -> datetime | None:
         return None
 
 
+def is_before(version: str, other: str) -> bool:
+    """Whether a version speaks of an earlier time than another, by their names."""
+    time, later = named_time(version), named_time(other)
+    return time is not None and later is not None and time < later
+
+
+def same_but_time(version: str, other: str) -> bool:
+    """Whether two versions are made of the same, and only speak of different times."""
+    return named_time(version) is not None and version.partition("-")[2] == other.partition("-")[2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Move:
     """What a roll-back did to one view: the version served before, None where its name was damaged, and since."""

@@ -1,4 +1,4 @@
-"""From a champion to served scores and back: score, publish, versions, rollback, monitor, serve, run."""
+"""From a champion to served scores and back: score, publish, refresh, versions, rollback, monitor, serve, run."""
 
 from typing import Annotated
 
@@ -43,6 +43,15 @@ def publish(
         _publish_shadow(settings)
     else:
         _publish(settings, items=items)
+
+
+@app.command()
+def refresh(config: Config = CONFIG) -> None:
+    """Publish again with the served model and what has happened since the window began; nothing new, nothing done."""
+    settings = load(config)
+    from recsys_text.steps.refresh import refresh as step
+
+    terminal.published(out, step(settings))
 
 
 @app.command()

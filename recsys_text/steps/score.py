@@ -48,7 +48,7 @@ def rank(
         raise ConfigError(f"{impressions} is not readable as Parquet: {error}") from None
     _, folder = bundle_path(settings, model)
     bundle = Bundle.load(folder)
-    data = inputs(settings)
+    data = inputs(settings, with_open=True)
     coded = impressions_from_frame(frame, data.log)
     items = bundle.text.items(data.texts, data.log.item_ids)
     bundle = followed(bundle, data.log, items, coded.time, windows=data.spans, evaluation=settings.evaluation)

@@ -13,7 +13,8 @@ from feature_store import RefusedVersion, Store, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.publications import SHADOW
 from recsys_text.steps.inputs import bundle_path, check_unchanged, part_name, the_store, tracker
-from recsys_text.steps.publish import checks, plan_of, write_parts
+from recsys_text.steps.plan import plan_of
+from recsys_text.steps.publish import checks, write_parts
 from recsys_text.tracking import CHALLENGER, CHAMPION
 
 

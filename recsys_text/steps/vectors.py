@@ -58,7 +58,7 @@ def opened(settings: Settings, plan: Mapping[str, Any]) -> Opened:
     bundle = Bundle.load(Path(plan["bundle"]))
     as_of = datetime.fromisoformat(plan["as_of"])
     check_unchanged(settings, plan)
-    data = inputs(settings, before=as_of)
+    data = inputs(settings, before=as_of, with_open=True)
     items = bundle.text.items(data.texts, data.log.item_ids)
     return Opened(bundle=bundle, data=data, items=items, time=micros(as_of))
 

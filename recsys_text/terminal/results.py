@@ -37,7 +37,9 @@ def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
 
 
 def published(out: Console, result: Mapping[str, Any]) -> None:
-    if result["swapped"] and "items" in result:
+    if "reason" in result:
+        out.print(f"{result['served']} stays: {result['reason']}", soft_wrap=True)
+    elif result["swapped"] and "items" in result:
         out.print(f"Published the vectors of {result['items']:,} items as {result['version']}")
     elif result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
