@@ -25,6 +25,7 @@ from recsys_text.sections import (
     Model,
     Project,
     Publish,
+    Schedule,
     Service,
     Sources,
     Store,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     publish: Publish = Publish()
     store: Store = Store()
     gate: Gate = Gate()
+    schedule: Schedule = Schedule()
     tracking: Tracking = Tracking()
     service: Service = Service()
 

@@ -24,7 +24,7 @@ from feature_store import (
     open_store,
 )
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.errors import ConfigError, ContractError, LakeChanged, UnavailableError
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.publications import ITEMS, SCORES, USERS
@@ -100,9 +100,9 @@ def _shown_keys(lake: Lake, keys: list[str]) -> list[str]:
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:
-    """Raises ContractError where the lake is no longer what a publication's plan was made of."""
+    """Raises LakeChanged where the lake is no longer what a publication's plan was made of."""
     if lake_state(settings, before=datetime.fromisoformat(plan["as_of"]))[1] != plan["digests"]:
-        raise ContractError("the lake changed while it was scored; publish again")
+        raise LakeChanged("the lake changed while it was scored; publish again")
 
 
 def tracker(settings: Settings) -> "Tracker":
