@@ -1,8 +1,8 @@
 """Measures the published scores against the clicks that followed.
 
 Runs when a window has landed in the lake, and measures the version that was published before that window
-began. Skips when there is none, or when the window has no clicks. An alert that fires is told to the notifiers of
-`schedule.notify`.
+began. Skips when there is none, or when the window has no clicks. An alert that begins to fire is
+told to the notifiers of `schedule.notify`.
 """
 
 from datetime import timedelta
@@ -29,14 +29,16 @@ def build(project: Project) -> DAG:
 
             context = get_current_context()
             result = run_step(settings, context["dag_run"].partition_key)
-            if not result["rows"]:
+            for alert in result.get("alerts", []):
+                if alert["fires"] and alert["changed"]:
+                    telling.tell([alert["line"]])
+                    notify(project.notifiers, context, alert["line"])
+            if result["version"] is None:
                 raise AirflowSkipException(result["reason"])
             telling.tell(telling.measured(result))
             event = context["outlet_events"][project.quality]
             event.add_partitions(result["window"])
             event.extra = telling.quality(result)
-            for alert in result.get("alerts", []):
-                notify(project.notifiers, context, str(alert))
             return result
 
         monitor()

@@ -26,9 +26,9 @@ def build(project: Project, every: timedelta) -> DAG:
             from recsys_text.provider import telling
 
             result = run_step(settings)
-            telling.tell(telling.published(result))
             if not result["swapped"]:
-                raise AirflowSkipException("nothing is new")
+                raise AirflowSkipException(result["reason"])
+            telling.tell(telling.published(result))
             get_current_context()["outlet_events"][project.scores].extra = {
                 "version": result["version"],
                 "rows": result["users"],
