@@ -17,7 +17,7 @@ from airflow.sdk import DAG, AssetAny, PartitionedAssetTimetable, get_current_co
 from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import STORE_POOL, Project, projects, step
-from recsys_text.provider.running import skip_if_another_waits
+from recsys_text.provider.running import skip_if_another_waits, skip_if_overtaken
 
 
 def build(project: Project) -> DAG:
@@ -43,6 +43,7 @@ def build(project: Project) -> DAG:
             return plan
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=1))
+        @skip_if_overtaken
         @step
         def items(plan: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.steps.vectors import write_items
@@ -50,6 +51,7 @@ def build(project: Project) -> DAG:
             return write_items(settings, plan)
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
+        @skip_if_overtaken
         @step
         def score(plan: dict[str, Any], bucket: int) -> dict[str, Any]:
             from recsys_text.provider import telling
@@ -60,6 +62,7 @@ def build(project: Project) -> DAG:
             return scored
 
         @task(outlets=[project.scores], execution_timeout=timedelta(hours=1))
+        @skip_if_overtaken
         @step
         def commit(plan: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling

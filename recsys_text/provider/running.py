@@ -26,9 +26,24 @@ LONGEST_DELAY = timedelta(minutes=30)
 
 
 def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it.
+    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it."""
 
-    A publication that the lake has overtaken is a skip: the run that the new window starts publishes what is there now.
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        try:
+            return function(*args, **kwargs)
+        except LakeChanged:
+            raise
+        except (ConfigError, ContractError) as error:
+            raise AirflowFailException(str(error)) from error
+
+    return guarded
+
+
+def skip_if_overtaken(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Skips a task that goes on with a plan of a lake that is no longer there, as no retry would mend that, either.
+
+    The run that the new window starts publishes what is there now.
     """
 
     @functools.wraps(function)
@@ -37,8 +52,6 @@ def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
             return function(*args, **kwargs)
         except LakeChanged as error:
             raise AirflowSkipException(str(error)) from error
-        except (ConfigError, ContractError) as error:
-            raise AirflowFailException(str(error)) from error
 
     return guarded
 

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from recsys_text.config import Settings, load
 from recsys_text.errors import LakeChanged, UnavailableError
 from recsys_text.provider.projects import CONFIGS, problems, projects
-from recsys_text.provider.running import LONGEST_DELAY, Backoff, notifiers, notify, secrets, step
+from recsys_text.provider.running import LONGEST_DELAY, Backoff, notifiers, notify, secrets, skip_if_overtaken, step
 
 CONFIG = """
 [project]
@@ -62,6 +62,8 @@ def test_a_publication_that_the_lake_overtook_is_a_skip() -> None:
         raise LakeChanged("the lake changed")
 
     with pytest.raises(AirflowSkipException, match="the lake changed"):
+        skip_if_overtaken(step(overtaken))()
+    with pytest.raises(LakeChanged):  # begun anew, it may succeed
         step(overtaken)()
 
 
