@@ -151,7 +151,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
             STORE_PASSWORD=STORE_PASSWORD,
             # A new scheduler takes over from a killed one after seconds, not minutes.
             AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL="5",
-            AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="3600",  # nobody edits the DAGs
+            AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="60",  # the next run is known by then
         )
         history(nights)
         last_night(nights)
