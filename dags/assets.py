@@ -2,7 +2,8 @@
 
 The assets that connect the DAGs of a project are properties of `recsys_text.provider.projects.Project`:
 `lake://<project>/items` and `lake://<project>/events` -> `model://<project>/champion` ->
-`store://<project>/user_scores`. Their events carry the key of the window as their partition key, so a
+`store://<project>/user_scores`, and of what is
+published -> `lake://<project>/quality`. Their events carry the key of the window as their partition key, so a
 DAG of yours that listens to them needs a `PartitionedAssetTimetable`.
 
 This file makes no airflow DAG. A config that does not load must not take down the DAGs of the other

@@ -1,7 +1,8 @@
 """Measures the published scores against the clicks that followed.
 
 Runs when a window has landed in the lake, and measures the version that was published before that window
-began. Skips when there is none, or when the window has no clicks.
+began. Skips when there is none, or when the window has no clicks. An alert that begins to fire is
+told to the notifiers of `schedule.notify`.
 """
 
 from datetime import timedelta
@@ -11,6 +12,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, tas
 from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import Project, projects, step
+from recsys_text.provider.running import notify
 
 
 def build(project: Project) -> DAG:
@@ -19,14 +21,24 @@ def build(project: Project) -> DAG:
 
     with DAG(**project.dag_args("monitor", __doc__ or ""), schedule=timetable) as dag:
 
-        @task(inlets=[project.scores], execution_timeout=timedelta(hours=2))
+        @task(inlets=[project.scores], outlets=[project.quality], execution_timeout=timedelta(hours=2))
         @step
         def monitor() -> dict[str, Any]:
+            from recsys_text.provider import telling
             from recsys_text.steps.monitor import monitor as run_step
 
-            result = run_step(settings, get_current_context()["dag_run"].partition_key)
+            context = get_current_context()
+            result = run_step(settings, context["dag_run"].partition_key)
+            for alert in result.get("alerts", []):
+                if alert["fires"] and alert["changed"]:
+                    telling.tell([alert["line"]])
+                    notify(project.notifiers, context, alert["line"])
             if result["version"] is None:
                 raise AirflowSkipException(result["reason"])
+            telling.tell(telling.measured(result))
+            event = context["outlet_events"][project.quality]
+            event.add_partitions(result["window"])
+            event.extra = telling.quality(result)
             return result
 
         monitor()

@@ -1,8 +1,10 @@
 """Trains a challenger, and makes it champion when the gate agrees.
 
-Runs on new events in the lake, and trains when there is no model yet or when the newest window is
-`training.every` windows past the newest model; otherwise it skips. So a year of backfilled windows
-trains no more often than a year of nights. A run that is triggered by hand always trains.
+Runs on new events in the lake, and trains when there is no model yet, when the newest window is
+`training.every` windows past the newest model, or when the quality drifts; otherwise it skips. So a year of
+backfilled windows trains no more often than a year of nights; a run that another waits behind leaves it to
+that. A run that is triggered by hand always trains: the form asks for the time before which it may know
+anything, and for the seed.
 
 `gate` compares the challenger with the champion on the newest window's impressions and moves the alias
 only when the gain is clear. A refusal is a skip, not a failure: the champion stays, nothing is published anew.
@@ -11,47 +13,84 @@ only when the gain is clear. A refusal is a skip, not a failure: the champion st
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, task
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import TRAIN_POOL, Project, projects, step
+from recsys_text.provider.running import skip_if_another_waits
 
 
 def build(project: Project) -> DAG:
     settings = project.settings
     timetable = PartitionedAssetTimetable(assets=project.events)
+    form = {
+        "cutoff": Param(
+            None,
+            type=["null", "string"],
+            title="Cutoff",
+            description_md="Train on what is strictly before this time (UTC), such as `2026-11-01` or "
+            "`2026-11-01T06:00Z`. Empty: the start of the newest windows, which then measure the model.",
+        ),
+        "seed": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Seed",
+            description_md=f"Other seeds give other models of the same data. Empty: {settings.training.seed}.",
+        ),
+    }
 
-    with DAG(**project.dag_args("train", __doc__ or ""), schedule=timetable) as dag:
+    with DAG(**project.dag_args("train", __doc__ or ""), schedule=timetable, params=form) as dag:
 
         @task(pool=TRAIN_POOL, execution_timeout=timedelta(hours=12))
         @step
         def train() -> dict[str, Any]:
+            context = get_current_context()
+            scheduled = context["dag_run"].run_type != "manual"
+            if scheduled:
+                skip_if_another_waits(context)
             from rich.console import Console
 
+            from recsys_text.lake.windows import parse_time
+            from recsys_text.provider import telling
             from recsys_text.steps.schedule import due
             from recsys_text.terminal import TrainingProgress
 
-            if get_current_context()["dag_run"].run_type != "manual":
+            if scheduled:
                 is_due, reason = due(settings)
                 if not is_due:
                     raise AirflowSkipException(reason)
+                telling.tell([f"Training: {reason}"])
             from recsys_text.steps.train import train as run_step
 
+            cutoff, seed = context["params"]["cutoff"], context["params"]["seed"]
+            chosen = settings
+            if seed is not None:
+                training = settings.training.model_copy(update={"seed": seed})
+                chosen = settings.model_copy(update={"training": training})
             with TrainingProgress(Console()) as progress:
-                trained = run_step(settings, progress=progress)
-            return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
+                trained = run_step(chosen, cutoff=parse_time(cutoff) if cutoff else None, progress=progress)
+            told = {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
+            telling.tell(
+                [f"Trained version {told['version']} on what is before {told['cutoff']}, run {told['run_id']}"]
+            )
+            return told
 
         @task(outlets=[project.champion], execution_timeout=timedelta(hours=2))
         @step
         def gate(trained: dict[str, Any]) -> dict[str, Any]:
+            from recsys_text.provider import telling
             from recsys_text.steps.gate import gate as run_step
 
             verdict = run_step(settings, trained["version"])
+            telling.tell(telling.judged(verdict))
             if not verdict["promoted"]:
                 raise AirflowSkipException(verdict["reason"])
             context = get_current_context()
             key = context["dag_run"].partition_key or trained["cutoff"]  # triggered by hand, a run has no partition
-            context["outlet_events"][project.champion].add_partitions(key)
+            event = context["outlet_events"][project.champion]
+            event.add_partitions(key)
+            event.extra = telling.promoted(verdict)
             return verdict
 
         gate(train())

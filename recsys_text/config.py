@@ -27,6 +27,7 @@ from recsys_text.sections import (
     Model,
     Project,
     Publish,
+    Schedule,
     Service,
     Sources,
     Store,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     publish: Publish = Publish()
     store: Store = Store()
     gate: Gate = Gate()
+    schedule: Schedule = Schedule()
     tracking: Tracking = Tracking()
     service: Service = Service()
     alerts: dict[str, Alert] = Field(default_factory=dict)

@@ -19,6 +19,10 @@ class ContractError(RecsysTextError, ValueError):
     exit_code = 3
 
 
+class LakeChanged(ContractError):
+    """The lake is no longer what a publication was begun with; what is there now can be published."""
+
+
 class GateRefusal(RecsysTextError):
     """The challenger did not clear the gate; the champion stays."""
 

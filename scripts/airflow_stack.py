@@ -5,6 +5,7 @@ Knows the project's DAGs by name and nothing of what they compute.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import processes
+import psutil
 from ports import free_ports
 
 NAME = "airflow"
@@ -65,30 +67,59 @@ def environment(configs: str, home: Path = HOME) -> tuple[dict[str, str], str]:
 class Airflow:
     """A running Airflow. `say` prints one line of progress."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, *, home: Path = HOME, name: str = NAME) -> None:
         self.say = say
+        self.home = home
+        self.name = name
         self.record: dict[str, Any] = {}
         self.env: dict[str, str] = {}
         self.api = httpx.Client()
         self.seen: set[tuple[str, str, int]] = set()
         self.ended: Counter[tuple[str, str]] = Counter()  # what had succeeded when the last wait ended
 
-    def start(self, configs: str, projects: list[str]) -> None:
-        """Starts Airflow and waits until it has parsed every project's DAGs."""
-        self.env, address = environment(configs)
-        HOME.mkdir(parents=True, exist_ok=True)
-        self.record = processes.start(NAME, ["airflow", "standalone"], self.env, address=address)
+    def start(self, configs: str, projects: list[str], **env: str) -> None:
+        """Starts Airflow, with more in its environment, and waits until it has parsed every project's DAGs."""
+        self.env, address = environment(configs, self.home)
+        self.env |= env
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.record = processes.start(self.name, ["airflow", "standalone"], self.env, address=address)
         self.say(f"Airflow starts at {address}")
         wanted = {f"{project}_{step}" for project in projects for step in STEPS}
-        self._until(START_LIMIT_S, lambda: self._reached(address), "Airflow's API to answer")
-        self._until(START_LIMIT_S, lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
+        self.until(START_LIMIT_S, lambda: self._reached(address), "Airflow's API to answer")
+        self.until(START_LIMIT_S, lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
         self.say("Airflow is up, its DAGs are parsed")
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> None:
-        """Starts one run of a DAG, of no partition."""
+    def stop(self) -> None:
+        """Ends Airflow and all that it started, a scheduler that took the place of a killed one too."""
+        for name in (f"{self.name}-scheduler", self.name):
+            processes.end(name)
+
+    def kill_scheduler(self) -> None:
+        """kill -9 for the scheduler alone; its workers stay behind, as on a machine that is out of memory."""
+        schedulers = [
+            process for process in psutil.Process(self.record["pid"]).children() if "scheduler" in process.cmdline()
+        ]
+        for process in schedulers:
+            process.send_signal(signal.SIGKILL)
+        # Nobody collects it, so it stays a zombie.
+        self.until(10, lambda: all(one.status() == psutil.STATUS_ZOMBIE for one in schedulers), "the scheduler to die")
+        self.say(f"kill -9 {', '.join(str(process.pid) for process in schedulers)}: the scheduler is gone")
+
+    def start_scheduler(self) -> None:
+        """A new scheduler for the one that was killed."""
+        processes.start(f"{self.name}-scheduler", ["airflow", "scheduler"], self.env)
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Starts one run of a DAG, of no partition, and returns its id."""
         answer = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         if answer.is_error:
             raise StackError(f"Airflow refused to run {dag_id}: {answer.text}")
+        return str(answer.json()["dag_run_id"])
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Has a run done again, as the button does."""
+        body = {"dry_run": False}
+        self.api.post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).raise_for_status()
 
     def backfill(self, dag_id: str, first: str, last: str) -> None:
         """Asks Airflow's command line, as an operator would, for a run of each partition; both ends belong to it."""
@@ -102,8 +133,17 @@ class Airflow:
 
     def runs(self, dag_id: str) -> list[tuple[str, str | None]]:
         """The runs of a DAG, the oldest first: type and partition key of each."""
-        found = self._get(f"dags/{dag_id}/dagRuns", limit=100, order_by="id")["dag_runs"]
-        return [(run["run_type"], run["partition_key"]) for run in found]
+        return [(run["run_type"], run["partition_key"]) for run in self.all_of(f"dags/{dag_id}/dagRuns")]
+
+    def all_of(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Everything of a listing of the REST API, the oldest first."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._get(path, limit=100, offset=len(found), **{"order_by": "id"} | query)
+            (rows,) = (value for value in page.values() if isinstance(value, list))
+            found += rows
+            if len(found) >= page["total_entries"]:
+                return found
 
     def wait(self, goals: list[tuple[str, str]], limit_s: float) -> None:
         """Waits until nothing runs any more, printing each task's end.
@@ -117,7 +157,7 @@ class Airflow:
             self._report(tasks)
             now = _succeeded(tasks)
             missing = [goal for goal in goals if now[goal] <= self.ended[goal]]
-            if self._active():
+            if self.active():
                 quiet_since = time.monotonic()
             elif not missing or time.monotonic() - quiet_since > QUIET_S:
                 break
@@ -158,7 +198,8 @@ class Airflow:
         ]
         return found
 
-    def _active(self) -> bool:
+    def active(self) -> bool:
+        """Whether any run is queued or goes on."""
         return bool(self._get("dags/~/dagRuns", state=["queued", "running"], limit=1)["dag_runs"])
 
     def _report(self, tasks: list[Task]) -> None:
@@ -170,12 +211,15 @@ class Airflow:
             name = f"{task['dag_id']}.{task['task_id']}" + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
             scheduled = task["dag_run_id"].startswith("scheduled__")
             if task["state"] in BAD_STATES and not scheduled:
-                raise StackError(f"{name}: {task['state']}; the end of its log ({_log_of(task)}):\n{_tail(task)}")
+                raise StackError(
+                    f"{name}: {task['state']}; the end of its log ({self.log_of(task)}):\n{self._tail(task)}"
+                )
             event = (task["id"], task["state"], task["try_number"])
             if task["state"] == "up_for_retry" and event not in self.seen:
                 self.seen.add(event)
                 self.say(
-                    f"{name}: failed and will be tried again; the end of its log ({_log_of(task)}):\n{_tail(task)}"
+                    f"{name}: failed and will be tried again; the end of its log ({self.log_of(task)}):\n"
+                    f"{self._tail(task)}"
                 )
             if task["state"] in ("success", "skipped", *BAD_STATES) and event not in self.seen:
                 self.seen.add(event)
@@ -187,13 +231,14 @@ class Airflow:
         if not of_dag:
             return f"{dag_id} never ran; Airflow's last lines:\n{self.log()}"
         states = ", ".join(f"{task['task_id']} {task['state']}" for task in of_dag)
-        return f"{dag_id}.{task_id} did not succeed ({states}); the end of a log:\n{_tail(of_dag[0])}"
+        return f"{dag_id}.{task_id} did not succeed ({states}); the end of a log:\n{self._tail(of_dag[0])}"
 
     def _check_alive(self) -> None:
         if not processes.alive(self.record):
             raise StackError(f"Airflow ended by itself; its last lines:\n{self.log()}")
 
-    def _until(self, limit_s: float, done: Callable[[], bool], what: str) -> None:
+    def until(self, limit_s: float, done: Callable[[], bool], what: str) -> None:
+        """Waits for something to come true. Raises StackError at the time limit, or when Airflow ends by itself."""
         deadline = time.monotonic() + limit_s
         while not done():
             self._check_alive()
@@ -201,27 +246,27 @@ class Airflow:
                 raise StackError(f"waited {limit_s:.0f} s for {what}; its last lines:\n{self.log()}")
             time.sleep(POLL_S)
 
+    def log_of(self, task: Task) -> Path:
+        """The log of a task's last try."""
+        folder = self.home / "logs" / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}"
+        folder /= f"task_id={task['task_id']}"
+        if task["map_index"] >= 0:
+            folder /= f"map_index={task['map_index']}"
+        return folder / f"attempt={max(task['try_number'], 1)}.log"
+
+    def _tail(self, task: Task) -> str:
+        """The end of a task's log: the messages of its JSON lines, and the exceptions."""
+        lines = []
+        for line in processes.tail(self.log_of(task)).splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                lines.append(line)
+                continue
+            lines.append(f"  {entry.get('event', '')}")
+            lines += [f"  {fault['exc_type']}: {fault['exc_value']}" for fault in entry.get("error_detail") or []]
+        return "\n".join(lines)
+
 
 def _succeeded(tasks: list[Task]) -> Counter[tuple[str, str]]:
     return Counter((task["dag_id"], task["task_id"]) for task in tasks if task["state"] == "success")
-
-
-def _log_of(task: Task) -> Path:
-    folder = HOME / "logs" / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}" / f"task_id={task['task_id']}"
-    if task["map_index"] >= 0:
-        folder /= f"map_index={task['map_index']}"
-    return folder / f"attempt={max(task['try_number'], 1)}.log"
-
-
-def _tail(task: Task) -> str:
-    """The end of a task's log: the messages of its JSON lines, and the exceptions."""
-    lines = []
-    for line in processes.tail(_log_of(task)).splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            lines.append(line)
-            continue
-        lines.append(f"  {entry.get('event', '')}")
-        lines += [f"  {fault['exc_type']}: {fault['exc_value']}" for fault in entry.get("error_detail") or []]
-    return "\n".join(lines)

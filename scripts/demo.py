@@ -58,7 +58,7 @@ def drive(settings: Settings) -> None:
         airflow.wait([(f"{name}_monitor", "monitor"), (f"{name}_publish", "commit")], SECOND_LIMIT_S)
         check_backfill(airflow, settings, history)
     finally:
-        processes.end(airflow_stack.NAME)
+        airflow.stop()
 
 
 def check_backfill(airflow: airflow_stack.Airflow, settings: Settings, history: list[str]) -> None:

@@ -33,6 +33,33 @@ def test_relative_paths_start_at_the_file_and_urls_stay(tmp_path: Path) -> None:
     assert settings.store_url == f"file:{tmp_path}/var/store"
 
 
+def test_schedule_is_times_of_day_durations_and_notifiers(tmp_path: Path) -> None:
+    notify = 'notify = [{ class = "my.alerts.Pager", team = "shop", level = 2 }]'
+    schedule = load(write(tmp_path, MINIMAL + f'[schedule]\ndeadline = "06:30"\nrefresh = "15m"\n{notify}\n')).schedule
+    assert schedule.due == timedelta(hours=6, minutes=30)
+    assert schedule.refresh == timedelta(minutes=15)
+    assert [(one.path, one.arguments) for one in schedule.notify] == [("my.alerts.Pager", {"team": "shop", "level": 2})]
+    assert "shop" not in repr(schedule)
+    empty = load(write(tmp_path, MINIMAL)).schedule
+    assert (empty.due, empty.refresh, empty.notify) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('deadline = "6:30"', "schedule.deadline"),
+        ('deadline = "24:00"', "schedule.deadline"),
+        ("refresh = 15", "schedule.refresh"),
+        ('notify = [{ team = "shop" }]', "schedule.notify.0.class"),
+        ('notify = [{ class = "Pager" }]', "schedule.notify.0.class"),
+        ('dead_line = "06:30"', "schedule.deadline"),
+    ],
+)
+def test_a_wrong_schedule_is_named(tmp_path: Path, line: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load(write(tmp_path, MINIMAL + f"[schedule]\n{line}\n"))
+
+
 def test_defaults_and_durations(tmp_path: Path) -> None:
     settings = load(write(tmp_path, MINIMAL + '[candidates]\nactive = "90m"\n'))
     assert settings.candidates.active == timedelta(minutes=90)

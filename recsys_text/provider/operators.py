@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
-from recsys_text.provider.projects import step
+from recsys_text.provider.running import hide_secrets, step
 
 # ruff: noqa: PLC0415 - parsing a DAG must import neither torch nor MLflow
 
@@ -29,7 +29,12 @@ class StepOperator(BaseOperator):
         self.config = str(config)
 
     def execute(self, context: Any) -> dict[str, Any]:
-        return step(lambda: self.run_step(load(Path(self.config))))()
+        return step(self._run)(context)
+
+    def _run(self, context: Any) -> dict[str, Any]:
+        settings = load(Path(self.config))
+        hide_secrets(settings)(context)
+        return self.run_step(settings)
 
     def run_step(self, settings: Settings) -> dict[str, Any]:
         raise NotImplementedError

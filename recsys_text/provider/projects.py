@@ -10,20 +10,19 @@ that write scores. They default to `default_pool`, because a task of a missing p
 import functools
 import glob
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowFailException
 
 from recsys_text import config
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import DAY, Window, parse_time, parse_window, window_of, windows_between
+from recsys_text.provider.running import FIRST_DELAY, LONGEST_DELAY, Backoff, Notify, hide_secrets, notifiers, step
 
-P = ParamSpec("P")
+__all__ = ["STORE_POOL", "TRAIN_POOL", "Project", "problems", "projects", "step"]
 
 CONFIGS = "RECSYS_TEXT_CONFIGS"
 TRAIN_POOL = os.environ.get("RECSYS_TEXT_TRAIN_POOL", "default_pool")
@@ -32,18 +31,21 @@ STORE_POOL = os.environ.get("RECSYS_TEXT_STORE_POOL", "default_pool")
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "recsys-text",
     "retries": 3,
-    "retry_delay": timedelta(seconds=30),
+    "retry_policy": Backoff(),
+    # Where a task was killed, so that no policy of its own could decide:
+    "retry_delay": FIRST_DELAY,
     "retry_exponential_backoff": 2,
-    "max_retry_delay": timedelta(minutes=30),
+    "max_retry_delay": LONGEST_DELAY,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A project as its DAGs see it: the settings and the assets that connect the DAGs."""
+    """A project as its DAGs see it: the settings, the assets that connect the DAGs, and whom to tell of failures."""
 
     path: Path
     settings: config.Settings
+    notifiers: tuple[Notify, ...] = ()
 
     @property
     def name(self) -> str:
@@ -64,6 +66,10 @@ class Project:
     @property
     def scores(self) -> Asset:
         return _asset(f"store://{self.name}/user_scores")
+
+    @property
+    def quality(self) -> Asset:
+        return _asset(f"lake://{self.name}/quality")
 
     @property
     def cron(self) -> str:
@@ -97,7 +103,8 @@ class Project:
             "dag_id": f"{self.name}_{step}",
             "doc_md": doc,
             "description": doc.partition("\n")[0],
-            "default_args": DEFAULT_ARGS,
+            "default_args": DEFAULT_ARGS
+            | {"on_execute_callback": hide_secrets(self.settings), "on_failure_callback": list(self.notifiers)},
             "catchup": False,
             "max_active_runs": 1,
             "tags": ["recsys-text", self.name],
@@ -114,21 +121,14 @@ def problems() -> list[str]:
     return _load()[1]
 
 
-def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it."""
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        try:
-            return function(*args, **kwargs)
-        except (ConfigError, ContractError) as error:
-            raise AirflowFailException(str(error)) from error
-
-    return guarded
-
-
 def _asset(uri: str) -> Asset:
     return Asset(name=uri, uri=uri, group="recsys-text")
+
+
+@functools.cache
+def _settings(path: Path, changed: int, environment: tuple[tuple[str, str], ...]) -> config.Settings:
+    """Loads a config once for all DAG files of a process, while neither it nor the environment changes."""
+    return config.load(path)
 
 
 def _load() -> tuple[list[Project], list[str]]:
@@ -143,7 +143,9 @@ def _load() -> tuple[list[Project], list[str]]:
             lines.append(f"{CONFIGS} names '{entry}', and no TOML file is there")
         for path in paths:
             try:
-                project = Project(path=path, settings=config.load(path))
+                settings = _settings(path, path.stat().st_mtime_ns, tuple(sorted(os.environ.items())))
+                told = tuple(notifiers(settings, path))
+                project = Project(path=path, settings=settings, notifiers=told)
             except ConfigError as error:
                 lines.append(str(error))
                 continue

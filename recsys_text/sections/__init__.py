@@ -2,7 +2,7 @@
 
 from recsys_text.sections.data import Candidates, Project, Source, Sources, Windows
 from recsys_text.sections.learning import Blend, Evaluation, Model, Training
-from recsys_text.sections.operating import Gate, Tracking
+from recsys_text.sections.operating import Gate, Notifier, Schedule, Tracking
 from recsys_text.sections.serving import Arm, Experiment, Publish, PublishChecks, Service, Store
 from recsys_text.sections.watching import Alert
 
@@ -15,9 +15,11 @@ __all__ = [
     "Experiment",
     "Gate",
     "Model",
+    "Notifier",
     "Project",
     "Publish",
     "PublishChecks",
+    "Schedule",
     "Service",
     "Source",
     "Sources",

@@ -24,7 +24,7 @@ from feature_store import (
     open_store,
 )
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.errors import ConfigError, ContractError, LakeChanged, UnavailableError
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, known_until, parse_window, window_key, window_of
 from recsys_text.publications import ITEMS, SCORES, USERS
@@ -136,10 +136,10 @@ def _is_news(lake: Lake, table: str, known: list[str], state: str) -> bool:
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:
-    """Raises ContractError where the lake is no longer what a publication's plan was made of."""
+    """Raises LakeChanged where the lake is no longer what a publication's plan was made of."""
     as_of = datetime.fromisoformat(plan["as_of"])
     if lake_state(settings, before=as_of, with_open=True).digests != plan["digests"]:
-        raise ContractError("the lake changed while it was scored; publish again")
+        raise LakeChanged("the lake changed while it was scored; publish again")
 
 
 def tracker(settings: Settings) -> "Tracker":

@@ -13,8 +13,19 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("extract", "monitor", "publish", "train")
+STEPS = ("extract", "monitor", "publish", "rollback", "train")
+OPTIONAL = ("freshness", "refresh", "shadow")
 LIMIT_S = 2.0
+HOURLY = """
+[windows]
+length = "1h"
+[gate]
+shadow = true
+[schedule]
+deadline = "06:30"
+refresh = "15m"
+notify = [{{ class = "tests.dags.live.notifier.FileNotifier", path = "{told}", message = "failed" }}]
+"""
 PARSE = """
 import json, sys, time
 import airflow.sdk
@@ -27,6 +38,13 @@ from airflow.serialization.serialized_objects import DagSerialization
 dags = {
     dag_id: {
         "doc": dag.doc_md,
+        "params": {
+            name: {
+                "text": dag.params.get_param(name).description or dag.params.get_param(name).schema["description_md"],
+                "type": dag.params.get_param(name).schema["type"],
+            }
+            for name in dag.params
+        },
         "max_active_runs": dag.max_active_runs,
         "catchup": dag.catchup,
         "timetable": type(dag.timetable).__name__,
@@ -37,6 +55,8 @@ dags = {
                 "backoff": task.retry_exponential_backoff,
                 "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
                 "pool": task.pool,
+                "policy": type(task.retry_policy).__name__,
+                "failing": [type(callback).__name__ for callback in task.on_failure_callback],
                 "outlets": [asset.uri for asset in task.outlets],
                 "downstream": sorted(task.downstream_task_ids),
             }
@@ -52,7 +72,13 @@ print(json.dumps({"took": took, "heavy": heavy, "errors": bag.import_errors, "da
 def parse(home: Path, configs: list[Path], **env: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", PARSE, ROOT / "dags"],
-        env={**os.environ, "AIRFLOW_HOME": str(home), "RECSYS_TEXT_CONFIGS": os.pathsep.join(map(str, configs)), **env},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "AIRFLOW_HOME": str(home),
+            "RECSYS_TEXT_CONFIGS": os.pathsep.join(map(str, configs)),
+            **env,
+        },
         cwd=home,
         capture_output=True,
         text=True,
@@ -65,17 +91,18 @@ def parse(home: Path, configs: list[Path], **env: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The books example, an hourly project beside it, and a config that does not load."""
+    """The books example, an hourly project beside it with a deadline and a refresh, and a config that does not load."""
     home = tmp_path_factory.mktemp("airflow")
     books = ROOT / "examples" / "books" / "recsys.toml"
     hourly, broken = home / "hourly.toml", home / "broken.toml"
-    hourly.write_text(books.read_text().replace('"books"', '"hourly"') + '[windows]\nlength = "1h"\n')
+    hourly.write_text(books.read_text().replace('"books"', '"hourly"') + HOURLY.format(told=home / "told.txt"))
     broken.write_text(books.read_text().replace("[publish]", "[publsh]"))
     return parse(home, [books, broken, hourly], RECSYS_TEXT_STORE_POOL="store_writers")
 
 
 def test_every_project_has_its_dags(parsed: dict[str, Any]) -> None:
-    assert sorted(parsed["dags"]) == [f"{project}_{step}" for project in ("books", "hourly") for step in STEPS]
+    hourly = sorted([*STEPS, *OPTIONAL])
+    assert sorted(parsed["dags"]) == [f"books_{step}" for step in STEPS] + [f"hourly_{step}" for step in hourly]
 
 
 def test_parsing_is_fast_and_light(parsed: dict[str, Any]) -> None:
@@ -102,7 +129,26 @@ def test_tasks_retry_with_backoff_and_end(parsed: dict[str, Any]) -> None:
         for name, task in dag["tasks"].items():
             assert task["retries"] > 0, name
             assert task["backoff"] > 1, name
+            assert task["policy"] == "Backoff", name
             assert task["timeout"], name
+            assert task["retries"] == 3, name
+
+
+def test_failures_are_told_to_those_that_the_config_names(parsed: dict[str, Any]) -> None:
+    for dag_id, dag in parsed["dags"].items():
+        for task in dag["tasks"].values():
+            assert task["failing"] == (["FileNotifier"] if dag_id.startswith("hourly") else [])
+
+
+def test_forms_say_what_they_ask_for(parsed: dict[str, Any]) -> None:
+    forms = {dag_id.removeprefix("books_"): dag["params"] for dag_id, dag in parsed["dags"].items()}
+    assert {step: set(forms[step]) for step in ("extract", "train", "rollback")} == {
+        "extract": {"from", "to"},
+        "train": {"cutoff", "seed"},
+        "rollback": {"version"},
+    }
+    for form in forms.values():
+        assert all(field["text"] and "null" in field["type"] for field in form.values())
 
 
 def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
@@ -119,6 +165,7 @@ def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
         "books_extract.extract": ["lake://books/items", "lake://books/events"],
         "books_train.gate": ["model://books/champion"],
         "books_publish.commit": ["store://books/user_scores"],
+        "books_monitor.monitor": ["lake://books/quality"],
     }
 
 
@@ -132,10 +179,12 @@ def test_schedules(parsed: dict[str, Any]) -> None:
     daily, hourly = (parsed["dags"][f"{name}_extract"]["schedule"] for name in ("books", "hourly"))
     assert (daily["expression"], daily["key_format"], daily["run_offset"]) == ("0 0 * * *", "%Y-%m-%d", -1)
     assert (hourly["expression"], hourly["key_format"]) == ("0 * * * *", "%Y-%m-%dT%H")
+    assert "30 6 * * *" in json.dumps(parsed["dags"]["hourly_freshness"]["schedule"])
+    assert "900" in json.dumps(parsed["dags"]["hourly_refresh"]["schedule"])
     for step, listens in {
         "train": ["lake://books/events"],
         "monitor": ["lake://books/events"],
-        "publish": ["lake://books/events", "model://books/champion"],
+        "publish": ["lake://books/items", "lake://books/events", "model://books/champion"],
     }.items():
         dag = parsed["dags"][f"books_{step}"]
         assert dag["timetable"] == "PartitionedAssetTimetable"  # the others never hear of a partition's events

@@ -11,7 +11,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from recsys_text.provider import dags_folder
 from tests.provider.running import Server, running
 from tests.provider.shop import HOSTILE, REFUSED, VERSIONS
 from tests.service.explore.reading import CONTRASTS
@@ -133,7 +132,6 @@ def test_an_admin_publishes_again_in_airflows_own_page(server: Server, visit: Vi
     assert (log["owner"], log["run_id"]) == ("admin", run["dag_run_id"])
 
 
-@pytest.mark.skipif(not (dags_folder() / "rollback.py").exists(), reason="there is no DAG that rolls back")
 def test_an_admin_rolls_back_by_keyboard_and_without_script(server: Server, visit: Visit) -> None:
     with visit("admin", java_script_enabled=False) as page:
         page.goto(PAGE)

@@ -127,8 +127,7 @@ def _dag(project: Project, step: str) -> str:
 
 
 def _deadline(settings: Settings, as_of: datetime | None, now: datetime) -> Deadline | None:
-    schedule: Any = getattr(settings, "schedule", None)
-    return deadline(getattr(schedule, "due", None), settings.windows.span, as_of, now)
+    return deadline(settings.schedule.due, settings.windows.span, as_of, now)
 
 
 def _base(request: Request) -> str:
