@@ -10,8 +10,10 @@ from recsys_text.errors import ConfigError, RecsysTextError, UnavailableError
 
 #: The extra that brings a package which some commands need.
 _EXTRAS = {
-    **dict.fromkeys(("lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"),
-    **dict.fromkeys(("fastapi", "jinja2", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(
+        ("jinja2", "lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"
+    ),
+    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
     "optuna": "tune",
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from recsys_text import terminal
-from recsys_text.cli.app import CONFIG, Config, From, To, WindowKey, app, out, span
+from recsys_text.cli.app import CONFIG, Config, From, Model, To, WindowKey, app, out, span
 from recsys_text.config import load
 from recsys_text.errors import ContractError
 
@@ -36,3 +36,12 @@ def check(
         raise ContractError(f"the data are not fit to learn from: {', '.join(errors)}")
     if not as_json:
         out.print(f"{len(findings)} checks found no error")
+
+
+@app.command()
+def report(config: Config = CONFIG, model: Model = "champion") -> None:
+    """Write one HTML page about a registered version: data, curves, evaluation, examples, what changed."""
+    settings = load(config)
+    from recsys_text.steps.report import report as step
+
+    out.print(f"Wrote {step(settings, model)}", soft_wrap=True)

@@ -22,6 +22,22 @@ def extracted(config: Path) -> str:
     return str(config)
 
 
+def log_impressions(config: Path) -> None:
+    """Each click as the click of a list of two that was shown half a minute before it, as a source of the project."""
+    clicks = pl.read_parquet(config.parent / "events.parquet").with_row_index()
+    pl.DataFrame(
+        {
+            "impression_id": clicks["index"].cast(pl.String),
+            "user_id": clicks["user_id"],
+            "shown_at": clicks["occurred_at"] - timedelta(seconds=30),
+            "candidates": [[item, "i000" if item != "i000" else "i001"] for item in clicks["item_id"]],
+            "clicked": [[True, False]] * len(clicks),
+        }
+    ).write_parquet(config.parent / "shown.parquet")
+    source = '[sources.impressions]\nkind = "file"\npath = "shown.parquet"\n[candidates]'
+    config.write_text(config.read_text().replace("[candidates]", source))
+
+
 def test_honest_data_pass(small_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = extracted(small_config)
     capsys.readouterr()
@@ -48,21 +64,7 @@ def test_dates_for_times_are_told_and_exit_with_3(small_config: Path, capsys: py
 
 
 def test_logged_impressions_have_rules_of_their_own(small_config: Path) -> None:
-    clicks = pl.read_parquet(small_config.parent / "events.parquet").with_row_index()
-    pl.DataFrame(
-        {
-            "impression_id": clicks["index"].cast(pl.String),
-            "user_id": clicks["user_id"],
-            "shown_at": clicks["occurred_at"] - timedelta(seconds=30),
-            "candidates": [[item, "i000" if item != "i000" else "i001"] for item in clicks["item_id"]],
-            "clicked": [[True, False]] * len(clicks),
-        }
-    ).write_parquet(small_config.parent / "shown.parquet")
-    small_config.write_text(
-        small_config.read_text().replace(
-            "[candidates]", '[sources.impressions]\nkind = "file"\npath = "shown.parquet"\n[candidates]'
-        )
-    )
+    log_impressions(small_config)
     extracted(small_config)
     found = {finding.name: finding for finding in check(load(small_config))}
     assert found["clicks before they were shown"].level == found["time zones"].level == "ok"
