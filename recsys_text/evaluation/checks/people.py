@@ -7,7 +7,7 @@ import polars as pl
 from recsys_text.evaluation.checks.finding import Finding, Rule
 from recsys_text.evaluation.checks.times import clicks_of
 
-#: Fewer items of a history may be those of two users by chance.
+#: Fewer clicks of a history may be those of two users by chance.
 _HISTORY = 5
 #: Of the events of one id, so many at the same second on the same item as those of another make them one person.
 _SHARED = 0.8
@@ -20,7 +20,7 @@ _IN_A_DAY = 2000
 
 TWINS = Rule(
     name="duplicated users",
-    found="{count} of {of} users have the same history as another, or acted with them second by second",
+    found="{count} of {of} users have the clicks of another in the same rhythm, or most of them at the same seconds",
     why="One person under two ids teaches and judges the model with the same clicks, so its quality is flattered.",
     way_out="Map the ids of one person to one user_id in the source's query, and leave replayed traffic out.",
     error=0.05,
@@ -53,14 +53,20 @@ INHUMAN = Rule(
 
 
 def duplicated_users(events: pl.DataFrame) -> Finding:
-    """Users whose clicked items, in order, are those of another, or whose events are at the same seconds."""
-    clicks = clicks_of(events)
+    """Users who clicked what another did, with the same seconds between, or whose events are at the same seconds.
+
+    The same items in the same order are no sign: many readers go from one article to the next by the same links.
+    """
+    gaps = pl.col("occurred_at").dt.epoch("s").diff().fill_null(0)
     histories = (
-        clicks.sort("occurred_at", "item_id")
+        clicks_of(events)
+        .sort("occurred_at", "item_id")
         .group_by("user_id", maintain_order=True)
-        .agg(pl.col("item_id").unique(maintain_order=True).alias("history"))
-        .filter(pl.col("history").list.len() >= _HISTORY)
-        .with_columns(pl.col("history").list.join("\x1f"))
+        .agg(
+            pl.col("occurred_at").dt.truncate("1s").n_unique().alias("seconds"),
+            pl.concat_str("item_id", gaps, separator="\x1f").str.join("\x1e").alias("history"),
+        )
+        .filter(pl.col("seconds") >= _HISTORY)
     )
     same = histories.filter(pl.col("history").is_duplicated()).sort("history", "user_id")["user_id"]
     twins = pl.concat([same, _together(events)]).unique(maintain_order=True)
