@@ -165,7 +165,7 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
     ),
     "inhuman in minutes": (
         lambda: people.inhuman(robot(110, 0.15), dates=False), lambda: people.inhuman(robot(110, 3), dates=False),
-        "error", 110, "robot",
+        "warning", 110, "robot",
     ),
     "inhuman in a day": (
         lambda: people.inhuman(robot(2001, 23.9), dates=True), lambda: people.inhuman(robot(2000, 23.9), dates=True),
