@@ -58,6 +58,12 @@ def close(seconds: float) -> pl.DataFrame:
     return pl.concat([honest(), events([*rows, ("b", "i40", 20.1)])])
 
 
+def crowd(users: int, alone: int = 1) -> pl.DataFrame:
+    """Users who are at the same six items at the same seconds, and each at some others by themselves."""
+    own = [(f"c{n}", f"i{n % 9}", 9 + n / 7 + more) for n in range(users) for more in range(alone)]
+    return pl.concat([honest(), events([*own, *((f"c{n}", f"i{k}", k + 0.5) for n in range(users) for k in range(6))])])
+
+
 def copies(offset: float) -> pl.DataFrame:
     own = honest(hours=24)
     return pl.concat([own, own.with_columns(pl.col("occurred_at") + timedelta(hours=offset))])
@@ -163,6 +169,13 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
     "users at the same seconds": (
         lambda: people.duplicated_users(close(0)), lambda: people.duplicated_users(close(90)), "warning", 2, "a",
     ),
+    "a crowd is no one person": (
+        lambda: people.duplicated_users(crowd(2)), lambda: people.duplicated_users(crowd(25)), "warning", 2, "c0",
+    ),
+    "users who are together now and then": (
+        lambda: people.duplicated_users(crowd(2)), lambda: people.duplicated_users(crowd(2, alone=6)),
+        "warning", 2, "c0",
+    ),
     "inhuman in minutes": (
         lambda: people.inhuman(robot(110, 0.15), dates=False), lambda: people.inhuman(robot(110, 3), dates=False),
         "warning", 110, "robot",
@@ -188,6 +201,16 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
     ),
     "clicks before they were shown": (
         lambda: shown.clocks(*clicked(-0.5))[0], lambda: shown.clocks(*clicked(0))[0], "error", 30, "s0",
+    ),
+    "events at the very time of their impression": (
+        lambda: shown.clocks(*clicked(-0.1))[0],
+        lambda: shown.clocks(impressions([("s0", "u", 1, {"i1": True})]), events([("u", "i1", 1)]))[0],
+        "error", 30, "s0",
+    ),
+    "items that were clicked again": (
+        lambda: shown.clocks(clicked(0)[0], clicked(-0.5)[1])[0],
+        lambda: shown.clocks(clicked(0)[0], pl.concat([clicked(-0.5)[1], clicked(0)[1]]))[0],
+        "error", 30, "s0",
     ),
     "time zones": (
         lambda: shown.clocks(*clicked(8))[1], lambda: shown.clocks(*clicked(0))[1], "error", 30, "",
