@@ -29,7 +29,7 @@ from recsys_text.tracking import CHAMPION, Recorded, Tracker
 _HISTORY, _LISTED = 5, 5
 # Candidates whose features are computed for the importance, others beside each click that are kept of them, and
 # features that are shuffled: together a second or two.
-_CANDIDATES, _OTHERS, _SHUFFLED = 50_000, 40, 20
+_CANDIDATES, _OTHERS, _SHUFFLED = 250_000, 40, 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
