@@ -197,7 +197,8 @@ class _Scale:
         power = 10 ** math.floor(math.log10(rough))
         step = power * next(times for times in (1, 2, 5, 10) if times * power >= rough * 0.999)
         step = max(1.0, step) if whole else step
-        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step, begin, end)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        return cls(first * step, max(last, first + 1) * step, step, begin, end)
 
 
 def _figure(title: str, told: str, height: int, parts: Sequence[Markup]) -> Markup:

@@ -2,7 +2,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -64,6 +64,7 @@ def test_a_short_label_is_whole_and_a_long_one_is_cut_but_told() -> None:
     assert ">short<" in made
 
 
+@example([0.0, 1e-10], True)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), st.booleans())
 def test_the_ticks_of_an_axis_embrace_its_values(values: list[float], whole: bool) -> None:
     scale = plots._Scale.over(values, 0, 100, whole=whole)
