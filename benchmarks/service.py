@@ -1,12 +1,12 @@
 """What the ranking service answers in a second, and how long a ranking takes.
 
-    python benchmarks/service.py [--users 20000] [--repeats 5] [--seconds 4] [--feast]
+    python benchmarks/service.py [--users 20000] [--repeats 5] [--seconds 4] [--feast] [--store URL]
 
 GET /users/{id}/items is asked by wrk (`apt-get install wrk`) for a thousand users in turn over 16 connections, in turn
 with a bare endpoint of the same server that returns the bytes of one answer, so that the ratio is of the same machine
 and moment; with --feast also `feast serve` with lists of ten in its own SQLite store (the extra [feast]). POST /rank is
 asked over one connection: 200 candidates, half of them without a stored score, diversity on. The server and its client
-share the machine.
+share the machine. The store is a folder of its own, or with --store an empty Redis.
 """
 
 import argparse
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--feast", action="store_true")
+    parser.add_argument("--store", metavar="URL")
     arguments = parser.parse_args()
     console = Console(width=120)
     if shutil.which("wrk") is None:
@@ -125,8 +126,9 @@ def main() -> None:
     get.write_text(GET_USERS)
     read.write_text(FEAST_READ)
     try:
-        publish(folder / "store", arguments.users)
-        with running(ours, str(folder / "store")) as port:
+        store = arguments.store or f"file:{folder / 'store'}"
+        publish(store, arguments.users)
+        with running(ours, store) as port:
             body = fetch(port, f"/users/{user(1)}/items")
             with running(bare, body) as empty:
                 rates: dict[str, list[float]] = {"ours": [], "bare": []}

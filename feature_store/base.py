@@ -6,7 +6,7 @@ staged in parts by any number of writers, committed as a whole, and then served 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -55,6 +55,33 @@ def parse_as_of(metadata: Mapping[str, str]) -> datetime | None:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What the manifest of a version says in every backend; `refused` is the rule that it broke, or empty."""
+
+    view: str
+    version: str
+    sequence: int
+    created_at: datetime
+    rows: int
+    metadata: Mapping[str, str]
+    refused: str = ""
+
+    def info_of(self, size: int) -> VersionInfo:
+        """As others see it; `size` is its bytes."""
+        return VersionInfo(
+            view=self.view,
+            version=self.version,
+            created_at=self.created_at,
+            rows=self.rows,
+            bytes=size,
+            sequence=self.sequence,
+            metadata=self.metadata,
+            problem=self.refused,
+            refused=bool(self.refused),
+        )
+
+
 class Snapshot(Protocol):
     """One version, verified and pinned: it answers alike for as long as it's held."""
 
@@ -80,23 +107,35 @@ class Snapshot(Protocol):
         """Every row once, as RecordBatches in an order of the backend's own; for views that fit into memory."""
 
 
-class Reader(Protocol):
+class Serving(Protocol):
+    """What every reader, with or without asyncio, says of the version that it serves."""
+
+    @property
+    def info(self) -> VersionInfo: ...
+
+    @property
+    def version(self) -> str:
+        return self.info.version
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was committed, in UTC."""
+        return self.info.created_at
+
+    @property
+    def error(self) -> StoreError | None:
+        """Why the newest version isn't served, if it isn't."""
+
+
+class Reader(Serving, Protocol):
     """Answers from the version being served and follows swaps; each call stays within one version.
 
     When a new version can't be opened, the old one keeps answering and `error` says why.
     """
 
     @property
-    def version(self) -> str: ...
-
-    @property
-    def created_at(self) -> datetime: ...
-
-    @property
-    def info(self) -> VersionInfo: ...
-
-    @property
-    def error(self) -> StoreError | None: ...
+    def info(self) -> VersionInfo:
+        return self.snapshot().info
 
     def get(self, key: Key) -> Row | None:
         """As Snapshot.get."""
@@ -171,6 +210,13 @@ class Store(Protocol):
 
     def versions(self, view: str) -> list[VersionInfo]:
         """Every committed or refused version, oldest first; a damaged one and a refused one have a problem."""
+
+    def staged(self, view: str) -> dict[str, timedelta]:
+        """Every version that was begun and neither committed nor refused, and for how long nobody has written to it.
+
+        What nobody writes to any more was left by a publisher that died, or waits for its commit: only publishers know.
+        One without a part may count as just written to.
+        """
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         """Serves a committed version again, by default the one committed before the served one.

@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class InvalidInput(StoreError, ValueError):
-    """A name, key, schema or batch that no store can take."""
+    """A name, address, key, schema or batch that no store can take."""
 
 
 class StoreUnavailable(StoreError):

@@ -28,7 +28,7 @@ def hash_keys(keys: Any) -> npt.NDArray[np.uint64]:
     if pa.types.is_int64(keys.type):
         encoded = keys.to_numpy().astype("<i8").view("V8").tolist()
     else:
-        encoded = keys.cast(pa.binary()).to_pylist()
+        encoded = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()  # far quicker than Arrow's own way
     return np.fromiter(map(_digest, encoded), dtype=np.uint64, count=len(keys))
 
 

@@ -9,6 +9,7 @@ for an environment variable; the store's password stands in no other way in it.
 import os
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,6 +65,29 @@ class Settings(BaseSettings):
     def _learnable(self) -> Self:
         if self.training.task == "hidden" and self.model.clicks != "learned":
             raise ValueError("training.task = 'hidden' needs model.clicks = 'learned': whole histories are not encoded")
+        return self
+
+    @model_validator(mode="after")
+    def _settled(self) -> Self:
+        impressions = self.sources.impressions
+        within = impressions and impressions.clicks_within
+        if within and within >= self.windows.span:
+            raise ValueError(
+                f"sources.impressions.clicks_within = {within} is not shorter than windows.length = "
+                f"{self.windows.length}: no impression would settle within its window; "
+                "shorten clicks_within or lengthen the windows"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _logged_until_extracted(self) -> Self:
+        # The window that just closed and the late ones before it are extracted until the next one closes.
+        kept, needed = self.service.keep_impressions, (self.windows.late + 2) * self.windows.span
+        if kept is not None and kept < needed:
+            raise ValueError(
+                f"service.keep_impressions = '{_in_hours(kept)}' is too short: windows.late = {self.windows.late} has "
+                f"impressions extracted until they are {_in_hours(needed)} old; keep them so long, or longer"
+            )
         return self
 
     @classmethod
@@ -129,6 +153,10 @@ def load(path: Path) -> Settings:
         }
     )
     return settings.model_copy(update={"project": project, _SOURCES: sources})
+
+
+def _in_hours(span: timedelta) -> str:
+    return f"{span / timedelta(hours=1):g}h"
 
 
 def _refuse_password(raw: dict[str, Any], path: Path) -> None:

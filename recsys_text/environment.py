@@ -64,6 +64,8 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
     if fault["type"] == "missing":
         return f"'{key}' is missing"
     message = fault["msg"].removeprefix("Value error, ")
+    if not names:  # two sections that do not fit each other
+        return message
     # A whole section may hold secrets, so it is named and not shown; so may an address before its host.
     if isinstance(fault["input"], dict):
         return f"'{key}': {message}"

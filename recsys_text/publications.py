@@ -1,16 +1,44 @@
-"""The views of one publication, and how they go back together. Knows the store, no model and no config."""
+"""The views of one publication: their name, and how they go back together. Knows the store, no model and no config."""
 
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from feature_store import CorruptVersion, Store, StoreError, UnknownVersion, VersionInfo
 
 SCORES = "user_scores"
 ITEMS = "item_vectors"
 USERS = "user_vectors"
-#: Scores of a challenger, which nobody serves.
+#: The challenger's scores, beside those that are served: what is measured against them, and what experiments may name.
 SHADOW = "user_scores_shadow"
+
+#: What the name of a version begins with: names sort by the time of which they speak.
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+def version_name(as_of: datetime, model_version: str, digest: str) -> str:
+    """The name of what a model says as of a time, in UTC; `digest` stands for the rest that it is made of."""
+    return f"{as_of.astimezone(UTC):{_TIME}}-m{model_version}-{digest[:12]}"
+
+
+def named_time(version: str) -> datetime | None:
+    """The time of which a version speaks by its name; None where `version_name` did not make it."""
+    try:
+        return datetime.strptime(version.partition("-m")[0], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def is_before(version: str, other: str) -> bool:
+    """Whether a version speaks of an earlier time than another, by their names."""
+    time, later = named_time(version), named_time(other)
+    return time is not None and later is not None and time < later
+
+
+def same_but_time(version: str, other: str) -> bool:
+    """Whether two versions are made of the same, and only speak of different times."""
+    return named_time(version) is not None and version.partition("-")[2] == other.partition("-")[2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,10 @@ def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('[model]\nlong_term = true\nuser = "mean"\n', "take 'gru'"),
         ('[model]\nviews = true\nrnn = "none"\nkernel_sizes = []\n', "give kernel_sizes or an rnn"),
         ('[training]\ntask = "hidden"\n', r"needs model\.clicks = 'learned'"),
+        (
+            '[windows]\nlength = "1h"\nlate = 24\n[service]\nkeep_impressions = "25h"\n',
+            r"service.keep_impressions = '25h' is too short: windows.late = 24 .* until they are 26h old",
+        ),
         ("[training]\nepoch = 4\n", r"unknown key 'training.epoch'; did you mean 'training.epochs'\?"),
         ("[trainnig]\nepochs = 4\n", r"unknown key 'trainnig'; did you mean 'training'\?"),
         ("[training]\nepochs = 'x'\n", r"'training.epochs' = 'x': Input should be a valid integer"),
@@ -84,6 +88,12 @@ def test_a_fault_is_named_in_one_line(tmp_path: Path, extra: str, message: str) 
     with pytest.raises(ConfigError, match=message) as caught:
         load(write(tmp_path, MINIMAL + extra))
     assert "\n" not in str(caught.value).removesuffix("\n") or "TOML" in message
+
+
+def test_impressions_are_kept_as_long_as_they_are_extracted(tmp_path: Path) -> None:
+    text = MINIMAL + '[windows]\nlength = "1h"\nlate = 24\n[service]\nkeep_impressions = "26h"\n'
+    assert load(write(tmp_path, text)).service.keep_impressions == timedelta(hours=26)
+    assert load(write(tmp_path, MINIMAL)).service.keep_impressions is None
 
 
 def test_a_source_without_its_query_is_refused(tmp_path: Path) -> None:

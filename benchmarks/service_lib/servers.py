@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.store_lib.peers import FEAST
-from feature_store import LocalStore
+from feature_store import open_store
 
 HOST = "127.0.0.1"
 ITEMS = 5000
@@ -32,10 +32,10 @@ def user(number: int) -> str:
     return f"user-{number:07d}"
 
 
-def publish(folder: Path, users: int) -> None:
+def publish(url: str, users: int) -> None:
     """The three views of a store: stored scores of 200 items a user, vectors of the width of a default model."""
     draw = np.random.default_rng(7)
-    store = LocalStore(folder)
+    store = open_store(url)
     names = [user(number) for number in range(users)]
     ids = pa.array([item(number) for number in range(ITEMS)])
     offsets = np.arange(users + 1, dtype=np.int32) * CANDIDATES
@@ -85,13 +85,13 @@ def offsets_of(rows: int, size: int) -> Any:
     return np.arange(rows + 1, dtype=np.int32) * size
 
 
-def ours(folder: str, port: int) -> None:
+def ours(url: str, port: int) -> None:
     import uvicorn  # noqa: PLC0415 - in the process that serves
 
     from recsys_text.sections import Service  # noqa: PLC0415
-    from recsys_text.service.app import create_app  # noqa: PLC0415
+    from recsys_text.service.server import start_app  # noqa: PLC0415
 
-    uvicorn.run(create_app(f"file:{folder}", Service()), host=HOST, port=port, access_log=False, log_level="error")
+    uvicorn.run(start_app(url, Service()), host=HOST, port=port, access_log=False, log_level="error")
 
 
 def bare(body: bytes, port: int) -> None:

@@ -1,7 +1,7 @@
 """The columns of a version over all of its record batches: rows of several batches as one. Knows no keys and no files.
 
-Legend: N rows asked for, B record batches. `batch_N` says in which batch a row is, -1 where there is none, and
-`row_N` where in it.
+Legend: N rows asked for, of which F were found, as `there_N` says; `batch_F` says in which of B record batches a row
+is, and `row_F` where in it.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_store.local.columns import Column, ListColumn, PlainColumn, is_quick
+from feature_store.local.flat import Flat, Mask, Places
 from feature_store.schema import CODED
-
-#: A batch, and from where to where the values of a row go in it.
-Span = tuple[int, int, int]
 
 
 class Quick:
@@ -30,48 +28,72 @@ class Quick:
         texts_B: Sequence[list[str] | None] = [None] * len(arrays_B)
         if self.kind.value_type == CODED:
             self.strings, self.moved_B, texts_B = _united([array.values.dictionary for array in arrays_B])
+        self._moved = self.strings is not None and bool(self.moved_B.any())
+        self._fixed = pa.types.is_fixed_size_list(self.kind)
         self.columns_B = [ListColumn(array, texts) for array, texts in zip(arrays_B, texts_B, strict=True)]
+        nulls = any(array.null_count for array in arrays_B)
+        self._valid = Flat([array.is_valid().to_numpy(zero_copy_only=False) for array in arrays_B]) if nulls else None
 
-    def spans(self, batch_N: Sequence[int], row_N: Sequence[int]) -> list[Span]:
-        """Where the values of each row are; of a row that isn't there none."""
-        bounds_B = [column.bounds for column in self.columns_B]
-        return [
-            (0, 0, 0) if batch < 0 else (batch, bounds_B[batch][row], bounds_B[batch][row + 1])
-            for batch, row in zip(batch_N, row_N, strict=True)
-        ]
+    def aligned(self, other: "Quick") -> bool:
+        """True where the values of each row are at the same places in both, and as wide."""
+        pairs = list(zip(self.columns_B, other.columns_B, strict=True))
+        wide = all(mine.values.itemsize == others.values.itemsize for mine, others in pairs)
+        return wide and all(np.array_equal(mine.offsets, others.offsets) for mine, others in pairs)
 
-    def alike(self, other: "Quick") -> bool:
-        """True where the values of each row are at the same places in both."""
-        pairs = zip(self.columns_B, other.columns_B, strict=True)
-        return all(np.array_equal(mine.offsets, others.offsets) for mine, others in pairs)
-
-    def gather(self, spans_N: Sequence[Span], missing_N: npt.NDArray[np.bool_], row_N: Sequence[int]) -> Any:
-        """An Arrow array of N lists."""
-        values_B = [column.values for column in self.columns_B]
-        pieces = [values_B[batch][start:stop] for batch, start, stop in spans_N]
-        fixed = pa.types.is_fixed_size_list(self.kind)
-        if fixed:  # null takes place too
-            nothing = np.zeros(self.kind.list_size, values_B[0].dtype)
-            pieces = [piece if len(piece) else nothing for piece in pieces]
-        values = np.concatenate([values_B[0][:0], *pieces])
-        sizes_N = np.fromiter(map(len, pieces), np.int32, len(pieces))
-        if any(column.valid is not None for column in self.columns_B):
-            missing_N = missing_N.copy()
-            for place in np.flatnonzero(~missing_N).tolist():
-                valid = self.columns_B[spans_N[place][0]].valid
-                missing_N[place] = valid is not None and not valid[row_N[place]]
-        mask = pa.array(missing_N) if missing_N.any() else None
+    def array(self, values: Any, bounds: Any, size_F: Places, batch_F: Places, row_F: Places, there_N: Mask) -> Any:
+        """The values of F rows as an Arrow array of N lists; bounds are where each of N begins and ends."""
+        count, validity = len(there_N), None
+        if self._moved:
+            values = values + np.repeat(self.moved_B[batch_F], size_F).view(values.dtype)
+        if self._valid is not None or len(batch_F) < count:
+            valid_N = there_N.copy()
+            if self._valid is not None:
+                valid_N[there_N] = self._valid.take(self._valid.starts_B[batch_F] + row_F)
+            validity = pa.array(valid_N).buffers()[1]
+            if self._fixed:  # null takes place too
+                whole = np.zeros((count, self.kind.list_size), values.dtype)
+                whole[there_N] = values.reshape(len(batch_F), self.kind.list_size)
+                values = whole.ravel()
+        # Quicker than by way of arrays of values and of bounds.
+        parts = [None, pa.py_buffer(values)]
         if self.strings is None:
-            array = pa.array(values)
+            inner = pa.Array.from_buffers(self.kind.value_type, len(values), parts)
         else:
-            if any(self.moved_B):
-                values = values + np.repeat([self.moved_B[batch] for batch, _, _ in spans_N], sizes_N).astype(np.int32)
-            array = pa.DictionaryArray.from_arrays(pa.array(values), self.strings, safe=False)
-        if fixed:
-            return pa.FixedSizeListArray.from_arrays(array, type=self.kind, mask=mask)
-        offsets = np.zeros(len(pieces) + 1, np.int32)
-        np.cumsum(sizes_N, out=offsets[1:])
-        return pa.ListArray.from_arrays(pa.array(offsets), array, type=self.kind, mask=mask)
+            inner = pa.DictionaryArray.from_buffers(CODED, len(values), parts, self.strings)
+        around = [validity] if self._fixed else [validity, bounds]
+        return pa.Array.from_buffers(self.kind, count, around, children=[inner])
+
+
+class Aligned:
+    """C columns of lists, the values of each row at the same places in all of them: they are gathered at once."""
+
+    def __init__(self, quick_C: Sequence[Quick]) -> None:
+        self._quick_C = quick_C
+        self._bounds = Flat([column.offsets for column in quick_C[0].columns_B])
+        values = [column.values for quick in quick_C for column in quick.columns_B]
+        self._values = Flat([array.view(f"u{array.itemsize}") for array in values])
+        self._starts_CB = self._values.starts_B.reshape(len(quick_C), -1)
+
+    def gather(self, batch_F: Places, row_F: Places, there_N: Mask) -> list[Any]:
+        """Each column as an Arrow array of N lists, null where none of the F rows is."""
+        place_F = self._bounds.starts_B[batch_F] + row_F
+        start_F = self._bounds.take(place_F)
+        size_F = self._bounds.take(place_F + 1) - start_F
+        values_C = self._values.runs(self._starts_CB.take(batch_F, axis=1) + start_F, size_F)
+        bounds = pa.py_buffer(_bounds(size_F, there_N))
+        pairs = zip(self._quick_C, values_C, strict=True)
+        return [quick.array(values, bounds, size_F, batch_F, row_F, there_N) for quick, values in pairs]
+
+
+def _bounds(size_F: Places, there_N: Mask) -> npt.NDArray[np.int32]:
+    """Where each of N lists begins and ends once they stand side by side: [N + 1]."""
+    size_N = size_F
+    if len(size_F) < len(there_N):
+        size_N = np.zeros(len(there_N), np.int64)
+        size_N[there_N] = size_F
+    bounds = np.zeros(len(there_N) + 1, np.int32)
+    size_N.cumsum(dtype=np.int32, out=bounds[1:])
+    return bounds
 
 
 class Columns:
@@ -80,54 +102,48 @@ class Columns:
     def __init__(self, batches: Sequence[Any]) -> None:
         schema, rest = batches[0].schema, range(1, batches[0].num_columns)
         self._arrays = [[batch.column(place) for batch in batches] for place in rest]
-        self._quick = [Quick(arrays) if all(map(is_quick, arrays)) else None for arrays in self._arrays]
-        #: Lists that stand beside each other are found once.
-        self._like = [
-            next((before for before in range(place) if _alike(self._quick[before], quick)), place)
-            for place, quick in enumerate(self._quick)
-        ]
+        quick = {place: Quick(arrays) for place, arrays in enumerate(self._arrays) if all(map(is_quick, arrays))}
         #: The columns of each batch by name, the key first.
         self.of_batch: list[dict[str, Column]] = []
         for number, batch in enumerate(batches):
             columns: list[Column] = [PlainColumn(batch.column(0))]
-            for arrays, quick in zip(self._arrays, self._quick, strict=True):
-                columns.append(PlainColumn(arrays[number]) if quick is None else quick.columns_B[number])
+            for place, arrays in enumerate(self._arrays):
+                columns.append(quick[place].columns_B[number] if place in quick else PlainColumn(arrays[number]))
             self.of_batch.append(dict(zip(schema.names, columns, strict=True)))
+        groups: list[dict[int, Quick]] = []
+        for place, column in quick.items():
+            group = next((some for some in groups if column.aligned(next(iter(some.values())))), None)
+            if group is None:
+                groups.append({place: column})
+            else:
+                group[place] = column
+        self._groups = [(list(group), Aligned(list(group.values()))) for group in groups]
 
-    def gather(self, batch_N: Sequence[int], row_N: Sequence[int]) -> list[Any]:
-        """Each column as an Arrow array of N values, null for a row that isn't there."""
-        missing_N = np.fromiter((batch < 0 for batch in batch_N), np.bool_, len(batch_N))
-        spans_of: dict[int, list[Span]] = {}
-        gathered = []
-        for arrays, quick, like in zip(self._arrays, self._quick, self._like, strict=True):
-            if quick is None:
-                gathered.append(_gather_plain(arrays, np.array(batch_N), np.array(row_N)))
-                continue
-            if like not in spans_of:
-                spans_of[like] = quick.spans(batch_N, row_N)
-            gathered.append(quick.gather(spans_of[like], missing_N, row_N))
-        return gathered
+    def gather(self, batch_F: Places, row_F: Places, there_N: Mask) -> list[Any]:
+        """Each column as an Arrow array of N values, null where none of the F rows is."""
+        found: dict[int, Any] = {}
+        for places, group in self._groups:
+            found.update(zip(places, group.gather(batch_F, row_F, there_N), strict=True))
+        return [
+            found[place] if place in found else _gather_plain(arrays, batch_F, row_F, there_N)
+            for place, arrays in enumerate(self._arrays)
+        ]
 
 
-def _alike(one: Quick | None, other: Quick | None) -> bool:
-    return one is not None and other is not None and one.alike(other)
-
-
-def _gather_plain(arrays_B: Sequence[Any], batch_N: npt.NDArray[np.int64], row_N: npt.NDArray[np.int64]) -> Any:
-    taken, count = [], 0
-    place_N = np.zeros(len(batch_N), np.int64)
-    for batch in np.unique(batch_N[batch_N >= 0]).tolist():
-        here_N = batch_N == batch
-        taken.append(arrays_B[batch].take(pa.array(row_N[here_N])))
-        place_N[here_N] = np.arange(count, count + len(taken[-1]))
+def _gather_plain(arrays_B: Sequence[Any], batch_F: Places, row_F: Places, there_N: Mask) -> Any:
+    taken, count = [arrays_B[0][:0]], 0
+    place_F = np.zeros(len(batch_F), np.int64)
+    for batch in np.unique(batch_F).tolist():
+        here_F = batch_F == batch
+        taken.append(arrays_B[batch].take(pa.array(row_F[here_F])))
+        place_F[here_F] = np.arange(count, count + len(taken[-1]))
         count += len(taken[-1])
-    if not taken:
-        return pa.nulls(len(batch_N), arrays_B[0].type)
-    whole = pa.chunked_array(taken).unify_dictionaries().combine_chunks() if len(taken) > 1 else taken[0]
-    return whole.take(pa.array(place_N, mask=batch_N < 0))
+    place_N = np.zeros(len(there_N), np.int64)
+    place_N[there_N] = place_F
+    return pa.chunked_array(taken).unify_dictionaries().combine_chunks().take(pa.array(place_N, mask=~there_N))
 
 
-def _united(dictionaries_B: Sequence[Any]) -> tuple[Any, list[int], list[list[str]]]:
+def _united(dictionaries_B: Sequence[Any]) -> tuple[Any, npt.NDArray[np.int32], list[list[str]]]:
     """All dictionaries as one, where each begins in it, and each as Python strings; equal ones are there once."""
     distinct: list[Any] = []
     texts: list[list[str]] = []
@@ -139,5 +155,5 @@ def _united(dictionaries_B: Sequence[Any]) -> tuple[Any, list[int], list[list[st
             distinct.append(dictionary)
             texts.append(dictionary.to_numpy(zero_copy_only=False).tolist())  # far quicker than Arrow's own way
         which_B.append(same)
-    starts = np.cumsum([0, *map(len, distinct)]).tolist()
-    return pa.concat_arrays(distinct), [starts[which] for which in which_B], [texts[which] for which in which_B]
+    starts = np.cumsum([0, *map(len, distinct)], dtype=np.int32)
+    return pa.concat_arrays(distinct), starts[which_B], [texts[which] for which in which_B]

@@ -12,9 +12,13 @@ import numpy.typing as npt
 
 from feature_store import hashing
 from feature_store.errors import DuplicateKey
+from feature_store.local.flat import Places
 
 _ROW_BITS = np.uint64(32)
 _ROW_MASK = (1 << 32) - 1
+_ROW_MASK_64 = np.uint64(_ROW_MASK)
+# Locations that are checked at a time.
+_CHUNK = 1 << 20
 
 
 def build_index(keys_B: Sequence[Any], names_B: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -59,6 +63,16 @@ class KeyIndex:
         # Views that give Python integers: several times quicker for one key than numpy's scalars.
         self._hash_view, self._location_view = memoryview(index[0]), memoryview(index[1])
 
+    def fits(self, rows_B: Sequence[int]) -> bool:
+        """Whether every location is one of `rows_B[b]` rows of a batch b: what is read there is not checked again."""
+        rows = np.array(rows_B, np.uint64)
+        for start in range(0, len(self._locations), _CHUNK):
+            locations = self._locations[start : start + _CHUNK]
+            batch = locations >> _ROW_BITS
+            if np.any(batch >= len(rows)) or np.any((locations & _ROW_MASK_64) >= rows[batch]):
+                return False
+        return True
+
     def candidates(self, hashed: int) -> Iterator[tuple[int, int]]:
         """Every (batch, row) whose key has this hash."""
         hashes = self._hash_view
@@ -68,11 +82,9 @@ class KeyIndex:
             yield location >> 32, location & _ROW_MASK
             position += 1
 
-    def first_candidates(self, hashes: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
-        """The first (batch, row) whose key has each of N hashes, (-1, -1) where there's none."""
-        positions = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        locations = self._locations[positions]
-        there = self._hashes[positions] == hashes
-        batches = np.where(there, locations >> _ROW_BITS, -1).astype(np.int64)
-        rows = np.where(there, locations & np.uint64(_ROW_MASK), -1).astype(np.int64)
-        return list(zip(batches.tolist(), rows.tolist(), strict=True))
+    def first_candidates(self, hashes: npt.NDArray[np.uint64]) -> tuple[Places, Places, npt.NDArray[np.bool_]]:
+        """The first batch and row whose key has each of N hashes; of any other key, and False, where there's none."""
+        positions = self._hashes.searchsorted(hashes)
+        locations = self._locations.take(positions, mode="clip")
+        there = self._hashes.take(positions, mode="clip") == hashes
+        return (locations >> _ROW_BITS).view(np.int64), (locations & _ROW_MASK_64).view(np.int64), there

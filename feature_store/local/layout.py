@@ -72,12 +72,15 @@ class ViewFolder:
         pending = load_pointer(self.pending)
         return None if pending is None or pending == load_pointer(self.current) else pending
 
-    def refusals(self) -> dict[str, Manifest]:
-        """What the commit said of each version that it refused, by name; any other staged version says nothing."""
+    def stages(self) -> list[str]:
+        """The versions that are staged, refused ones too."""
         with reaching(self.staging, "list"):
             paths = self.staging.iterdir() if self.staging.is_dir() else ()
-            names = [path.name for path in paths if path.is_dir()]
-        return {name: manifest for name in names if (manifest := self._refusal(name)) is not None}
+            return sorted(path.name for path in paths if path.is_dir())
+
+    def refusals(self) -> dict[str, Manifest]:
+        """What the commit said of each version that it refused, by name; any other staged version says nothing."""
+        return {name: manifest for name in self.stages() if (manifest := self._refusal(name)) is not None}
 
     def _refusal(self, version: str) -> Manifest | None:
         try:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import xxhash
 
-from feature_store.base import VersionInfo
+from feature_store.base import Described, VersionInfo
 from feature_store.errors import CorruptVersion
 from feature_store.local.disk import reaching, write_atomic
 
@@ -62,33 +62,16 @@ class Part(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """All of a version; `schema` lists [column, Arrow type], the key first; `refused` is the rule that it broke."""
+class Manifest(Described):
+    """All of a version; `schema` lists [column, Arrow type], the key first."""
 
-    view: str
-    version: str
-    sequence: int
-    created_at: datetime
     schema: tuple[tuple[str, str], ...]
-    rows: int
     parts: tuple[Part, ...]
     index: Entry
-    metadata: Mapping[str, str]
-    refused: str = ""
 
     @property
     def info(self) -> VersionInfo:
-        return VersionInfo(
-            view=self.view,
-            version=self.version,
-            created_at=self.created_at,
-            rows=self.rows,
-            bytes=self.index.bytes + sum(part.bytes for part in self.parts),
-            sequence=self.sequence,
-            metadata=self.metadata,
-            problem=self.refused,
-            refused=bool(self.refused),
-        )
+        return self.info_of(self.index.bytes + sum(part.bytes for part in self.parts))
 
     def save(self, path: Path) -> None:
         body = asdict(self) | {"created_at": self.created_at.isoformat(), "keys": self.rows, "format": FORMAT}

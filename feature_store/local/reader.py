@@ -5,10 +5,9 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from feature_store.base import Key, VersionInfo
+from feature_store.base import Key, Reader
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
@@ -37,7 +36,7 @@ def open_served(folder: ViewFolder) -> LocalSnapshot:
                 raise
 
 
-class LocalReader:
+class LocalReader(Reader):
     """A reader of a local view, for any number of threads and for children forked later.
 
     A new version is opened, verified and warmed in a thread of its own, while the old one answers; with
@@ -56,18 +55,6 @@ class LocalReader:
         # Read before the version is opened: a swap in between then shows at the first look.
         self._signature = self._sign()
         self._snapshot = open_served(folder)
-
-    @property
-    def info(self) -> VersionInfo:
-        return self.snapshot().info
-
-    @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
-    def created_at(self) -> datetime:
-        return self.info.created_at
 
     @property
     def error(self) -> StoreError | None:

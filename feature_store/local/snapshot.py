@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 from feature_store.base import Key, VersionInfo
@@ -15,8 +14,10 @@ from feature_store.errors import CorruptVersion, InvalidInput
 from feature_store.hashing import hash64, hash_keys
 from feature_store.local.columns import LocalRow
 from feature_store.local.disk import reaching
+from feature_store.local.flat import Mask, Places
 from feature_store.local.gather import Columns
 from feature_store.local.index import KeyIndex
+from feature_store.local.keys import Keys
 from feature_store.local.layout import MANIFEST
 from feature_store.local.manifest import Entry, Manifest, Part
 
@@ -65,12 +66,13 @@ class LocalSnapshot:
         self._info = self.manifest.info
         self._batches = [batch for part in self.manifest.parts for batch in open_part(folder, part, _WAY_OUT)]
         index = np.frombuffer(map_verified(folder, self.manifest.index, _WAY_OUT), dtype="<u8")
-        if len(index) != 2 * self.manifest.rows:
-            raise CorruptVersion(f"{folder / self.manifest.index.file} doesn't fit its manifest; {_WAY_OUT}")
-        self._index = KeyIndex(index.reshape(2, -1))
+        whole = len(index) == 2 * self.manifest.rows
+        self._index = KeyIndex(index.reshape(2, -1) if whole else np.zeros((2, 0), np.uint64))
+        if not whole or not self._index.fits([batch.num_rows for batch in self._batches]):
+            raise CorruptVersion(f"{folder / self.manifest.index.file} doesn't fit its parts; {_WAY_OUT}")
         self._schema = self._batches[0].schema
         self._columns = Columns(self._batches)
-        self._keys = [batch.column(0) for batch in self._batches]
+        self._keys = Keys([batch.column(0) for batch in self._batches])
         self._key_type = self._schema.field(0).type
         self._python_key: type = int if pa.types.is_int64(self._key_type) else str
         # Rows of unknown keys are null in every column.
@@ -92,14 +94,16 @@ class LocalSnapshot:
 
     def get_many(self, keys: Sequence[Key]) -> Any:
         asked = self._key_array(keys)
-        hashes, texts = hash_keys(asked), asked.to_pylist()
-        found = self._index.first_candidates(hashes)
-        for place, (key, (batch, row)) in enumerate(zip(texts, found, strict=True)):
-            if batch >= 0 and self._keys[batch][row].as_py() != key:
-                found[place] = self._find(int(hashes[place]), key)
-        batch_N, row_N = [batch for batch, _ in found], [row for _, row in found]
-        known = asked if min(batch_N, default=0) >= 0 else pc.if_else(pa.array([b >= 0 for b in batch_N]), asked, None)
-        return pa.RecordBatch.from_arrays([known, *self._columns.gather(batch_N, row_N)], schema=self._answer_schema)
+        hashes = hash_keys(asked)
+        batch_N, row_N, there_N = self._index.first_candidates(hashes)
+        known_N, batch_F, row_F = _known(asked, batch_N, row_N, there_N)
+        if not self._keys.are(known_N, batch_F, row_F):  # keys of one hash, which is as rare as it gets
+            located = [self._find(int(hashed), key) for hashed, key in zip(hashes, asked.to_pylist(), strict=True)]
+            batch_N, row_N = np.array(located, np.int64).T
+            there_N = batch_N >= 0
+            known_N, batch_F, row_F = _known(asked, batch_N, row_N, there_N)
+        columns = self._columns.gather(batch_F, row_F, there_N)
+        return pa.RecordBatch.from_arrays([known_N, *columns], schema=self._answer_schema)
 
     def batches(self) -> Iterator[Any]:
         return iter(self._batches)
@@ -107,7 +111,7 @@ class LocalSnapshot:
     def _find(self, hashed: int, key: Key) -> tuple[int, int]:
         """Batch and row of a key, -1 for one that isn't there. Keys of one hash are told apart by what they are."""
         for batch, row in self._index.candidates(hashed):
-            if self._keys[batch][row].as_py() == key:
+            if self._keys.key(batch, row) == key:
                 return batch, row
         return -1, -1
 
@@ -123,3 +127,11 @@ class LocalSnapshot:
     @property
     def _place(self) -> str:
         return f"view '{self._info.view}'"
+
+
+def _known(asked: Any, batch_N: Places, row_N: Places, there_N: Mask) -> tuple[Any, Places, Places]:
+    """N keys, null where they aren't there, and the F batches and rows of those that are."""
+    if np.count_nonzero(there_N) == len(there_N):
+        return asked, batch_N, row_N
+    known = [key if there else None for key, there in zip(asked.to_pylist(), there_N.tolist(), strict=True)]
+    return pa.array(known, asked.type), batch_N[there_N], row_N[there_N]

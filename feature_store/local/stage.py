@@ -1,7 +1,10 @@
 """The staging area of a version: parts written side by side by any number of processes. Commits nothing."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +34,18 @@ def staged_parts(folder: Path) -> dict[str, Part]:
 
 def part_manifest(folder: Path, part: str) -> Path:
     return folder / f"{part}{_MANIFEST_SUFFIX}"
+
+
+def untouched(folder: Path) -> timedelta | None:
+    """For how long nobody has written to a staging folder, or to a file in it; None where it's gone."""
+    times = []
+    with reaching(folder, "list"), suppress(FileNotFoundError):
+        times.append(folder.stat().st_mtime)
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):  # a writer has given it its final name meanwhile
+                times.append(path.stat().st_mtime)
+        return timedelta(seconds=max(0.0, time.time() - max(times)))
+    return None
 
 
 class LocalStage:

@@ -4,7 +4,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from feature_store.local.layout import LOCK, ViewFolder
 from feature_store.local.manifest import load_pointer, save_pointer
 from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
-from feature_store.local.stage import LocalStage
+from feature_store.local.stage import LocalStage, untouched
 from feature_store.local.verify import verify_version
 from feature_store.rules import check_metadata, previous_version
 from feature_store.validate import Checks
@@ -99,6 +99,12 @@ class LocalStore:
         infos = [info for info in found if info is not None]
         infos += [manifest.info for manifest in folder.refusals().values()]
         return sorted(infos, key=lambda info: (info.sequence, info.version))
+
+    def staged(self, view: str) -> dict[str, timedelta]:
+        folder = self._folder(view)
+        names = set(folder.stages()) - set(folder.refusals())
+        found = {name: untouched(folder.staged(name)) for name in sorted(names)}
+        return {name: idle for name, idle in found.items() if idle is not None}
 
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         folder = self._folder(view)

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from feature_store.base import Key, VersionInfo
+from feature_store.base import Key, Serving, VersionInfo
 from feature_store.errors import StoreError, UnknownVersion
+from feature_store.redis.aio_rows import check_missing, get_row
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import CURRENT, VersionKeys, view_key
 from feature_store.redis.lease import AsyncLease
@@ -16,7 +16,7 @@ from feature_store.redis.row import PackedRow
 from feature_store.redis.snapshot import OpenVersion, some_served, unseal_manifest
 
 
-class AsyncRedisReader:
+class AsyncRedisReader(Serving):
     """Use it in an `async with` block, which opens the served version and a pool of connections.
 
     Raises as RedisReader does; each call stays within one version.
@@ -56,16 +56,7 @@ class AsyncRedisReader:
         return self._version.info
 
     @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
-    def created_at(self) -> datetime:
-        return self.info.created_at
-
-    @property
     def error(self) -> StoreError | None:
-        """Why the newest version isn't served, if it isn't."""
         return self._error
 
     async def get(self, key: Key) -> PackedRow | None:
@@ -92,24 +83,16 @@ class AsyncRedisReader:
             return self._version is not before
 
     async def _get(self, version: OpenVersion, key: Key) -> PackedRow | None:
-        redis_key = version.table.redis_key(key)
-        with self._server.reaching("read"):
-            value = await self._client.get(redis_key)
-            if value is None and not await self._client.exists(version.keys.manifest):
-                raise version.gone()
-        return None if value is None else version.table.row(key, redis_key, value)
+        return await get_row(self._server, self._client, version, key)
 
     async def _get_many(self, version: OpenVersion, keys: Sequence[Key]) -> Any:
         asked = version.table.key_array(keys)
         redis_keys = version.table.redis_keys(asked)
-        with self._server.reaching("read"):
+        async with self._server.awaiting("read"):
             values = await self._client.mget(redis_keys) if redis_keys else []
-            missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
-            foreign = await self._client.exists(*missing) if missing else 0
-            if missing and not await self._client.exists(version.keys.manifest):
-                raise version.gone()
-        if foreign:
-            raise version.table.corrupt(missing[0])
+        missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
+        if missing:
+            await check_missing(self._server, self._client, version, missing)
         return version.table.batch(asked, redis_keys, values)
 
     async def _following(self) -> OpenVersion:
@@ -130,11 +113,12 @@ class AsyncRedisReader:
     async def _follow(self) -> None:
         self._next_look = time.monotonic() + self._follow_seconds
         try:
+            # First, as it goes on answering where the newer one can't be opened.
+            await self._lease.keep()
             if await self._served_id() != self._version.keys.uid:
                 former = self._lease
                 self._version, self._lease = await self._open_served()
                 await former.release()
-            await self._lease.keep()
             self._error = None
         except StoreError as error:
             self._error = error
@@ -145,10 +129,9 @@ class AsyncRedisReader:
             lease = AsyncLease(self._server, self._client, VersionKeys(prefix=self._server.prefix, uid=uid))
             await lease.keep()
             try:
-                version = await self._open(uid)
-                # It may have been replaced and removed before the lease was there.
+                # It may have been replaced and removed before the lease was there; from now on it stays.
                 if await self._served_id() == uid:
-                    return version, lease
+                    return await self._open(uid), lease
             except StoreError:
                 if await self._served_id() == uid:
                     await lease.release()
@@ -157,12 +140,12 @@ class AsyncRedisReader:
 
     async def _open(self, uid: str) -> OpenVersion:
         keys = VersionKeys(prefix=self._server.prefix, uid=uid)
-        with self._server.reaching("open a version in"):
+        async with self._server.awaiting("open a version in"):
             manifest = unseal_manifest(await self._client.get(keys.manifest), uid, self._server.place)
             pieces = await self._client.lrange(keys.strings, 0, manifest.pieces - 1) if manifest.pieces else []
         return await asyncio.to_thread(OpenVersion, manifest, pieces, self._server)
 
     async def _served_id(self) -> str:
-        with self._server.reaching("read what is served in"):
+        async with self._server.awaiting("read what is served in"):
             uid = await self._client.hget(view_key(self._server.prefix, self._view), CURRENT)
         return some_served(uid, self._view, self._server.place)

@@ -1,7 +1,8 @@
 """How a Redis server is reached: its URL, its refusals as our errors, and whether it keeps what it holds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,6 +19,13 @@ DEFAULT_PREFIX = "fs:"
 # A command is sent once more on a new connection, as the server may have been started anew since the last one.
 _RETRIES, _RETRY_SECONDS = 1, 0.05
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
+_ASYNC_SECONDS = 5.0
+#: Answers of a server in cluster mode, among which redis-py counts that of a replica without its primary.
+_CLUSTER = (
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterCrossSlotError,
+    redis.exceptions.ClusterDownError,
+)
 _RIGHTS = "CONFIG GET (`+config|get`) or INFO (`+info`)"
 
 
@@ -33,13 +41,16 @@ class Server:
     def async_client(self) -> Any:
         """A client of its own for asyncio; whoever asks for it closes it."""
         retry = AsyncRetry(ConstantBackoff(_RETRY_SECONDS), _RETRIES)
-        return redis.asyncio.Redis.from_url(self.url, retry=retry, **_TIMEOUTS)
+        # `awaiting` keeps the time: redis-py's own timeout waits by asyncio.wait_for, which loses cancellations in
+        # Python 3.11.
+        return redis.asyncio.Redis.from_url(self.url, retry=retry, **_TIMEOUTS | {"socket_timeout": None})
 
     @contextmanager
     def reaching(self, action: str) -> Iterator[None]:
         """Turns what redis-py raises into StoreUnavailable with the place and the way out.
 
-        A value of another type is CorruptVersion; WatchError, which only says that another one was faster, passes.
+        A value of another type is CorruptVersion, a server in cluster mode InvalidInput; WatchError, which only says
+        that another one was faster, passes.
         """
         try:
             yield
@@ -51,7 +62,23 @@ class Server:
                     f"a value in {self.place} is not of the type that was written; roll back to another version, "
                     "then delete this one and publish it again"
                 ) from error
+            if isinstance(error, _CLUSTER) and not isinstance(error, redis.exceptions.MasterDownError):
+                raise InvalidInput(
+                    f"cannot {action} {self.place}: {error}; it's a node of a Redis Cluster, and a version is swapped "
+                    "in one transaction over keys that a cluster spreads; give the address of a server without "
+                    "cluster mode, with replicas if need be"
+                ) from error
             raise StoreUnavailable(f"cannot {action} {self.place}: {error}; {_way_out(error)}") from error
+
+    @asynccontextmanager
+    async def awaiting(self, action: str) -> AsyncIterator[None]:
+        """As `reaching`, for asyncio, and StoreUnavailable where there's no answer in time."""
+        with self.reaching(action):
+            try:
+                async with asyncio.timeout(_ASYNC_SECONDS):
+                    yield
+            except TimeoutError as error:
+                raise redis.TimeoutError(f"no answer within {_ASYNC_SECONDS} s") from error
 
     def transaction(self) -> Any:
         return self.client.pipeline(transaction=True)
@@ -134,5 +161,7 @@ def _way_out(error: redis.RedisError) -> str:
     if isinstance(error, redis.OutOfMemoryError):
         return "raise its maxmemory or prune old versions, and run again"
     if isinstance(error, redis.ReadOnlyError):
-        return "give the address of the primary"
+        return "it's a replica now; give the address of the primary, and run again"
+    if isinstance(error, redis.exceptions.MasterDownError):
+        return "it's a replica without its primary; bring that back or promote this one"
     return "start the server or check its address, and run again"

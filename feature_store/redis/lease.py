@@ -89,16 +89,16 @@ class AsyncLease:
     async def keep(self) -> None:
         if not self._due.now():
             return
-        with self._server.reaching("hold a version in"), suppress(redis.ResponseError):
-            clock = await self._client.time()
-            async with self._client.pipeline(transaction=True) as pipe:
-                queue_lease(pipe, self._key, self._due.token, clock)
+        async with self._server.awaiting("hold a version in"), self._client.pipeline(transaction=True) as pipe:
+            with suppress(redis.ResponseError):
+                queue_lease(pipe, self._key, self._due.token, await self._client.time())
                 await pipe.execute()
 
     async def release(self) -> None:
         if self._due.own:
-            with suppress(StoreError), self._server.reaching("let go of a version in"):
-                await self._client.zrem(self._key, self._due.token)
+            with suppress(StoreError):
+                async with self._server.awaiting("let go of a version in"):
+                    await self._client.zrem(self._key, self._due.token)
 
 
 def is_held(client: Any, keys: VersionKeys, now: float) -> bool:

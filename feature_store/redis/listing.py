@@ -1,12 +1,12 @@
 """What the versions of a view say of themselves. Changes nothing."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from feature_store.base import VersionInfo
 from feature_store.errors import CorruptVersion, UnknownVersion
 from feature_store.redis.connection import Server
-from feature_store.redis.layout import committed, refused
+from feature_store.redis.layout import VersionKeys, committed, refused, staged
 from feature_store.redis.manifest import Manifest
 from feature_store.redis.snapshot import read_manifest
 
@@ -30,6 +30,16 @@ def infos_of(server: Server, view: str, state_now: Callable[[], Mapping[bytes, b
             if state_now().get(committed(name)) == uid.encode():
                 infos.append(_damaged(view, name, error))
     return sorted(infos, key=lambda info: (info.sequence, info.version))
+
+
+def untouched(server: Server, state: Mapping[bytes, bytes]) -> dict[str, timedelta]:
+    """Store.staged. Whoever writes looks at the parts, and Redis knows when that was; zero where there is no part."""
+    idle = {}
+    for name, uid in sorted(_by_name(state, staged("")).items()):
+        if refused(name) not in state:
+            seconds = server.client.object("idletime", VersionKeys(prefix=server.prefix, uid=uid.decode()).staged_parts)
+            idle[name] = timedelta(seconds=seconds or 0)
+    return idle
 
 
 def refusals(server: Server, view: str, state: Mapping[bytes, bytes]) -> dict[str, VersionInfo]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 import xxhash
 
-from feature_store.base import VersionInfo
+from feature_store.base import Described, VersionInfo
 from feature_store.errors import CorruptVersion
 
 FORMAT = 1
@@ -40,36 +40,19 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """All of a version; `pieces` of its dictionary count, with `strings_checksum`; `refused` is the rule it broke."""
+class Manifest(Described):
+    """All of a version; `pieces` of its dictionary count, with `strings_checksum`."""
 
-    view: str
-    version: str
     uid: str
-    sequence: int
-    created_at: datetime
     schema: str
-    rows: int
     size: int
     parts: tuple[str, ...]
     pieces: int
     strings_checksum: str
-    metadata: Mapping[str, str]
-    refused: str = ""
 
     @property
     def info(self) -> VersionInfo:
-        return VersionInfo(
-            view=self.view,
-            version=self.version,
-            created_at=self.created_at,
-            rows=self.rows,
-            bytes=self.size,
-            sequence=self.sequence,
-            metadata=self.metadata,
-            problem=self.refused,
-            refused=bool(self.refused),
-        )
+        return self.info_of(self.size)
 
     def seal(self) -> bytes:
         return _seal(asdict(self) | {"created_at": self.created_at.isoformat(), "format": FORMAT})

@@ -4,11 +4,11 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from feature_store.base import Key, VersionInfo
+from feature_store.base import Key, Reader
 from feature_store.errors import StoreError, UnknownVersion
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import VersionKeys
@@ -21,28 +21,38 @@ def open_served(server: Server, view: str) -> RedisSnapshot:
     """The version being served. Raises UnknownVersion or CorruptVersion."""
     while True:
         uid = served_id(server, view)
+        is_served = partial(_is_served, server, view, uid)
         try:
-            snapshot = open_held(server, uid)
+            snapshot = open_held(server, uid, is_served)
         except StoreError:
-            if served_id(server, view) == uid:
+            if is_served():
                 raise
             continue
-        # It may have been replaced and removed before its lease was there.
-        if served_id(server, view) == uid:
+        if snapshot is not None:
             return snapshot
 
 
-def open_held(server: Server, uid: str) -> RedisSnapshot:
-    """A version that prune passes over until the snapshot is gone. Raises UnknownVersion or CorruptVersion."""
+def _is_served(server: Server, view: str, uid: str) -> bool:
+    return served_id(server, view) == uid
+
+
+def open_held(server: Server, uid: str, is_there: Callable[[], bool]) -> RedisSnapshot | None:
+    """A version that prune passes over until the snapshot is gone, or None. Raises UnknownVersion or CorruptVersion.
+
+    `is_there` is asked once nobody can remove it any more: it may have been removed before.
+    """
     lease = Lease(server, VersionKeys(prefix=server.prefix, uid=uid))
     try:
-        return RedisSnapshot(server, open_version(server, uid), lease)
+        if is_there():
+            return RedisSnapshot(server, open_version(server, uid), lease)
     except BaseException:
         lease.release()
         raise
+    lease.release()
+    return None
 
 
-class RedisReader:
+class RedisReader(Reader):
     """A reader of a view in Redis. Threads and forks may share it: one opens a new version, the others go on."""
 
     def __init__(self, server: Server, view: str, follow_seconds: float) -> None:
@@ -59,18 +69,6 @@ class RedisReader:
 
     def renew_lock(self) -> None:
         self._lock = threading.Lock()
-
-    @property
-    def info(self) -> VersionInfo:
-        return self.snapshot().info
-
-    @property
-    def version(self) -> str:
-        return self.info.version
-
-    @property
-    def created_at(self) -> datetime:
-        return self.info.created_at
 
     @property
     def error(self) -> StoreError | None:
@@ -122,11 +120,12 @@ class RedisReader:
     def _follow(self) -> None:
         self._next_look = time.monotonic() + self._follow_seconds
         try:
+            # First, as they go on answering where the newer one can't be opened.
+            for snapshot in list(self._opened):
+                snapshot.keep()
             if served_id(self._server, self._view) != self._snapshot.version.keys.uid:
                 self._snapshot = open_served(self._server, self._view)
                 self._opened.add(self._snapshot)
-            for snapshot in list(self._opened):
-                snapshot.keep()
             self._error = None
         except StoreError as error:
             self._error = error

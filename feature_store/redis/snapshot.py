@@ -16,7 +16,7 @@ from feature_store.redis.row import PackedRow
 from feature_store.redis.rows import Rows
 from feature_store.redis.strings import unpack_strings
 from feature_store.redis.table import Table
-from feature_store.redis.verify import committed_parts
+from feature_store.redis.verify import committed_parts, damaged_parts
 
 
 class OpenVersion:
@@ -34,6 +34,21 @@ class OpenVersion:
             rows=self.keys.rows,
         )
         self._place = server.place
+
+    def queue_missing(self, pipe: Any, missing: Sequence[bytes]) -> None:
+        """Queues what `check_missing` asks, as one: a version that comes back in between would not know its keys."""
+        pipe.exists(self.keys.manifest)
+        pipe.exists(*missing)
+
+    def check_missing(self, missing: Sequence[bytes], manifests: int, values: int) -> None:
+        """Of keys that had no answer: raises UnknownVersion where the version was removed, as they may have been known.
+
+        Raises CorruptVersion where there are values: they are of another type.
+        """
+        if not manifests:
+            raise self.gone()
+        if values:
+            raise self.table.corrupt(missing[0])
 
     def gone(self) -> UnknownVersion:
         return UnknownVersion(
@@ -112,7 +127,7 @@ class RedisSnapshot:
             with self._server.reaching("read"):
                 raise
         if value is None:
-            self._still_there()
+            self._check_missing([redis_key])
             return None
         return self._table.row(key, redis_key, value)
 
@@ -123,12 +138,7 @@ class RedisSnapshot:
             values = self._client.mget(redis_keys) if redis_keys else []
         missing = [key for key, value in zip(redis_keys, values, strict=True) if value is None]
         if missing:
-            with self._server.reaching("read"):
-                # MGET has no answer either for a value of another type.
-                foreign = self._client.exists(*missing)
-            self._still_there()
-            if foreign:
-                raise self._table.corrupt(missing[0])
+            self._check_missing(missing)
         return self._table.batch(asked, redis_keys, values)
 
     def batches(self) -> Iterator[Any]:
@@ -142,8 +152,28 @@ class RedisSnapshot:
             self._still_there()
             raise
 
+    def verify(self) -> None:
+        """Reads every row. Raises CorruptVersion naming keys whose rows are damaged or lost."""
+        try:
+            damaged = list(damaged_parts(self._server, self.version.keys, self.version.parts, self.keep))
+        except CorruptVersion:
+            self._still_there()
+            raise
+        if damaged:
+            self._still_there()
+            raise CorruptVersion(
+                f"version '{self.info.version}' of view '{self.info.view}' is damaged in {self._server.place}: "
+                f"{'; '.join(damaged)}; roll back to another version, then delete this one and publish it again"
+            )
+
+    def _check_missing(self, missing: Sequence[bytes]) -> None:
+        with self._server.reaching("read"), self._server.transaction() as pipe:
+            self.version.queue_missing(pipe, missing)
+            answers = pipe.execute()
+        self.version.check_missing(missing, *answers)
+
     def _still_there(self) -> None:
-        """Raises UnknownVersion where the version was removed: the key may have been known in it."""
+        """Raises UnknownVersion where the version was removed."""
         with self._server.reaching("read"):
             there = self._client.exists(self.version.keys.manifest)
         if not there:

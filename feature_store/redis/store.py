@@ -1,6 +1,7 @@
 """The Redis backend: versions of views in one server. Knows no row."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from feature_store.redis.commit import commit_stage, committed_already
 from feature_store.redis.connection import connect
 from feature_store.redis.layout import CURRENT, VersionKeys, committed, new_id, refused, staged, view_key, views_key
 from feature_store.redis.lease import is_held
-from feature_store.redis.listing import committed_ids, infos_of, refusals
+from feature_store.redis.listing import committed_ids, infos_of, refusals, untouched
 from feature_store.redis.reader import RedisReader, open_held, open_served
 from feature_store.redis.snapshot import RedisSnapshot, open_version, read_manifest
 from feature_store.redis.stage import RedisStage
@@ -23,7 +24,8 @@ from feature_store.validate import Checks
 
 
 class RedisStore:
-    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer.
+    """A feature store in one Redis server. See Store for what each method promises; all may raise EvictingServer, and
+    InvalidInput where the server is a node of a cluster.
 
     `url` is redis-py's, `redis://` or `rediss://`, and may give a `prefix` of all keys in its query. `follow_seconds`
     is how often readers look for a swap. The rows of a version that was deleted stay for whoever has it open, and are
@@ -97,6 +99,11 @@ class RedisStore:
     def versions(self, view: str) -> list[VersionInfo]:
         return infos_of(self._server, view, lambda: self._state(view))
 
+    def staged(self, view: str) -> dict[str, timedelta]:
+        state = self._state(view)
+        with self._server.reaching("read the parts in"):
+            return untouched(self._server, state)
+
     def rollback(self, view: str, version: str | None = None) -> VersionInfo:
         key = self._key(view)
         while True:
@@ -162,16 +169,14 @@ class RedisStore:
             self._key(view)
             return open_served(self._server, view)
         uid = self._committed(view, version, self._state(view))
-        snapshot = open_held(self._server, uid)
-        # It may have been removed before its lease was there.
-        if self._state(view).get(committed(version)) != uid.encode():
-            raise snapshot.version.gone()
+        snapshot = open_held(self._server, uid, lambda: self._state(view).get(committed(version)) == uid.encode())
+        if snapshot is None:
+            raise UnknownVersion(f"version '{version}' of view '{view}' was just removed from {self._server.place}")
         return snapshot
 
     def verify(self, view: str, version: str | None = None) -> VersionInfo:
         snapshot = self.snapshot(view, version)
-        for _ in snapshot.batches():
-            pass
+        snapshot.verify()
         return snapshot.info
 
     def _key(self, view: str) -> str:

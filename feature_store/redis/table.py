@@ -39,6 +39,12 @@ def pack_rows(
     return [_checksum(body, _seed(key)) + body for key, body in zip(keys, bodies, strict=True)]
 
 
+def is_written(redis_key: bytes, value: bytes) -> bool:
+    """Whether a packed row is what was written for its Redis key."""
+    # The key is the seed: a row that was written for another key or version is as wrong as a damaged one.
+    return value[:8] == _checksum(value[8:], _seed(redis_key))
+
+
 class Table:
     """The answers of one version of a view from what the server holds of it.
 
@@ -75,8 +81,7 @@ class Table:
         return PackedRow(self, key, value)
 
     def check(self, redis_key: bytes, value: bytes) -> None:
-        # The key is the seed: a row that was written for another key or version is as wrong as a damaged one.
-        if value[:8] != _checksum(value[8:], _seed(redis_key)):
+        if not is_written(redis_key, value):
             raise self.corrupt(redis_key)
 
     def corrupt(self, redis_key: bytes) -> CorruptVersion:

@@ -1,6 +1,6 @@
 """Whether a version is whole: every key once, every row there. Changes nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from feature_store.hashing import hash_keys
 from feature_store.redis.connection import Server
 from feature_store.redis.layout import VersionKeys
 from feature_store.redis.manifest import Manifest, Part, unpack_array
-from feature_store.redis.table import pack_keys
+from feature_store.redis.table import is_written, pack_keys
 
 _WRITE_AGAIN = "delete the version, or write the part again"
+#: Keys that are named of each part; their count tells of the others.
+_NAMED = 5
 
 
 def key_pieces(server: Server, keys: VersionKeys, name: str, part: Part) -> Iterator[Any]:
@@ -47,6 +49,31 @@ def verify_rows(server: Server, manifest: Manifest) -> None:
     keys = VersionKeys(prefix=server.prefix, uid=manifest.uid)
     for name, part in committed_parts(server, keys, manifest.parts):
         written_keys(server, keys, name, part)
+
+
+def damaged_parts(server: Server, keys: VersionKeys, names: Sequence[str], keep: Callable[[], None]) -> Iterator[str]:
+    """Reads every row of a committed version; of each part that isn't whole what is wrong, and with which keys.
+
+    Calls `keep` before each piece. Raises CorruptVersion where what is known of a part, or of its keys, is damaged.
+    """
+    for name, part in committed_parts(server, keys, names):
+        rows, damaged = 0, []
+        for asked in key_pieces(server, keys, name, part):
+            keep()
+            redis_keys = pack_keys(asked, keys.rows)
+            with server.reaching("read"):
+                values = server.client.mget(redis_keys) if redis_keys else []
+            rows += len(asked)
+            damaged += [
+                key
+                for key, redis_key, value in zip(asked.to_pylist(), redis_keys, values, strict=True)
+                if value is None or not is_written(redis_key, value)
+            ]
+        if rows != part.rows:
+            yield f"part '{name}' has the keys of {rows} rows where {part.rows} were written"
+        if damaged:
+            named = ", ".join(map(repr, damaged[:_NAMED])) + (", ..." if len(damaged) > _NAMED else "")
+            yield f"part '{name}' has {len(damaged)} of {rows} rows not as they were written or lost, of keys {named}"
 
 
 def committed_parts(server: Server, keys: VersionKeys, names: Sequence[str]) -> Iterator[tuple[str, Part]]:

@@ -1,4 +1,4 @@
-"""From the lake to a champion: train, tune, evaluate, rank."""
+"""From the lake to a champion: train, gate, tune, evaluate, rank."""
 
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,28 @@ def train(config: Config = CONFIG, cutoff: Cutoff = None) -> None:
     """Train a bundle, register it, and make it champion if it beats the champion (exit 4 if not)."""
     settings = load(config)
     verdict = train_and_gate(settings, parse_time(cutoff) if cutoff else None)
+    if not verdict["promoted"]:
+        raise GateRefusal(verdict["reason"])
+
+
+@app.command()
+def gate(
+    config: Config = CONFIG,
+    version: Annotated[str | None, typer.Argument(help="A model's version; the challenger by default.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the verdict that is kept of it, without scoring anything.")
+    ] = False,
+) -> None:
+    """Compare a version with the champion, make it champion if it is better, and say why (exit 4 if not)."""
+    settings = load(config)
+    from recsys_text.steps.gate import explain as kept
+    from recsys_text.steps.gate import gate as step
+
+    if explain:
+        terminal.explained(out, kept(settings, version))
+        return
+    verdict = step(settings, version)
+    terminal.explained(out, verdict)
     if not verdict["promoted"]:
         raise GateRefusal(verdict["reason"])
 
@@ -83,7 +105,7 @@ def rank(
 def train_and_gate(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
     from recsys_text.evaluation.table import render
     from recsys_text.evaluation.table import verdict as summed_up
-    from recsys_text.steps.gate import gate
+    from recsys_text.steps.gate import gate as gate_step
     from recsys_text.steps.train import train as step
 
     with terminal.TrainingProgress(out) as progress:
@@ -91,7 +113,7 @@ def train_and_gate(settings: Settings, cutoff: datetime | None) -> dict[str, Any
     out.print(render(result.table))
     out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
-    verdict = gate(settings, result.version)
+    verdict = gate_step(settings, result.version)
     if verdict["promoted"]:
         out.print(f"Version {result.version} is champion: {verdict['reason']}")
     else:

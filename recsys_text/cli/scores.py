@@ -1,6 +1,6 @@
-"""From a champion to served scores and back: score, publish, versions, rollback, monitor, serve, run."""
+"""From a champion to served scores and back: score, publish, refresh, versions, rollback, monitor, serve, run."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -8,6 +8,7 @@ from recsys_text import terminal
 from recsys_text.cli.app import CONFIG, Config, Cutoff, From, To, WindowKey, app, out, span
 from recsys_text.cli.models import train_and_gate
 from recsys_text.config import Settings, load
+from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import parse_time
 
 # Steps are imported by the command that needs them: `versions` must not wait for torch and MLflow.
@@ -25,13 +26,32 @@ def score(config: Config = CONFIG) -> None:
     out.print(f"Staged the scores of {users:,} users as {plan['version']}; `recsys-text publish` serves them")
 
 
+Shadow = Annotated[bool, typer.Option("--shadow", help="The challenger's scores, beside those that are served.")]
+
+
 @app.command()
 def publish(
-    config: Config = CONFIG, items: Annotated[bool, typer.Option("--items", help="Items' vectors alone.")] = False
+    config: Config = CONFIG,
+    items: Annotated[bool, typer.Option("--items", help="Items' vectors alone.")] = False,
+    shadow: Shadow = False,
 ) -> None:
     """Score every user with the champion, verify, and swap the new version in; or let new items be known at once."""
     settings = load(config)
-    terminal.published(out, _publish(settings, items=items))
+    if items and shadow:
+        raise ConfigError("give --items or --shadow: the challenger has no vectors")
+    if shadow:
+        _publish_shadow(settings)
+    else:
+        _publish(settings, items=items)
+
+
+@app.command()
+def refresh(config: Config = CONFIG) -> None:
+    """Publish again with the served model and what has happened since the window began; nothing new, nothing done."""
+    settings = load(config)
+    from recsys_text.steps.refresh import refresh as step
+
+    terminal.published(out, step(settings))
 
 
 @app.command()
@@ -47,12 +67,13 @@ def versions(config: Config = CONFIG) -> None:
 def rollback(
     config: Config = CONFIG,
     version: Annotated[str | None, typer.Argument(help="The version to serve; the one before by default.")] = None,
+    shadow: Shadow = False,
 ) -> None:
     """Serve a former version again."""
     settings = load(config)
     from recsys_text.steps.store import rollback as step
 
-    out.print(f"{step(settings, version)} is served now")
+    out.print(f"{step(settings, version, shadow=shadow)} is served now")
 
 
 @app.command()
@@ -89,13 +110,21 @@ def run(
 
         terminal.extracted(out, extract_step(settings, windows))
     train_and_gate(settings, parse_time(cutoff) if cutoff else None)
-    terminal.published(out, _publish(settings))
+    _publish(settings)
     from recsys_text.steps.monitor import monitor as monitor_step
 
     terminal.monitored(out, monitor_step(settings, None))
 
 
-def _publish(settings: Settings, *, items: bool = False) -> dict[str, Any]:
+def _publish(settings: Settings, *, items: bool = False) -> None:
     from recsys_text.steps.publish import publish, publish_items
 
-    return publish_items(settings) if items else publish(settings)
+    terminal.published(out, publish_items(settings) if items else publish(settings))
+    if settings.gate.shadow and not items:
+        _publish_shadow(settings)
+
+
+def _publish_shadow(settings: Settings) -> None:
+    from recsys_text.steps.shadow import publish_shadow
+
+    terminal.published_shadow(out, publish_shadow(settings))

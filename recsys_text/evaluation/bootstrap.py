@@ -3,6 +3,7 @@
 Shapes: N impressions, K measured columns, U distinct users, R resamples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +45,11 @@ def intervals(values_NK: Double, users_N: Int, *, resamples: int, seed: int) -> 
     """
     if len(values_NK) != len(users_N):
         raise ContractError(f"{len(values_NK)} values and {len(users_N)} users; pass one user per impression")
-    users_N = np.where(users_N < 0, -1 - np.arange(len(users_N)), users_N)
-    codes, user_N = np.unique(users_N, return_inverse=True)
-    known_NK = ~np.isnan(values_NK)
-    count_UK, total_UK = np.zeros((2, len(codes), values_NK.shape[1]))
-    np.add.at(count_UK, user_N, known_NK)
-    np.add.at(total_UK, user_N, np.where(known_NK, values_NK, 0.0))
-    means_RK = _resample(total_UK, count_UK, resamples, np.random.default_rng(seed))
+    total_UK, count_UK = sums(values_NK, *places(users_N))
+    drawn = weights(len(count_UK), resamples, seed)
+    means_RK = np.concatenate(
+        [np.zeros((0, values_NK.shape[1])), *(means(weight_RU, total_UK, count_UK) for weight_RU in drawn)]
+    )
     found = []
     for k in range(values_NK.shape[1]):
         means_R = means_RK[~np.isnan(means_RK[:, k]), k]
@@ -63,15 +62,34 @@ def intervals(values_NK: Double, users_N: Int, *, resamples: int, seed: int) -> 
     return found
 
 
-def _resample(total_UK: Double, count_UK: Double, resamples: int, random: np.random.Generator) -> Double:
-    """float64[R, K]: the mean of each column in each resample; NaN where it drew no value of the column."""
-    users = len(total_UK)
-    means_RK = np.full((resamples, total_UK.shape[1]), np.nan)
+def places(users_N: Int) -> tuple[Int, int]:
+    """int64[N]: which of the U users each impression is of; and U. users_N: codes; every -1 is a user of its own."""
+    users_N = np.where(users_N < 0, -1 - np.arange(len(users_N)), users_N)
+    codes, user_N = np.unique(users_N, return_inverse=True)
+    return user_N, len(codes)
+
+
+def sums(values_NK: Double, user_N: Int, users: int) -> tuple[Double, Double]:
+    """The sum of each user's known values and their number, float64[U, K] each; NaN is not known."""
+    known_NK = ~np.isnan(values_NK)
+    total_UK, count_UK = np.zeros((2, users, values_NK.shape[1]))
+    np.add.at(total_UK, user_N, np.where(known_NK, values_NK, 0.0))
+    np.add.at(count_UK, user_N, known_NK)
+    return total_UK, count_UK
+
+
+def weights(users: int, resamples: int, seed: int) -> Iterator[Double]:
+    """float64[r, U] at a time, R rows in all: how often each resample draws each user. None without users."""
+    random = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(1, users))
     for start in range(0, resamples if users else 0, step):
         rows = min(step, resamples - start)
         drawn = random.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
-        weight_RU = np.bincount(drawn.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
-        count_RK = weight_RU @ count_UK
-        np.divide(weight_RU @ total_UK, count_RK, out=means_RK[start : start + rows], where=count_RK > 0)
-    return means_RK
+        yield np.bincount(drawn.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float64)
+
+
+def means(weight_RU: Double, total_UK: Double, count_UK: Double) -> Double:
+    """float64[R, K]: the mean of each column in each resample; NaN where it drew no value of the column."""
+    count_RK = weight_RU @ count_UK
+    unknown_RK = np.full(count_RK.shape, np.nan)
+    return np.asarray(np.divide(weight_RU @ total_UK, count_RK, out=unknown_RK, where=count_RK > 0))

@@ -1,6 +1,6 @@
 """How far predicted probabilities are from click rates. Knows neither methods nor impressions.
 
-Shapes: P pairs of an impression and a candidate, B buckets of nearly equal predictions, C bins of equal mass.
+Shapes: P pairs of an impression and a candidate, B buckets of nearly equal predictions, C bins of equal mass, U users.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.parts import in_threads
@@ -15,6 +16,7 @@ from recsys_text.evaluation.parts import in_threads
 Float = NDArray[np.floating[Any]]
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Int = NDArray[np.integer[Any]]
 
 BINS = 15
 #: The share of highest predictions where a calibration error is worth anything.
@@ -53,7 +55,7 @@ class Calibration:
         total = self.size.sum()
         if not total:
             return np.zeros(0), np.zeros(0), np.zeros(0)
-        edges = np.linspace(total - max(1.0, np.round(top * total)), total, bins + 1)
+        edges = _edges(total, bins, top)
         ends = np.concatenate(([0.0], np.cumsum(self.size)))
         # The first place of each sum: an empty bucket repeats it, and interpolation wants them to ascend.
         some = np.concatenate(([True], self.size > 0))
@@ -91,13 +93,46 @@ def calibration_error(probability_P: Float, clicked_P: Bool, *, bins: int = BINS
     return calibration(probability_P, clicked_P).error(bins=bins, top=top)
 
 
+def gaps(
+    probability_P: Float, clicked_P: Bool, user_P: Int, users: int, *, bins: int = BINS, top: float = TOP
+) -> tuple[Double, Double]:
+    """What each user adds to the bins of `Calibration.bins`, so that errors of resampled users are sums of theirs.
+
+    user_P: places in [0, users). Returns predictions minus clicks in each bin, float64[U, C], and the pairs in all of
+    them, float64[U]; a pair of a bucket that an edge divides is in both bins by its shares. With a weight of each user
+    the error is sum_C |weight_U @ gap_UC| / (weight_U @ size_U): weights of 1 give `Calibration.error`.
+    """
+    if not len(probability_P):
+        return np.zeros((users, bins)), np.zeros(users)
+    size_B = calibration(probability_P, clicked_P).size
+    ends = np.concatenate(([0.0], np.cumsum(size_B)))
+    edges = _edges(ends[-1], bins, top)
+    bucket_P = _bucket(probability_P)
+    high = np.flatnonzero(ends[bucket_P + 1] > edges[0])
+    used, place = np.unique(bucket_P[high], return_inverse=True)
+    inside = np.minimum(ends[used + 1][:, None], edges[1:]) - np.maximum(ends[used][:, None], edges[:-1])
+    share = np.clip(inside, 0, None) / size_B[used][:, None]
+    gap = probability_P[high].astype(np.float64) - clicked_P[high]
+    at, shape = (user_P[high], place), (users, len(used))
+    return csr_array((gap, at), shape) @ share, csr_array((np.ones(len(high)), at), shape) @ share.sum(axis=1)
+
+
+def _edges(total: float, bins: int, top: float) -> Double:
+    """Where bins of equal mass begin and end among `total` predictions, lowest first."""
+    return np.linspace(total - max(1.0, np.round(top * total)), total, bins + 1)
+
+
+def _bucket(probability_P: Float) -> Int:
+    # Adding 0 makes a negative zero positive, whose bits come first.
+    bits_P = (probability_P.astype(np.float32) + np.float32(0)).view(np.uint32)
+    return (bits_P >> _SHIFT).astype(np.intp)
+
+
 def _count(probability_P: Float, clicked_P: Bool) -> Calibration:
     low, high = probability_P.min(), probability_P.max()
     if not (low >= 0 and high <= 1):
         raise ContractError(f"predictions from {low} to {high} are no probabilities; calibrate them first")
-    # Adding 0 makes a negative zero positive, whose bits come first.
-    bits_P = (probability_P.astype(np.float32) + np.float32(0)).view(np.uint32)
-    bucket_P = (bits_P >> _SHIFT).astype(np.intp)
+    bucket_P = _bucket(probability_P)
     size = np.bincount(bucket_P, minlength=_BUCKETS)
     predicted = np.bincount(bucket_P, weights=probability_P.astype(np.float64), minlength=_BUCKETS)
     clicked = np.bincount(bucket_P[clicked_P], minlength=_BUCKETS)

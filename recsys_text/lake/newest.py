@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from recsys_text.lake.windows import parse_time
+from recsys_text.lake.windows import parse_time, window_key
 from recsys_text.tables import TABLES
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -16,7 +16,7 @@ def newest_items(scan: Callable[[Sequence[str]], pl.LazyFrame], keys: Sequence[s
     Of equally new versions it is that of the last window. `known_at` is when the item was published or,
     if nobody says, the start of the first of the windows that brought it.
     """
-    starts = pl.Series([parse_time(key) for key in keys], dtype=_INSTANT)
+    starts = pl.Series([parse_time(window_key(key)) for key in keys], dtype=_INSTANT)
     start = pl.col("window").replace_strict(pl.Series(keys, dtype=pl.String), starts, return_dtype=_INSTANT)
     # Narrow columns decide first, so that only windows with a newest version are read whole.
     picked = (

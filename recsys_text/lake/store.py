@@ -1,8 +1,9 @@
-"""The lake: windows of tables as Parquet, replaced atomically. Alone knows the lake's paths; knows no sources.
+"""The lake: windows of tables as Parquet, replaced atomically. With `folders` alone knows its paths; knows no sources.
 
 A window is a folder `<table>/window=<key>/`. Its `_manifest.json` alone says which parts belong to it
 and is replaced last, in one step, so that a reader sees the former window or the new one and nothing
-between. Parts are named by their content, so the parts of two versions never share a name.
+between. Parts are named by their content, so the parts of two versions never share a name. What is known of a window
+before it has ended lies beside it, under a key of its own, and whoever asks for `keys` never sees it.
 """
 
 import fcntl
@@ -14,7 +15,8 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from itertools import count
@@ -24,30 +26,22 @@ from typing import Any
 
 import polars as pl
 
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.errors import ContractError, UnavailableError
+from recsys_text.lake import folders
 from recsys_text.lake.cast import RULE
 from recsys_text.lake.disk import locked, sync
 from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
 from recsys_text.lake.newest import newest_items
+from recsys_text.lake.result import WriteResult, check_result
 from recsys_text.lake.spill import in_order, write_bytes
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, is_open_key, open_key, window_key
 from recsys_text.tables import SCHEMA_VERSION, TABLES
 
 logger = getLogger("recsys_text")
 
-_MANIFEST = "_manifest.json"
 _LOCK = ".lock"
 _REJECTED = "rejected"
 _ROW_GROUP = 131_072
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriteResult:
-    """What became of a window's rows: kept, rejected (rule -> count) and dropped as duplicates."""
-
-    rows: int
-    rejected: dict[str, int]
-    duplicates: int
 
 
 class Lake:
@@ -65,9 +59,12 @@ class Lake:
         source: str,
         max_rejected: float,
         min_rows: int,
+        until: datetime | None = None,
     ) -> WriteResult:
         """Replaces a window by the rows of `frames`, in any order; the same rows give the same bytes.
 
+        `until` is given for a window that has not ended: what is known of it until then, beside what was known before,
+        and nothing where the window is there as a whole.
         Raises ContractError, and keeps the former window, when more than the share `max_rejected` of the
         rows break the contract or fewer than `min_rows` are left; UnavailableError when the lake's disk
         is full, read-only or gone.
@@ -87,7 +84,9 @@ class Lake:
                 self._stage(scratch, checked, manifest)
             rows = sum(part["rows"] for part in manifest["parts"])
             result = WriteResult(rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates)
-            _check(f"{table} {window}", result, offenders, max_rejected, min_rows)
+            check_result(f"{table} {window}", result, offenders, max_rejected, min_rows)
+            key = window.key if until is None else open_key(window, until)
+            manifest |= {} if until is None else {"until": until.isoformat()}
             manifest |= {
                 "table": table,
                 "window": window.key,
@@ -98,26 +97,29 @@ class Lake:
                 "schema_version": SCHEMA_VERSION,
                 "code_version": version("recsys-text"),
             }
-            self._commit(self._folder(table, window.key), scratch, manifest)
-        if rows == 0:
+            result = replace(result, changed=self._commit(table, key, scratch, manifest))
+        if rows == 0 and until is None:
             logger.warning("%s %s: the window is empty", table, window)
         return result
 
     def keys(self, table: str) -> list[str]:
-        """The windows of a table that exist, oldest first."""
-        found = (self.root / table).glob(f"window=*/{_MANIFEST}")
-        return sorted(path.parent.name.removeprefix("window=") for path in found)
+        """The windows of a table that have ended and exist, oldest first."""
+        return folders.closed_keys(self.root / table)
+
+    def open_keys(self, table: str) -> list[str]:
+        """What is known of windows that have not ended, the newest state last: keys as any other to read by."""
+        return folders.open_keys(self.root / table)
+
+    def forget(self, table: str, open_key: str) -> None:
+        """Removes a state of a window that has not ended."""
+        with self._locked():
+            folders.remove_open(self.root / table, open_key)
 
     def manifest(self, table: str, key: str) -> dict[str, Any]:
-        """What a window holds. Raises ConfigError for a window that is not there, ContractError for a damaged one."""
-        path = self._folder(table, key) / _MANIFEST
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise ConfigError(f"the lake has no window {key} of {table}; extract it first") from None
-        except ValueError:
-            raise ContractError(f"{path} is damaged; extract window {key} again") from None
-        return manifest
+        """What a window holds. Raises ConfigError for a window that is not there, ContractError for one that is damaged
+        or was written in another schema version.
+        """
+        return folders.read_manifest(self.root / table, key)
 
     def scan(self, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
         """The contract's columns of some windows (None: all) and, as text, the `window` of each row.
@@ -132,7 +134,7 @@ class Lake:
         if "window" in types:
             return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
-        return frame.with_columns(pl.col("window").str.extract(r"window=([^/]+)/[^/]+$"))
+        return frame.with_columns(pl.col("window").str.extract(folders.WINDOW_OF_PATH))
 
     def read(self, table: str, keys: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of `scan`, all of one moment: no writer replaces a window meanwhile.
@@ -149,8 +151,11 @@ class Lake:
         return self._unchanging("items", keys, lambda chosen: newest_items(partial(self.scan, "items"), chosen))
 
     def digest(self, table: str, keys: Sequence[str]) -> str:
-        """A SHA-256 over the checksums of the windows' parts: what a model was trained on."""
-        checksums = {key: [part["sha256"] for part in self.manifest(table, key)["parts"]] for key in sorted(keys)}
+        """A SHA-256 over the checksums of the windows' parts: what a model was trained on. When an open window was read
+        is no part of it.
+        """
+        manifests = {window_key(key): self.manifest(table, key) for key in sorted(keys)}
+        checksums = {key: [part["sha256"] for part in manifest["parts"]] for key, manifest in manifests.items()}
         return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
     @contextmanager
@@ -183,13 +188,13 @@ class Lake:
             raise UnavailableError(f"the lake at {self.root} cannot be written: {reason}") from error
 
     def _folder(self, table: str, key: str) -> Path:
-        return self.root / table / f"window={key}"
+        return folders.folder_of(self.root / table, key)
 
     def _parts(self, table: str, key: str) -> Iterator[Path]:
         for part in self.manifest(table, key)["parts"]:
             path = self._folder(table, key) / part["name"]
             if not path.is_file() or path.stat().st_size != part["bytes"]:
-                raise ContractError(f"{path} is missing or damaged; extract window {key} of {table} again")
+                raise ContractError(f"{path} is missing or damaged; {folders.again(table, key)}")
             yield path
 
     def _unchanging(
@@ -213,7 +218,7 @@ class Lake:
             except OSError:
                 intact = False
             if not intact:
-                raise ContractError(f"{path} is damaged; extract window {key} of {table} again") from None
+                raise ContractError(f"{path} is damaged; {folders.again(table, key)}") from None
 
     def _pieces(
         self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path, numbers: Iterator[int]
@@ -251,17 +256,24 @@ class Lake:
             write_bytes(scratch / name, data)
             parts.append({"name": name, "rows": frame.height, "bytes": len(data), "sha256": checksum})
 
-    def _commit(self, folder: Path, scratch: Path, manifest: dict[str, Any]) -> None:
+    def _commit(self, table: str, key: str, scratch: Path, manifest: dict[str, Any]) -> bool:
+        """Puts the window in its place; whether its parts are others than before."""
+        folder = self._folder(table, key)
         rejected = folder / _REJECTED
-        write_bytes(scratch / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode())
+        write_bytes(
+            scratch / folders.MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        )
         with self._locked():
+            if is_open_key(key) and window_key(key) in self.keys(table):
+                return False  # it has ended while it was read
+            changed: bool = folders.former_parts(folder.parent, key) != manifest["parts"]
             rejected.mkdir(parents=True, exist_ok=True)
             places = ((folder, manifest["parts"]), (rejected, manifest["rejected_parts"]))
             for place, parts in places:
                 for part in parts:
                     os.replace(scratch / part["name"], place / part["name"])
                 sync(place)
-            os.replace(scratch / _MANIFEST, folder / _MANIFEST)
+            os.replace(scratch / folders.MANIFEST, folder / folders.MANIFEST)
             for above in (folder, folder.parent, self.root):
                 sync(above)
             # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
@@ -270,6 +282,8 @@ class Lake:
                     path.unlink()
             if not manifest["rejected_parts"]:
                 rejected.rmdir()
+            folders.remove_superseded(folder.parent, key)
+        return changed
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -277,16 +291,3 @@ class Lake:
         (self.root / _LOCK).touch()
         with locked(self.root / _LOCK, fcntl.LOCK_EX):
             yield
-
-
-def _check(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
-    rejected = sum(result.rejected.values())
-    total = result.rows + result.duplicates + rejected
-    if rejected > max_rejected * total:
-        rule = max(result.rejected, key=lambda rule: result.rejected[rule])
-        raise ContractError(
-            f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "
-            f"{result.rejected[rule]} break {rule}, such as {offenders[rule]}"
-        )
-    if result.rows < min_rows:
-        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; the former window is kept")

@@ -9,6 +9,7 @@ from recsys_text.errors import ConfigError
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 _LONGEST = 36_500 * DAY
+_UNTIL = "%Y%m%dT%H%M%SZ"
 _UNITS = {"m": timedelta(minutes=1), "h": HOUR, "d": DAY}
 
 
@@ -62,6 +63,25 @@ def parse_window(key: str, length: timedelta) -> Window:
     if window.key != key:
         raise ConfigError(f"'{key}' names no window; a key of this project looks like '{window.key}'")
     return window
+
+
+def open_key(window: Window, until: datetime) -> str:
+    """The key of what is known of a window before it has ended, at a time within it, to the second."""
+    return f"{window.key}@{until.astimezone(UTC):{_UNTIL}}"
+
+
+def is_open_key(key: str) -> bool:
+    return "@" in key
+
+
+def window_key(key: str) -> str:
+    """The key of the window, open or not."""
+    return key.partition("@")[0]
+
+
+def known_until(key: str) -> datetime:
+    """The time of an open key."""
+    return datetime.strptime(key.partition("@")[2], _UNTIL).replace(tzinfo=UTC)
 
 
 def windows_between(start: datetime, end: datetime, length: timedelta) -> list[Window]:

@@ -68,7 +68,7 @@ class Experiment(Section):
 
 class Service(Section):
     """`workers` processes listen on one port. `impressions` is a folder under `project.root` into which every ranking
-    is logged, where it is given.
+    and list is logged, where it is given; files there that are older than `keep_impressions` are removed.
     """
 
     host: str = "127.0.0.1"
@@ -77,4 +77,5 @@ class Service(Section):
     max_k: PositiveInt = 1000
     max_candidates: PositiveInt = 2000
     impressions: Path | None = None
+    keep_impressions: Duration | None = None
     experiments: dict[str, Experiment] = Field(default_factory=dict)

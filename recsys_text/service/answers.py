@@ -17,6 +17,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": schemas.Problem, "description": "No valid token; asked for only where the service has one"},
+    421: {"model": schemas.Problem, "description": "A foreign host; only asked where the service has no token"},
     422: {"model": schemas.Problem, "description": "The request breaks a rule or a bound, named in one line"},
     503: {"model": schemas.Problem, "description": "No scores are served; the reason in one line"},
 }

@@ -45,8 +45,8 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     """The service over the views of a store, whose swaps it follows.
 
     It starts without a store or a published version too, and is not ready until there is one. With a
-    token every path but /health asks for it as a bearer token, and browsers sign in with it under /explore. `root` is
-    where the folder of impressions starts.
+    token every path but /health asks for it as a bearer token, and browsers sign in with it under /explore;
+    without one only requests to this machine by name are answered. `root` is where the folder of impressions starts.
     """
     metrics = Metrics(lambda: views.served)
     arms = [arm for experiment in settings.experiments.values() for arm in experiment.arms.values()]
@@ -54,7 +54,7 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     views = Views(store_url, others=others, count_error=metrics.count_error)
     log = None
     if settings.impressions is not None:
-        log = ImpressionLog(root / settings.impressions, metrics.count_dropped)
+        log = ImpressionLog(root / settings.impressions, metrics.count_dropped, keep=settings.keep_impressions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +75,7 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
         redoc_url=None,
         lifespan=lifespan,
     )
-    add_items_route(app, views, settings)
+    add_items_route(app, views, settings, log)
     app.include_router(rank_routes(views, settings, log))
     _add_status_routes(app, views, metrics)
     sign_in = SignIn(token)
@@ -85,7 +85,13 @@ def create_app(store_url: str, settings: Service, *, token: str | None = None, r
     app.add_exception_handler(StoreError, handle_unavailable)
     # What is added last is passed first.
     app.add_middleware(
-        Guard, token=token, sign_in=sign_in, max_body=_max_body(settings), stamp=stamp, observe=metrics.observe
+        Guard,
+        token=token,
+        host=settings.host,
+        sign_in=sign_in,
+        max_body=_max_body(settings),
+        stamp=stamp,
+        observe=metrics.observe,
     )
     if token is not None:
         _declare_token(app)
@@ -107,7 +113,11 @@ def _add_status_routes(app: FastAPI, views: Views, metrics: Metrics) -> None:
     @app.get(
         "/ready",
         response_model=schemas.Readiness,
-        responses={401: PROBLEMS[401], 503: {"model": schemas.Readiness, "description": "No scores are served"}},
+        responses={
+            401: PROBLEMS[401],
+            421: PROBLEMS[421],
+            503: {"model": schemas.Readiness, "description": "No scores are served"},
+        },
         summary="Scores are served",
     )
     async def ready() -> Response:
@@ -123,6 +133,7 @@ def _add_status_routes(app: FastAPI, views: Views, metrics: Metrics) -> None:
         responses={
             200: {"content": {"text/plain": {"example": 'recsys_text_scores_info{version="2014-03-18"} 1.0'}}},
             401: PROBLEMS[401],
+            421: PROBLEMS[421],
         },
         summary="Metrics for Prometheus",
     )

@@ -84,13 +84,17 @@ class RankedItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What every answer tells: the version of the scores that it is made from, and their age in seconds."""
+    """What every answer tells: the version of the scores that it is made from, and their age in seconds.
+
+    `impression_id` is that of its row in the service's log of impressions, None where it is in none.
+    """
 
     user_id: str
     version: str
     as_of: datetime
     age_seconds: float
     known: bool
+    impression_id: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,6 @@ class Ranking(Answer):
 
     experiment: str | None
     arm: str | None
-    impression_id: str | None
     items: tuple[RankedItem, ...]
 
 
@@ -231,7 +234,7 @@ def _user_items(body: dict[str, Any]) -> UserItems:
 
 
 def _ranking(body: dict[str, Any]) -> Ranking:
-    trial = {name: body[name] for name in ("experiment", "arm", "impression_id")}
+    trial = {name: body[name] for name in ("experiment", "arm")}
     return Ranking(**_answer(body), **trial, items=tuple(map(_ranked_item, body["items"])))
 
 
@@ -256,4 +259,5 @@ def _readiness(body: dict[str, Any]) -> Readiness:
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
     fields = {name: body[name] for name in ("user_id", "version", "age_seconds", "known")}
+    fields["impression_id"] = body.get("impression_id")
     return fields | {"as_of": datetime.fromisoformat(body["as_of"])}

@@ -1,4 +1,4 @@
-"""The log of what was ranked for whom: Parquet files in the lake's form of impressions. Knows no request and no store.
+"""The log of what was shown to whom: Parquet files in the lake's form of impressions. Knows no request and no store.
 
 The service does not know clicks, so that the files have no column `clicked`; extraction fills it from the events that
 followed (`clicks_within` of `[sources.impressions]`).
@@ -7,12 +7,13 @@ followed (`clicks_within` of `[sources.impressions]`).
 import logging
 import os
 import queue
+import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ _FILE_ROWS = 20_000
 _FILE_SECONDS = 60.0
 # Few enough that turning them into Arrow holds up no request.
 _BATCH_ROWS = 200
+# A removal takes files from under an extraction that has just listed them, so that it is rare.
+_SWEEP_EVERY = timedelta(hours=1)
+_NAME_TIME = "%Y%m%dT%H%M%S"
+_NAME = re.compile(r"(?:(\d{8}T\d{6})-[0-9a-f]{16}\.parquet|\.(\d{8}T\d{6})-[0-9a-f]{16}\.parquet\.unfinished)")
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,10 @@ class ImpressionLog:
     A file holds what came within a minute, or `file_rows` rows, and appears in the folder whole, under a name of its
     own. A killed process loses the rows that were in no file yet. Where the disk does not keep up or fails, rows wait
     as long as there is room for them, and then are dropped; `count_dropped` is told how many.
+
+    With `keep`, whatever process wrote them, files are removed whose names tell a time that is so long before that of
+    a file just written. A clock that goes back removes nothing until it is where it was; one that is ahead finds files
+    older than they are.
     """
 
     def __init__(
@@ -55,12 +64,15 @@ class ImpressionLog:
         folder: Path,
         count_dropped: Callable[[int], object],
         *,
+        keep: timedelta | None = None,
         queued: int = _QUEUED,
         file_rows: int = _FILE_ROWS,
         file_seconds: float = _FILE_SECONDS,
     ) -> None:
         self._folder = folder
         self._count_dropped = count_dropped
+        self._keep = keep
+        self._swept: datetime | None = None
         self._file_rows = file_rows
         self._file_seconds = file_seconds
         self._queue: queue.Queue[_Row | None] = queue.Queue(queued)
@@ -71,8 +83,13 @@ class ImpressionLog:
 
     def record(
         self, user_id: str, candidates: Sequence[str], *, version: str, experiment: str | None, arm: str | None
-    ) -> str:
-        """Takes one ranking, in the order in which it is shown; returns its new impression_id. Never waits."""
+    ) -> str | None:
+        """Takes one list, in the order in which it is shown; returns its new impression_id. Never waits.
+
+        An empty one shows nothing: it is not taken, and has none.
+        """
+        if not candidates:
+            return None
         impression_id = secrets.token_hex(16)
         try:
             self._queue.put_nowait((impression_id, user_id, datetime.now(UTC), candidates, version, experiment, arm))
@@ -136,7 +153,7 @@ class ImpressionLog:
         if not self._batches:
             return
         first = self._batches[0].column("shown_at")[0].as_py()
-        name = f"{first:%Y%m%dT%H%M%S}-{secrets.token_hex(8)}.parquet"
+        name = f"{first:{_NAME_TIME}}-{secrets.token_hex(8)}.parquet"
         unfinished = self._folder / f".{name}.unfinished"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -152,3 +169,18 @@ class ImpressionLog:
             return
         self._batches = []
         self._waiting = 0
+        if self._keep is not None and (self._swept is None or first - self._swept >= _SWEEP_EVERY):
+            self._swept = first
+            self._remove_before(first - self._keep)
+
+    def _remove_before(self, time: datetime) -> None:
+        """What a killed process left unfinished goes too; one that is still at work on so old rows writes them anew."""
+        oldest = f"{time:{_NAME_TIME}}"
+        try:
+            for path in list(self._folder.iterdir()):
+                found = _NAME.fullmatch(path.name)
+                if found is not None and (found[1] or found[2]) < oldest:
+                    # Another worker may have been faster.
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("cannot remove impressions from before %s in %s: %s", time, self._folder, error)

@@ -13,6 +13,7 @@ from recsys_text.errors import UnavailableError
 from recsys_text.sections import Service
 from recsys_text.service import schemas
 from recsys_text.service.answers import PROBLEMS, about, explain, json_response, refusal, unavailable
+from recsys_text.service.impressions import ImpressionLog
 from recsys_text.service.ranker import side_by_side
 from recsys_text.service.views import Views
 
@@ -24,8 +25,8 @@ _UNKNOWN_USER: dict[int | str, dict[str, Any]] = {
 _USER_ID: TypeAdapter[str] = TypeAdapter(schemas.Id)
 
 
-def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
-    """The route, which FastAPI documents, and the shortcut that answers it."""
+def add_items_route(app: FastAPI, views: Views, settings: Service, log: ImpressionLog | None) -> None:
+    """The route, which FastAPI documents, and the shortcut that answers it. Lists go into the log, if there is one."""
 
     class ItemsQuery(BaseModel):
         k: int = Field(
@@ -40,9 +41,8 @@ def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
     async def items(
         user_id: Annotated[schemas.Id, Path(examples=["1185"])], query: Annotated[ItemsQuery, Query()]
     ) -> Response:
-        # Not a thread's work: a lookup in memory-mapped parts takes less time than the way to a thread and back.
         pinned = views.pinned()
-        row = pinned.scores.get(user_id)
+        row = await views.scores_of(pinned, user_id)
         if row is not None:
             lists = side_by_side(*(row.first(name, query.k) for name in ("item_id", "score", "interest")))
             best = [{"item_id": item, "score": score, "interest": interest} for item, score, interest in lists]
@@ -55,7 +55,17 @@ def add_items_route(app: FastAPI, views: Views, settings: Service) -> None:
                 {"item_id": item, "score": score, "interest": None}
                 for item, score in pinned.items.most_popular(query.k)
             ]
-        body = {"user_id": user_id, **about(pinned.served), "known": row is not None, "items": best}
+        shown = None
+        if log is not None:
+            ids = [item["item_id"] for item in best]
+            shown = log.record(user_id, ids, version=pinned.served.version, experiment=None, arm=None)
+        body = {
+            "user_id": user_id,
+            **about(pinned.served),
+            "known": row is not None,
+            "impression_id": shown,
+            "items": best,
+        }
         return json_response(body, served=pinned.served)
 
     app.get(

@@ -22,11 +22,12 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
     router = APIRouter(responses=PROBLEMS | BODY_PROBLEMS)
     bounded_request, bounded_batch = schemas.bounded_requests(settings)
 
-    def ranking(pinned: Pinned, request: schemas.RankFields) -> tuple[Served, dict[str, Any]]:
+    async def ranking(pinned: Pinned, request: schemas.RankFields) -> tuple[Served, dict[str, Any]]:
         name, arm = _arm(pinned, request, settings)
         if arm.scores is not None:
             pinned = pinned.with_scores(arm.scores) or pinned
-        known, items = ranked(pinned, request, request.diversity if arm.diversity is None else arm.diversity)
+        rows = await views.rows_of(pinned, request.user_id)
+        known, items = ranked(pinned, rows, request, request.diversity if arm.diversity is None else arm.diversity)
         return pinned.served, {
             "user_id": request.user_id,
             **about(pinned.served),
@@ -49,7 +50,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
 
     async def rank(request: schemas.RankFields) -> Response:
         try:
-            served, body = ranking(views.pinned(), request)
+            served, body = await ranking(views.pinned(), request)
         except MissingView as error:
             return refusal(str(error))
         record(body)
@@ -60,7 +61,7 @@ def rank_routes(views: Views, settings: Service, log: ImpressionLog | None) -> A
         answers = []
         for number, request in enumerate(batch.requests):
             try:
-                answers.append(ranking(pinned, request)[1])
+                answers.append((await ranking(pinned, request))[1])
             except MissingView as error:
                 return refusal(f"requests.{number}.{error}")
             # Other requests are answered in between.

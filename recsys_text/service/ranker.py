@@ -12,7 +12,7 @@ from feature_store import StoreError
 from recsys_text.service.catalogue import Catalogue, Float32, Match, Rows
 from recsys_text.service.ranking import best_first, diversified, probability
 from recsys_text.service.schemas import RankFields
-from recsys_text.service.views import Pinned
+from recsys_text.service.views import Pinned, UserRows
 
 # Beyond these many nobody looks for variety, and the work grows with their square.
 _DIVERSIFIED = 200
@@ -41,17 +41,17 @@ class _Scored:
     source: npt.NDArray[np.int8]
 
 
-def rank(pinned: Pinned, request: RankFields, diversity: float) -> tuple[bool, list[dict[str, Any]]]:
+def rank(pinned: Pinned, rows: UserRows, request: RankFields, diversity: float) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the user is known, and the ranked candidates as `schemas.RankedItem` has them.
 
-    Raises MissingView where the request needs a view that the store lacks.
+    `rows` are those of `pinned` for the request's user. Raises MissingView where the request needs a view that the
+    store lacks.
     """
-    row = pinned.scores.get(request.user_id)
-    user = None if pinned.users is None else pinned.users.get(request.user_id)
+    user = rows.vectors
     history: Sequence[str] = () if user is None else (user["history"] or ())
     ids = _kept(pinned, request, history)
     user_W = user.numpy("vector") if user is not None and pinned.matched else None
-    scored = _scored(pinned.items, ids, _stored(row), user_W, vectors=diversity > 0 or request.explain)
+    scored = _scored(pinned.items, ids, _stored(rows.scores), user_W, vectors=diversity > 0 or request.explain)
     order = _order(scored, pinned.items, diversity, len(ids) if request.k is None else request.k)
     answer = [
         {"item_id": ids[place], "score": score, "interest": interest, "source": _SOURCES[source]}
@@ -66,7 +66,7 @@ def rank(pinned: Pinned, request: RankFields, diversity: float) -> tuple[bool, l
     if request.explain:
         for item, explanation in zip(answer, _explanations(pinned.items, scored, order, history), strict=True):
             item["explanation"] = explanation
-    return row is not None or user is not None, answer
+    return rows.scores is not None or user is not None, answer
 
 
 def _kept(pinned: Pinned, request: RankFields, history: Collection[str]) -> list[str]:

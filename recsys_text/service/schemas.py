@@ -25,7 +25,7 @@ class RankFields(BaseModel):
 
     user_id: Id = Field(examples=["1185"])
     candidates: list[Id] = Field(examples=[["4", "27", "9"]])
-    k: int | None = Field(default=None, ge=1, description="how many to answer; all by default", examples=[10])
+    k: int | None = Field(default=None)
     categories: list[_Name] | None = Field(
         default=None, max_length=MAX_CATEGORIES, description="keep only items of these", examples=[["news", "sports"]]
     )
@@ -40,6 +40,14 @@ class RankFields(BaseModel):
     )
     explain: bool = Field(default=False, description="true adds to each item why it stands there", examples=[True])
     experiment: str | None = Field(default=None, description="ranks as the user's arm of it says", examples=[None])
+
+    @field_validator("candidates")
+    @classmethod
+    def _different(cls, ids: list[str]) -> list[str]:
+        if len(set(ids)) < len(ids):
+            twice = next(item for place, item in enumerate(ids) if item in ids[:place])
+            raise ValueError(f"{twice!r:.80} is among them twice; a list shows an item once")
+        return ids
 
 
 class BatchFields(BaseModel):
@@ -57,7 +65,15 @@ def bounded_requests(settings: Service) -> tuple[type[RankFields], type[BatchFie
     class RankRequest(RankFields):
         """Which candidates to rank for whom, and how."""
 
-        candidates: list[Id] = Field(max_length=most, examples=[["4", "27", "9"]])
+        candidates: list[Id] = Field(
+            max_length=most,
+            description="each once",
+            json_schema_extra={"uniqueItems": True},
+            examples=[["4", "27", "9"]],
+        )
+        k: int | None = Field(
+            default=None, ge=1, le=most, description="how many to answer; all by default", examples=[10]
+        )
         exclude: list[Id] = Field(default=[], max_length=most, description="ids to drop", examples=[["27"]])
 
         @field_validator("experiment")
@@ -138,6 +154,11 @@ class Answer(BaseModel):
     )
     age_seconds: float = Field(description="time since as_of", examples=[3600.0])
     known: bool = Field(description="whether the published views hold this user at all", examples=[True])
+    impression_id: str | None = Field(
+        default=None,
+        description="of the row in the log of impressions; null where there is no log, or nothing to show",
+        examples=[None],
+    )
 
 
 class UserItems(Answer):
@@ -161,9 +182,6 @@ class Ranking(Answer):
         default=None,
         description="the user's arm of the experiment; null where there is none, or its scores are not published",
         examples=[None],
-    )
-    impression_id: str | None = Field(
-        default=None, description="of the row in the log of impressions, where there is one", examples=[None]
     )
     items: list[RankedItem] = Field(
         description="the candidates that were kept: those with a score first, best first; then the others as they came",

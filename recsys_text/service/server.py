@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from multiprocessing import parent_process
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
+from recsys_text.sections import Service
 from recsys_text.service.app import create_app
 from recsys_text.service.metrics import MULTIPROCESS_VARIABLE
 
@@ -44,10 +47,12 @@ def serve(settings: Settings) -> None:
             f"service.host '{service.host}' opens the service to other machines: "
             f"set a token in the environment variable {TOKEN_VARIABLE}, or listen on {_LOOPBACK}"
         )
-    make = functools.partial(create_app, settings.store_url, service, token=token, root=settings.project.root)
+    make = functools.partial(
+        start_app, settings.store_url, service, token=token, root=settings.project.root, supervised=service.workers > 1
+    )
     # Requests are counted in the metrics; a line for each would name users and cost more than the lookup.
     config = uvicorn.Config(
-        functools.partial(_worker, make) if service.workers > 1 else make,
+        make,
         factory=True,
         access_log=False,
         workers=service.workers,
@@ -91,8 +96,21 @@ def _metrics_of_all() -> Iterator[None]:
             del os.environ[MULTIPROCESS_VARIABLE]
 
 
-def _worker(make: functools.partial[FastAPI]) -> FastAPI:
-    """The application of one worker process, which stops when its supervisor is gone."""
+def start_app(
+    store_url: str, settings: Service, *, token: str | None = None, root: Path = Path(), supervised: bool = False
+) -> FastAPI:
+    """`create_app` in a process that does nothing else; a supervised one stops when its supervisor is gone."""
+    if supervised:
+        _stop_with_supervisor()
+    app = create_app(store_url, settings, token=token, root=root)
+    # Else the garbage collector goes through all that was imported several times a second under load, and every
+    # request waits tens of milliseconds for it.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def _stop_with_supervisor() -> None:
     parent = parent_process()
     assert parent is not None
 
@@ -101,4 +119,3 @@ def _worker(make: functools.partial[FastAPI]) -> FastAPI:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-    return make()

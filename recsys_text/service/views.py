@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from feature_store import Reader, Snapshot, StoreError, UnknownVersion, open_store, shown_url
+from feature_store import Reader, Row, Snapshot, StoreError, UnknownVersion, open_store, shown_url
 from recsys_text.errors import UnavailableError
 from recsys_text.publications import ITEMS, SCORES, USERS
 from recsys_text.service.catalogue import Catalogue
+from recsys_text.service.reading import Reading
 
 _COLUMNS = {ITEMS: {"vector", "title", "category", "popular"}, USERS: {"vector", "history"}}
 _SCORE_COLUMNS = {"item_id", "score", "interest"}
@@ -40,6 +41,14 @@ class Served:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserRows:
+    """What the views hold of one user; None where they do not know one."""
+
+    scores: Row | None
+    vectors: Row | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pinned:
     """What one request is answered from, first to last.
 
@@ -54,6 +63,11 @@ class Pinned:
     users: Snapshot | None = None
     matched: bool = False
     others: Mapping[str, tuple[Served, Snapshot]] = field(default_factory=dict)
+
+    def rows(self, user_id: str) -> UserRows:
+        """Waits for the store, so in no event loop. Raises StoreError where it fails."""
+        vectors = None if self.users is None else self.users.get(user_id)
+        return UserRows(scores=self.scores.get(user_id), vectors=vectors)
 
     def with_scores(self, view: str) -> "Pinned | None":
         """The same with the scores of another view; None where none of its versions is served."""
@@ -76,6 +90,7 @@ class Views:
         self, store_url: str, *, others: Iterable[str] = (), count_error: Callable[[], None] = lambda: None
     ) -> None:
         self.problem: str | None = None
+        self._reading = Reading(store_url)
         self._url = store_url
         self._place = shown_url(store_url)
         self._others = sorted(set(others) - {SCORES})
@@ -91,6 +106,15 @@ class Views:
             raise UnavailableError(self.problem or "the scores are not open yet")
         return self._pinned
 
+    def scores_of(self, pinned: Pinned, user_id: str) -> Awaitable[Row | None]:
+        """The user's row of scores. Raises StoreError where the store fails, UnavailableError where it's too slow."""
+        return self._reading.row(pinned.scores, user_id)
+
+    async def rows_of(self, pinned: Pinned, user_id: str) -> UserRows:
+        """As `pinned.rows`, and raises as `scores_of`."""
+        vectors = None if pinned.users is None else await self._reading.row(pinned.users, user_id)
+        return UserRows(scores=await self._reading.row(pinned.scores, user_id), vectors=vectors)
+
     @property
     def served(self) -> Served | None:
         return None if self._pinned is None else self._pinned.served
@@ -104,6 +128,7 @@ class Views:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await self._reading.close()
 
     def refresh(self) -> bool:
         """One look at the store; False where it failed. Raises nothing: the next look may go better."""

@@ -1,32 +1,48 @@
 """Extract: sources to windows of the lake. Knows no model and no store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.lake.extract import extract_windows
+from recsys_text.lake.result import WriteResult
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, open_key
 
 
 def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
     """Writes each window of every table that has a source, replacing it as a whole.
 
-    Returns {"tables": {table: {window: {"rows", "rejected", "duplicates"}}}}. Raises ConfigError for a window
-    that has not ended, ContractError for data that breaks its contract, UnavailableError for a source or a
-    lake out of reach.
+    Returns {"tables": {table: {window: {"rows", "rejected", "duplicates", "changed"}}}, "changed": the windows of which
+    a table has other rows than before}. Raises ConfigError for a window that has not ended, ContractError for data that
+    breaks its contract, UnavailableError for a source or a lake out of reach.
     """
     if windows[-1].end > datetime.now(UTC):
-        raise ConfigError(f"window {windows[-1]} has not ended yet; extract it after {windows[-1].end:%Y-%m-%dT%H:%MZ}")
-    written = extract_windows(Lake(settings.lake), settings.sources, windows)
-    return {
-        "tables": {
-            table: {
-                key: {"rows": result.rows, "rejected": dict(result.rejected), "duplicates": result.duplicates}
-                for key, result in results.items()
-            }
-            for table, results in written.items()
-        }
-    }
+        raise ConfigError(
+            f"window {windows[-1]} has not ended yet; extract it after {windows[-1].end:%Y-%m-%dT%H:%MZ}, or let "
+            "`recsys-text refresh` publish what is known of it so far"
+        )
+    return _told(extract_windows(Lake(settings.lake), settings.sources, windows))
+
+
+def extract_open(settings: Settings, window: Window, until: datetime) -> dict[str, Any]:
+    """Brings what is known at `until` of a window that has not ended; returns and raises as `extract`.
+
+    Where that is what was known before, the lake stays as it was: who scores from a state finds it the longer.
+    """
+    lake, key = Lake(settings.lake), open_key(window, until)
+    anew = key not in lake.open_keys("events")
+    result = _told(extract_windows(lake, settings.sources, [window], until=until))
+    if anew and not result["changed"]:
+        for table in result["tables"]:
+            lake.forget(table, key)
+    return result
+
+
+def _told(written: Mapping[str, Mapping[str, WriteResult]]) -> dict[str, Any]:
+    changed = {key for results in written.values() for key, result in results.items() if result.changed}
+    tables = {table: {key: asdict(result) for key, result in results.items()} for table, results in written.items()}
+    return {"tables": tables, "changed": sorted(changed)}

@@ -1,61 +1,154 @@
-"""Gate: whether a registered bundle may serve. Knows no store."""
+"""Gate: whether a registered bundle may serve, and what is told of that. Knows no store."""
 
+import json
 import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from recsys_text.bundle import Bundle
+import numpy as np
+
+from recsys_text.bundle import Bundle, Floats
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation import metrics
-from recsys_text.evaluation.gate import decide
+from recsys_text.evaluation.explained import markdown
+from recsys_text.evaluation.gate import Verdict, decide
+from recsys_text.evaluation.guards import Guard, guards, slowdown
+from recsys_text.evaluation.slices import slices
+from recsys_text.following import followed
+from recsys_text.ranking.log import Impressions, micros
+from recsys_text.ranking.logged import take
+from recsys_text.sections import Gate
 from recsys_text.steps.evaluate import impressions_of, newest_windows
-from recsys_text.steps.inputs import inputs, tracker
+from recsys_text.steps.inputs import Inputs, inputs, tracker
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
+#: Where a verdict lies among the artifacts of its version's run; the report is for people.
+VERDICT, REPORT = "gate/verdict.json", "gate/report.md"
+# How often both are timed, on how many pairs, and how often more where the challenger seems too slow.
+_ROUNDS, _AGAIN, _PAIRS = 5, 15, 50_000
 
-def gate(settings: Settings, version: str) -> dict[str, Any]:
+Score = Callable[[Impressions], Floats]
+
+
+def gate(settings: Settings, version: str | None = None) -> dict[str, Any]:
     """Makes a version champion if it is the first, or beats the champion on the same impressions of the newest windows.
 
-    The lower bound of the paired bootstrap interval of its gain in nDCG@10 must clear `gate.min_gain`. A champion that
-    this version cannot score with counts as none: it must not keep out what can. Returns
-    {"promoted", "version", "reason", "gain", "low", "high"}; the verdict is kept as tags of the version.
+    `version` is the challenger by default. The lower bound of the paired bootstrap interval of its gain in nDCG@10 must
+    clear `gate.min_gain`, and no guard of [gate] refuse. A champion that this version cannot score with counts as none:
+    it must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where both were
+    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells. All of it is kept on the version, as
+    tags and as VERDICT and REPORT of its run. The same windows give the same verdict but for the time of scoring.
+
+    Raises ConfigError without a challenger, ContractError where there is nothing to measure on.
     """
     registry = tracker(settings)
     champion = registry.version(CHAMPION)
+    version = version or registry.version(CHALLENGER)
+    if version is None:
+        raise ConfigError(f"there is no challenger of '{settings.project.name}'; `recsys-text train` makes one")
     if champion == version:
-        return {"promoted": True, "version": version, "reason": "it is champion already"}
+        reason = "it is champion already"
+        return {"promoted": True, "version": version, "champion": champion, "reason": reason, "at": _now()}
     if champion is None:
-        return _promote(registry, version, {"reason": "there was no champion"})
+        return _keep(registry, version, champion, {"promoted": True, "reason": "there was no champion"})
     challenging = _bundle(registry, version)
     try:
         bundles = [challenging, _bundle(registry, champion)]
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
-        return _promote(registry, version, {"reason": reason})
-    windows = newest_windows(settings, max(bundle.cutoff for bundle in bundles))
+        return _keep(registry, version, champion, {"promoted": True, "reason": reason})
+    verdict, about = _judge(settings, bundles)
+    told = {"promoted": verdict.promote, "reason": verdict.line} | about | verdict.to_json()
+    return _keep(registry, version, champion, told)
+
+
+def explain(settings: Settings, version: str | None = None) -> dict[str, Any]:
+    """The verdict that is kept of a version, the challenger by default, else the champion; nothing is scored.
+
+    Raises ConfigError where there is none.
+    """
+    registry = tracker(settings)
+    version = version or registry.version(CHALLENGER) or registry.version(CHAMPION)
+    if version is None:
+        raise ConfigError(f"there is no model of '{settings.project.name}'; `recsys-text train` makes one")
+    text = registry.attached(version, VERDICT)
+    if text is None:
+        raise ConfigError(f"no verdict is kept of version '{version}'; `recsys-text gate {version}` makes one")
+    verdict: dict[str, Any] = json.loads(text)
+    return verdict
+
+
+def _judge(settings: Settings, bundles: Sequence[Bundle]) -> tuple[Verdict, dict[str, Any]]:
+    """The verdict on the first bundle, which challenges the second, and what it was measured on."""
+    cutoff = max(bundle.cutoff for bundle in bundles)
+    windows = newest_windows(settings, cutoff)
     data = inputs(settings)
-    impressions, _ = impressions_of(settings, data, windows, bundles[0].candidates)
+    shown, _ = impressions_of(settings, data, windows, bundles[0].candidates)
+    scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
+    challenger_P, champion_P = (score(shown) for score in scorers)
     challenger_N, champion_N = (
-        metrics.evaluate(
-            bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), impressions)[1],
-            impressions.clicked,
-            impressions.offsets,
-        )["ndcg@10"]
-        for bundle in bundles
+        metrics.evaluate(scores_P, shown.clicked, shown.offsets)["ndcg@10"] for scores_P in (challenger_P, champion_P)
+    )
+    chosen = settings.evaluation
+    found = guards(
+        challenger_P,
+        champion_P,
+        challenger_N - champion_N,
+        shown,
+        slices(data.log, shown, data.items["category"].to_list(), cutoff=micros(cutoff)),
+        data.log.neutral,
+        settings.gate,
+        resamples=chosen.resamples,
+        seed=chosen.seed,
     )
     verdict = decide(
         challenger_N,
         champion_N,
-        impressions.user,
+        shown.user,
         min_gain=settings.gate.min_gain,
-        seed=settings.evaluation.seed,
-        resamples=settings.evaluation.resamples,
+        seed=chosen.seed,
+        resamples=chosen.resamples,
+        guards=[*found, *_slowdown(scorers, shown, settings.gate)],
     )
-    figures = {"reason": verdict.line, "gain": verdict.gain, "low": verdict.low, "high": verdict.high}
-    if verdict.promote:
-        return _promote(registry, version, figures)
-    registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
-    return {"promoted": False, "version": version} | figures
+    keys = dict.fromkeys((windows[0].key, windows[-1].key))
+    users = len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
+    return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": users}
+
+
+def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions) -> Score:
+    """What gives the click probabilities of impressions as they would be published."""
+    items = bundle.text.items(data.texts, data.log.item_ids)
+    following = followed(bundle, data.log, items, shown.time, windows=data.spans, evaluation=settings.evaluation)
+    return lambda impressions: following.score(data.log, items, impressions)[1]
+
+
+def _slowdown(scorers: Sequence[Score], shown: Impressions, asked: Gate) -> list[Guard]:
+    """Both score the same impressions in turn, and the least time of each counts: other work can only add to it.
+
+    What seems too slow is timed on for longer, so that a machine that is busy for a moment refuses nobody. So the
+    verdict is left to chance only where the challenger's time really is about as long as the bound. No guard, and no
+    time spent, where it is infinite.
+    """
+    if np.isinf(asked.max_slowdown):
+        return []
+    few = take(shown, np.arange(max(1, int(np.searchsorted(shown.offsets, _PAIRS, side="right")) - 1)))
+    least = np.full(2, np.inf)
+    for rounds in (_ROUNDS, _AGAIN):
+        for _ in range(rounds):
+            least = np.minimum(least, [_seconds(score, few) for score in scorers])
+        found = slowdown(float(least[0]), float(least[1]), asked)
+        if found.passed:
+            break
+    return [found]
+
+
+def _seconds(score: Score, impressions: Impressions) -> float:
+    begin = time.perf_counter()
+    score(impressions)
+    return time.perf_counter() - begin
 
 
 def _bundle(registry: Tracker, version: str) -> Bundle:
@@ -71,9 +164,42 @@ def _bundle(registry: Tracker, version: str) -> Bundle:
         raise ContractError(str(error)) from None
 
 
-def _promote(registry: Tracker, version: str, figures: dict[str, Any]) -> dict[str, Any]:
-    registry.tag(version, {f"gate.{key}": value for key, value in figures.items()})
-    registry.set_alias(CHAMPION, version)
-    if registry.version(CHALLENGER) == version:
-        registry.drop_alias(CHALLENGER)
-    return {"promoted": True, "version": version} | figures
+def _keep(registry: Tracker, version: str, champion: str | None, told: dict[str, Any]) -> dict[str, Any]:
+    """Keeps a verdict on its version, and then moves the aliases if it says so: no champion is without a verdict."""
+    verdict = {"version": version, "champion": champion} | told | {"at": _now()}
+    registry.retag(version, "gate.", _tags(verdict))
+    registry.attach(version, {VERDICT: json.dumps(verdict, indent=1), REPORT: markdown(verdict)})
+    if verdict["promoted"]:
+        registry.set_alias(CHAMPION, version)
+        if registry.version(CHALLENGER) == version:
+            registry.drop_alias(CHALLENGER)
+    return verdict
+
+
+def _tags(verdict: dict[str, Any]) -> dict[str, str]:
+    """What MLflow's page shows beside a version; of the guards of one key that which is nearest to refusing."""
+    names = ("promoted", "reason", "champion", "window", "at", "gain", "low", "high")
+    tags = {name: _tag(verdict[name]) for name in names if verdict.get(name) is not None}
+    for guard in sorted(verdict.get("guards", []), key=_room, reverse=True):
+        drawn = "" if guard["low"] == guard["high"] else f" [{guard['low']:.4f}, {guard['high']:.4f}]"
+        told = f"{guard['what']} {guard['part']}".strip()
+        tags[f"guard.{guard['key']}"] = (
+            f"{'pass' if guard['passed'] else 'FAIL'}: {told} {guard['value']:.4f}{drawn}, "
+            f"{'at least' if guard['at_least'] else 'at most'} {guard['bound']:g}"
+        )
+    return tags
+
+
+def _room(guard: dict[str, Any]) -> float:
+    """How far a guard is from refusing."""
+    if guard["at_least"]:
+        return float(guard["high"] - guard["bound"])
+    return float(guard["bound"] - guard["low"])
+
+
+def _tag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

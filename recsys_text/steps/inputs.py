@@ -26,7 +26,7 @@ from feature_store import (
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window, parse_window
+from recsys_text.lake.windows import Window, known_until, parse_window, window_key, window_of
 from recsys_text.publications import ITEMS, SCORES, USERS
 from recsys_text.ranking.log import Log, build_log
 from recsys_text.ranking.logged import with_logged
@@ -64,44 +64,81 @@ def windows_of(settings: Settings) -> list[Window]:
     return [parse_window(key, settings.windows.span) for key in keys]
 
 
-def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
-    """Reads every window that ends at or before `before`, or all. Raises ContractError when there is none."""
+@dataclass(frozen=True, kw_only=True)
+class LakeState:
+    """What a step reads: the windows that have ended, oldest first, and for each table its keys and their digest.
+
+    All before `as_of` is known: the end of the last window, or a time within the next where what is known of that is
+    read too.
+    """
+
+    windows: list[Window]
+    as_of: datetime
+    keys: dict[str, list[str]]
+    digests: dict[str, str]
+
+
+def inputs(settings: Settings, *, before: datetime | None = None, with_open: bool = False) -> Inputs:
+    """Reads what `lake_state` names. Raises ContractError when there is no window."""
     lake = Lake(settings.lake)
-    windows, digests, item_keys = _state(settings, before)
-    keys = [window.key for window in windows]
-    items = lake.items(item_keys)
-    log, shown = build_log(items, lake.read("events", keys)), lake.read("impressions", _shown_keys(lake, keys))
+    state = lake_state(settings, before=before, with_open=with_open)
+    items = lake.items(state.keys["items"])
+    log = build_log(items, lake.read("events", state.keys["events"]))
+    log = with_logged(log, lake.read("impressions", state.keys["impressions"]), settle=settle(settings))
+    return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=state.windows, digests=state.digests)
+
+
+def settle(settings: Settings) -> timedelta:
+    """How long after it was shown an impression may be clicked; none where the clicks came with it."""
     source = settings.sources.impressions
-    log = with_logged(log, shown, settle=(source and source.clicks_within) or timedelta())
-    return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
+    return (source and source.clicks_within) or timedelta()
 
 
-def lake_state(settings: Settings, *, before: datetime | None = None) -> tuple[list[Window], dict[str, str]]:
-    """The windows that `inputs` would read, and for each table a digest of what they hold."""
-    windows, digests, _ = _state(settings, before)
-    return windows, digests
+def lake_state(settings: Settings, *, before: datetime | None = None, with_open: bool = False) -> LakeState:
+    """Every window that ends at or before `before`, or all; `with_open` also what is known of the one that follows.
 
-
-def _state(settings: Settings, before: datetime | None) -> tuple[list[Window], dict[str, str], list[str]]:
+    A state of that in which nothing is new is left out of the keys, as it says nothing. Raises ContractError when
+    there is no window.
+    """
     lake = Lake(settings.lake)
     windows = [window for window in windows_of(settings) if before is None or window.end <= before]
     if not windows:
         raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows")
-    keys = [window.key for window in windows]
-    item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
-    digests = {"items": lake.digest("items", item_keys), "events": lake.digest("events", keys)}
-    if shown_keys := _shown_keys(lake, keys):
-        digests["impressions"] = lake.digest("impressions", shown_keys)
-    return windows, digests, item_keys
+    events, as_of = [window.key for window in windows], windows[-1].end
+    keys = {
+        "items": [key for key in lake.keys("items") if key <= events[-1]],
+        "events": events,
+        "impressions": sorted(set(lake.keys("impressions")) & set(events)),
+    }
+    if with_open and (state := _open_state(settings, lake, as_of, before)) is not None:
+        as_of = known_until(state)
+        for table, known in keys.items():
+            keys[table] = [*known, state] if _is_news(lake, table, known, state) else known
+    digests = {table: lake.digest(table, known) for table, known in keys.items() if known or table != "impressions"}
+    return LakeState(windows=windows, as_of=as_of, keys=keys, digests=digests)
 
 
-def _shown_keys(lake: Lake, keys: list[str]) -> list[str]:
-    return sorted(set(lake.keys("impressions")) & set(keys))
+def _open_state(settings: Settings, lake: Lake, start: datetime, before: datetime | None) -> str | None:
+    """The newest state, whole in all tables, of the window that follows the last that has ended."""
+    tables = [table for table, source in settings.sources if source is not None]
+    whole = set.intersection(*(set(lake.open_keys(table)) for table in tables))
+    follows = window_of(start, settings.windows.span).key
+    states = [key for key in whole if window_key(key) == follows and (before is None or known_until(key) <= before)]
+    return max(states, default=None)
+
+
+def _is_news(lake: Lake, table: str, known: list[str], state: str) -> bool:
+    """Whether a state has rows that are not those of the window before it, as a snapshot of the items mostly has."""
+    if state not in lake.open_keys(table):
+        return False
+    parts = lake.manifest(table, state)["parts"]
+    return bool(parts) and (not known or parts != lake.manifest(table, known[-1])["parts"])
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:
     """Raises ContractError where the lake is no longer what a publication's plan was made of."""
-    if lake_state(settings, before=datetime.fromisoformat(plan["as_of"]))[1] != plan["digests"]:
+    as_of = datetime.fromisoformat(plan["as_of"])
+    if lake_state(settings, before=as_of, with_open=True).digests != plan["digests"]:
         raise ContractError("the lake changed while it was scored; publish again")
 
 

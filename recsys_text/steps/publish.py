@@ -5,20 +5,16 @@ publishing the same thing again is no work and a killed publication goes on wher
 publication have a version of that name; the scores come last, so that no reader sees them before their vectors.
 """
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from feature_store import Checks, RefusedVersion, Store, StoreError, UnknownVersion, VersionInfo
+from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.publications import go_with, vectors_go_with
@@ -29,10 +25,11 @@ from recsys_text.steps.inputs import (
     VIEW,
     bundle_path,
     check_unchanged,
-    lake_state,
     part_name,
     the_store,
 )
+from recsys_text.steps.plan import plan_of
+from recsys_text.steps.prune import drop, prune
 
 #: In the order in which they are served.
 VIEWS = (ITEM_VECTORS, USER_VECTORS, VIEW)
@@ -45,7 +42,11 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     written), version, model_version, bundle (its folder), as_of, buckets. Views and buckets are none where the version
     was published before, also where it was rolled back since. Raises ConfigError without a champion.
     """
-    plan = _plan(settings, *bundle_path(settings, "champion"))
+    return begin(settings, plan_of(settings, *bundle_path(settings, "champion")))
+
+
+def begin(settings: Settings, plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan with the views and the buckets that are to be written, whose staging areas it opens."""
     with the_store(settings) as store:
         known = [view for view in VIEWS if _find(store, view, plan["version"])]
         rolled_back = VIEW in known and store.current(VIEW) != plan["version"]
@@ -61,27 +62,33 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
     """Verifies that all parts are there and whole, and swaps the version in. Nothing is served before.
 
     plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
-    back since: new clicks or a new champion make a new version. Item vectors that `publish_items` published for a later
-    time meanwhile stay, too, where they are of the same model; those of the former model are replaced. Returns
-    {"version", "users", "swapped"}, and "served" where nothing was swapped. Raises ContractError where a part is
-    missing or damaged, the lake has changed since, or a view breaks one of `publish.checks`; the former scores stay,
-    and vectors go back to what was served with them. What is staged of views after a refused one is removed.
+    back since: new clicks or a new champion make a new version. So do scores that a refresh published for a later time
+    meanwhile, and item vectors of `publish_items`, where they are of the same model; those of the former model are
+    replaced. A refresh replaces nothing but what it followed. Returns {"version", "users", "swapped"}, and "served",
+    perhaps "reason", where nothing was swapped. Raises ContractError where a part is missing or damaged, the lake has
+    changed since, or a view breaks one of `publish.checks`; the former scores stay, and vectors go back to what was
+    served with them. What is staged of views after a refused one is removed.
     """
     with the_store(settings) as store:
         if not plan["views"]:
             return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
+        if (reason := _gives_way(store, plan)) is not None:
+            for view in plan["views"]:
+                drop(store, view, plan["version"])
+            nothing = {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
+            return nothing | {"reason": reason}
         check_unchanged(settings, plan)
-        before = {view: store.current(view) for view in (ITEM_VECTORS, USER_VECTORS)}
+        before = {view: store.current(view) for view in VIEWS}
         try:
             _serve_all(settings, store, plan)
         except StoreError as error:
             _stay(store, plan, before)
             if isinstance(error, RefusedVersion):  # every night, what is staged would fill the disk
                 for view in plan["views"]:
-                    _drop(store, view, plan["version"])
-                _prune(store, settings.publish.keep)
+                    drop(store, view, plan["version"])
+                prune(store, settings)
             raise
-        _prune(store, settings.publish.keep)
+        prune(store, settings)
         info = _find(store, VIEW, plan["version"])
         assert info is not None
         return {"version": info.version, "users": info.rows, "swapped": True}
@@ -98,7 +105,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
 
     with the_store(settings) as store:
         model_version = _users(store).metadata["model_version"]
-    plan = _plan(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
+    plan = plan_of(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
         if _find(store, ITEM_VECTORS, plan["version"]):
             return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
@@ -113,7 +120,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         if _model_of(users) != model_version:
             go_with(store, ITEM_VECTORS, users)
         _check_model(users, model_version)
-        _prune(store, settings.publish.keep)
+        prune(store, settings)
         info = _find(store, ITEM_VECTORS, plan["version"])
         assert info is not None
         return {"version": info.version, "items": info.rows, "swapped": True}
@@ -156,24 +163,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-
-
-def _plan(settings: Settings, model_version: str, folder: Path) -> dict[str, Any]:
-    """A plan of no views for what a model and the lake give now."""
-    windows, digests = lake_state(settings)
-    as_of = windows[-1].end
-    kind = settings.evaluation.at, settings.evaluation.seed  # of what calibration follows
-    made_of = json.dumps([digests, settings.publish.top_k, settings.publish.buckets, kind])
-    return {
-        "version": f"{as_of:%Y%m%dT%H%M%SZ}-m{model_version}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}",
-        "model_version": model_version,
-        "bundle": str(folder),
-        "as_of": as_of.isoformat(),
-        "last_window": windows[-1].key,
-        "digests": digests,
-        "views": [],
-        "buckets": [],
-    }
 
 
 def checks(settings: Settings, view: str, now: datetime) -> Checks:
@@ -229,23 +218,48 @@ def _serve_all(settings: Settings, store: Store, plan: Mapping[str, Any]) -> Non
 
 def _serve_items(settings: Settings, store: Store, plan: Mapping[str, Any]) -> None:
     """Serves the plan's items, unless newer ones of its model are served; those of the plan are given up then."""
-    served = _find(store, ITEM_VECTORS, store.current(ITEM_VECTORS))
-    if served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"]):
-        if _model_of(served) == plan["model_version"]:
-            if ITEM_VECTORS in plan["views"]:
-                _drop(store, ITEM_VECTORS, plan["version"])
-            return
-        # Newer ones of the former model: a commit never goes back in time, so that they go back to the scores' first.
-        scores = _find(store, VIEW, store.current(VIEW))
-        if scores is not None:
-            go_with(store, ITEM_VECTORS, scores)
+    newer = _overtaking(store, ITEM_VECTORS, plan)
+    if newer is not None and _model_of(newer) == plan["model_version"]:
+        if ITEM_VECTORS in plan["views"]:
+            drop(store, ITEM_VECTORS, plan["version"])
+        return
     _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
+
+
+def _overtaking(store: Store, view: str, plan: Mapping[str, Any]) -> VersionInfo | None:
+    """What is served of a view, where it speaks of a later time than the plan."""
+    served = _find(store, view, store.current(view))
+    later = served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"])
+    return served if later else None
+
+
+def _gives_way(store: Store, plan: Mapping[str, Any]) -> str | None:
+    """Why a plan is given up for what is served: newer scores of its model, or, for a refresh, any that it did not
+    follow: a new champion or a person has put them there.
+    """
+    newer = _overtaking(store, VIEW, plan)
+    if newer is not None and _model_of(newer) == plan["model_version"]:
+        return f"it is newer than {plan['version']}, and of the same model"
+    followed = {plan["version"], plan.get("follows")}
+    if "follows" in plan and store.current(VIEW) not in followed:
+        return f"it was served while {plan['version']} was made, which followed {plan['follows']}"
+    return None
+
+
+def _make_way(store: Store, view: str, plan: Mapping[str, Any]) -> None:
+    """Goes back behind what the former model said of a later time: a commit itself never goes back in time."""
+    newer, as_of = _overtaking(store, view, plan), datetime.fromisoformat(plan["as_of"])
+    if newer is not None and _model_of(newer) != plan["model_version"]:
+        whole = [info for info in store.versions(view) if not info.problem and info.as_of and info.as_of <= as_of]
+        if whole:
+            store.rollback(view, max(whole, key=lambda info: (info.as_of, info.sequence)).version)
 
 
 def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
     """Commits the plan's version of a view; one that was committed before is served again."""
     version, current = plan["version"], store.current(view)
     if view in plan["views"] and (version == current or _find(store, view, version) is None):
+        _make_way(store, view, plan)
         told = ("as_of", "model_version", "last_window", *(["match"] if view == ITEM_VECTORS else []))
         store.commit(
             view,
@@ -259,27 +273,17 @@ def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any],
 
 
 def _stay(store: Store, plan: Mapping[str, Any], before: Mapping[str, str | None]) -> None:
-    """Vectors that were served ahead of their scores go back to those `before`, or others that go with the scores."""
+    """Scores that made way come back, and vectors that were served ahead of their scores go back: to those `before`, or
+    others that go with the scores.
+    """
+    newer = _find(store, VIEW, before[VIEW])
+    if newer is not None and newer.as_of is not None:
+        present = _find(store, VIEW, store.current(VIEW))
+        if present is not None and present.as_of is not None and present.as_of < newer.as_of:
+            store.rollback(VIEW, newer.version)
     scores = _find(store, VIEW, store.current(VIEW))
     if scores is not None and scores.version != plan["version"]:
         # Where a commit was killed and is tried again, the plan's own were served before.
         own = dict.fromkeys(plan["views"], plan["version"])
         first = {view: version for view, version in before.items() if version != own.get(view)}
         vectors_go_with(store, scores, first)
-
-
-def _drop(store: Store, view: str, version: str) -> None:
-    """Removes what is staged under this name, unless it was committed or refused."""
-    if version not in {info.version for info in store.versions(view)}:
-        with suppress(UnknownVersion):  # where this commit is tried again
-            store.delete(view, version)
-
-
-def _prune(store: Store, keep: int) -> None:
-    """Keeps the newest versions of each view, and of the vectors those that go with scores that are kept."""
-    if store.versions(VIEW):
-        store.prune(VIEW, keep)
-    scores = {info.version for info in store.versions(VIEW)}
-    for view in (ITEM_VECTORS, USER_VECTORS):
-        if store.versions(view):
-            store.prune(view, keep, spare=scores)

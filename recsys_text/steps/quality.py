@@ -45,7 +45,7 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
         ("item_coverage@10", "all", _share_shown(store, info, first), None, None),
         ("users", "all", float(users), None, None),
     ]
-    return found + _shadow(store, span, clicks, first, how)
+    return found + _shadow(store, info, clicks, first, how)
 
 
 def _clicks(lake: Lake, keys: list[str]) -> pl.LazyFrame:
@@ -112,12 +112,15 @@ def _share_shown(store: Store, info: VersionInfo, lists: Published) -> float:
     return shown / len(listed) if listed else float("nan")
 
 
-def _shadow(store: Store, span: Window, clicks: pl.DataFrame, served: Published, how: tuple[int, int]) -> list[Figure]:
-    """The challenger's lists beside those that were served, of the users who have both."""
-    info = published_before(store, SHADOW, span.start)
-    if info is None:
+def _shadow(
+    store: Store, info: VersionInfo, clicks: pl.DataFrame, served: Published, how: tuple[int, int]
+) -> list[Figure]:
+    """The challenger's lists as of the same time beside those that were served, of the users who have both."""
+    beside = [other for other in store.versions(SHADOW) if other.as_of == info.as_of and not other.problem]
+    if not beside:
         return []
-    shadow = Published.join(_lists(store, SHADOW, info.version, clicks), clicks)
+    newest = max(beside, key=lambda other: other.sequence)
+    shadow = Published.join(_lists(store, SHADOW, newest.version, clicks), clicks)
     both = served.users.select("user_id", ours=pl.int_range(pl.len())).join(
         shadow.users.select("user_id", theirs=pl.int_range(pl.len())), on="user_id", how="inner", maintain_order="left"
     )

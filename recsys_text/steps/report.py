@@ -34,7 +34,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def report(settings: Settings, model: str = CHAMPION) -> Path:
-    """Writes the page of a registered version, measured on the newest windows, and returns where it is.
+    """Writes the page of a registered version, measured on the newest windows, keeps it with its run, and returns where
+    it is.
 
     Where nothing can be measured the page says why. Raises ConfigError for an unknown model or a mere folder,
     ContractError for a bundle that is damaged, UnavailableError where MLflow is out of reach or nothing can be written.
@@ -47,15 +48,13 @@ def report(settings: Settings, model: str = CHAMPION) -> Path:
         measured = measure(settings, bundle)
     except ContractError as error:
         notes.append(f"Nothing was measured: {error}")
-    page = to_html(settings, tracker(settings), version, bundle, measured, notes=notes)
-    return _write(settings, version, page)
+    registry = tracker(settings)
+    return _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured, notes=notes))
 
 
 def report_training(settings: Settings, registry: Tracker, version: str, bundle: Bundle, measured: Measured) -> None:
     """Writes the page of a version that its run has just registered, and keeps it with that run. Raises as `report`."""
-    page = to_html(settings, registry, version, bundle, measured)
-    _write(settings, version, page)
-    registry.text(page, "report.html")
+    _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured))
 
 
 def to_html(
@@ -101,9 +100,11 @@ def _short(value: str) -> str:
         return value
 
 
-def _write(settings: Settings, version: str, page: str) -> Path:
+def _keep(settings: Settings, registry: Tracker, version: str, page: str) -> Path:
     path = settings.project.root / "reports" / f"report-{version}.html"
     write_whole(path, lambda partial: partial.write_text(page))
+    if registry.recorded(version) is not None:
+        registry.attach(version, {"report.html": page})
     return path
 
 
@@ -129,7 +130,7 @@ def _notes(settings: Settings, cutoff: datetime, run: Recorded | None) -> list[s
         how = "failed" if run.status == "FAILED" else "was killed"
         notes.append(f"Its run {how} before its end: what it had not logged by then is missing.")
     try:
-        now = lake_state(settings, before=cutoff)[1]
+        now = lake_state(settings, before=cutoff).digests
     except ContractError:
         now = {}
     changed = [table for table, digest in run.digests.items() if now.get(table, "")[: len(digest)] != digest]

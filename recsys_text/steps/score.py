@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from feature_store import bucket_of
 from recsys_text.bundle import Bundle
@@ -14,8 +15,9 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.following import followed
 from recsys_text.lake.mind import prediction_lines
+from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
-from recsys_text.ranking.log import Int32, impressions_from_frame
+from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
 from recsys_text.ranking.topk import topk
 from recsys_text.steps.inputs import (
     USER_VECTORS,
@@ -27,16 +29,7 @@ from recsys_text.steps.inputs import (
     write_parquet,
     write_whole,
 )
-from recsys_text.steps.vectors import Opened, opened, user_rows
-
-SCHEMA = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("item_id", pa.list_(pa.string())),
-        pa.field("score", pa.list_(pa.float32())),
-        pa.field("interest", pa.list_(pa.float32())),
-    ]
-)
+from recsys_text.steps.vectors import Opened, lists, opened, user_rows
 
 
 def rank(
@@ -55,7 +48,7 @@ def rank(
         raise ConfigError(f"{impressions} is not readable as Parquet: {error}") from None
     _, folder = bundle_path(settings, model)
     bundle = Bundle.load(folder)
-    data = inputs(settings)
+    data = inputs(settings, with_open=True)
     coded = impressions_from_frame(frame, data.log)
     items = bundle.text.items(data.texts, data.log.item_ids)
     bundle = followed(bundle, data.log, items, coded.time, windows=data.spans, evaluation=settings.evaluation)
@@ -85,29 +78,36 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
-    rows = {USER_VECTORS: user_rows(ready, users), VIEW: _score_rows(settings, ready, bundle, users)}
+    scores = _score_rows(settings, ready, bundle, users)  # a plan has one view of them
+    rows = {USER_VECTORS: user_rows(ready, users), VIEW: scores, SHADOW: scores}
     pairs = 0
     with the_store(settings) as store:
         for view in (view for view in rows if view in plan["views"]):
             with store.stage(view, plan["version"]).writer(part_name(bucket)) as writer:
                 for batch in rows[view]:
                     writer.write(batch)
-                    pairs += len(batch.column("item_id").flatten()) if view == VIEW else 0
+                    pairs += len(batch.column("item_id").flatten()) if view != USER_VECTORS else 0
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 
 def _score_rows(settings: Settings, ready: Opened, bundle: Bundle, users: Int32) -> Iterator[pa.RecordBatch]:
     """The lists of these users, some at a time, and first a batch without rows, for where there is no user."""
     log = ready.data.log
-    item_ids, user_ids = (np.array(ids, dtype=object) for ids in (log.item_ids, log.user_ids))
-    times = np.full(len(users), ready.time)
-    yield pa.RecordBatch.from_pylist([], schema=SCHEMA)
-    for everyone in pool_impressions(log, times, users, bundle.candidates):
+    user_ids = pa.array(log.user_ids, pa.string())
+
+    def batch(user_N: Int32, ends: Int64, *columns_P: NDArray[Any]) -> pa.RecordBatch:
+        item_P, score_P, interest_P = columns_P
+        columns = {
+            "user_id": user_ids.take(pa.array(user_N)),
+            "item_id": ready.item_lists(ends, item_P),
+            "score": lists(ends, pa.array(score_P, pa.float32())),
+            "interest": lists(ends, pa.array(interest_P, pa.float32())),
+        }
+        return pa.RecordBatch.from_pydict(columns)
+
+    none = np.zeros(0, np.int32)
+    yield batch(none, np.zeros(1, np.int64), none, none, none)
+    for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates):
         interest_P, score_P = bundle.score(log, ready.items, everyone)
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
-        columns = item_ids[everyone.item[best]], score_P[best], interest_P[best]
-        lists = [
-            pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, field.type.value_type))
-            for field, values in zip(list(SCHEMA)[1:], columns, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays([pa.array(user_ids[everyone.user], pa.string()), *lists], schema=SCHEMA)
+        yield batch(everyone.user, ends, everyone.item[best], score_P[best], interest_P[best])

@@ -2,7 +2,7 @@
 
 from feature_store import VersionInfo
 from recsys_text.config import Settings
-from recsys_text.publications import roll_back
+from recsys_text.publications import SHADOW, roll_back
 from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, VIEW, the_store
 
 
@@ -12,11 +12,17 @@ def versions(settings: Settings) -> dict[str, tuple[list[VersionInfo], str | Non
     A view of which there is none is left out.
     """
     with the_store(settings) as store:
-        views = {view: (store.versions(view), store.current(view)) for view in (VIEW, ITEM_VECTORS, USER_VECTORS)}
+        shown = VIEW, ITEM_VECTORS, USER_VECTORS, SHADOW
+        views = {view: (store.versions(view), store.current(view)) for view in shown}
     return {view: listed for view, listed in views.items() if listed[0]}
 
 
-def rollback(settings: Settings, version: str | None = None) -> str:
-    """Serves `version` of the scores, or the one before the served one, and its vectors; returns its name."""
+def rollback(settings: Settings, version: str | None = None, *, shadow: bool = False) -> str:
+    """Serves `version` of the scores, or the one before the served one, and its vectors; returns its name.
+
+    shadow: of the challenger's scores instead, which have no vectors.
+    """
     with the_store(settings) as store:
+        if shadow:
+            return store.rollback(SHADOW, version).version
         return roll_back(store, version)[0].after

@@ -84,7 +84,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
 
 
 def _fingerprint(params: dict[str, Any], data: Inputs) -> str:
-    return hashlib.sha256(json.dumps([params, data.digests], sort_keys=True).encode()).hexdigest()[:16]
+    made_of = [params, data.digests, data.log.settle]  # impressions teach once they are settled
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Logged:

@@ -8,6 +8,7 @@ models say nothing of each other: readers compare the `model_version` of both vi
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ class Opened:
     items: Items
     time: int
 
+    @cached_property
+    def item_ids(self) -> pa.Array:
+        return pa.array(self.data.log.item_ids, pa.string())
+
+    def item_lists(self, offsets: Any, item_P: Any) -> pa.Array:
+        """Lists of item ids from codes of the log, which are the codes of the store's dictionary too."""
+        return lists(offsets, pa.DictionaryArray.from_arrays(pa.array(item_P, pa.int32()), self.item_ids))
+
     def calibrated(self, calibration: Sequence[tuple[int, float, float]]) -> Bundle:
         """The bundle, whose calibration was followed to the plan's time by `write_items`."""
         later = tuple((time, level, slope) for time, level, slope in calibration)
@@ -49,7 +58,7 @@ def opened(settings: Settings, plan: Mapping[str, Any]) -> Opened:
     bundle = Bundle.load(Path(plan["bundle"]))
     as_of = datetime.fromisoformat(plan["as_of"])
     check_unchanged(settings, plan)
-    data = inputs(settings, before=as_of)
+    data = inputs(settings, before=as_of, with_open=True)
     items = bundle.text.items(data.texts, data.log.item_ids)
     return Opened(bundle=bundle, data=data, items=items, time=micros(as_of))
 
@@ -78,14 +87,13 @@ def _item_rows(ready: Opened, popular_I: Any) -> pa.RecordBatch:
     log, rows = ready.data.log, ready.data.items
     alive = np.flatnonzero(~np.isnan(popular_I)).astype(np.int32)
     offsets, near = most_alike(ready.items.about, alive, log.neutral, NEAR)
-    item_ids = np.array(log.item_ids, dtype=object)
     columns = {
-        "item_id": pa.array(log.item_ids, pa.string()),
+        "item_id": ready.item_ids,
         "vector": _vectors(ready.items.candidate),
         "title": rows["title"].cast(pl.String).to_arrow().cast(pa.string()),
         "category": rows["category"].cast(pl.String).to_arrow().cast(pa.string()),
         "popular": pa.array(popular_I, pa.float32(), mask=np.isnan(popular_I)),
-        "near": _lists(offsets, item_ids[near]),
+        "near": ready.item_lists(offsets, near),
     }
     return pa.RecordBatch.from_pydict(columns)
 
@@ -93,16 +101,16 @@ def _item_rows(ready: Opened, popular_I: Any) -> pa.RecordBatch:
 def user_rows(ready: Opened, users: Int32) -> Iterator[pa.RecordBatch]:
     """The rows of these users of the log, some at a time; one batch at least, without rows where there is no user."""
     log = ready.data.log
-    item_ids, user_ids = (np.array(ids, dtype=object) for ids in (log.item_ids, log.user_ids))
+    user_ids = pa.array(log.user_ids, pa.string())
     for start in range(0, max(1, len(users)), _ROWS):
         part = users[start : start + _ROWS]
         vec_NW, history_NH = user_vectors(ready.bundle, log, ready.items, part, ready.time)
         known_NH = history_NH >= 0
         offsets = np.concatenate(([0], np.cumsum(known_NH.sum(axis=1))))
         columns = {
-            "user_id": pa.array(user_ids[part], pa.string()),
+            "user_id": user_ids.take(pa.array(part)),
             "vector": _vectors(vec_NW),
-            "history": _lists(offsets, item_ids[history_NH[known_NH]]),
+            "history": ready.item_lists(offsets, history_NH[known_NH]),
         }
         yield pa.RecordBatch.from_pydict(columns)
 
@@ -111,5 +119,5 @@ def _vectors(vec_NW: Any) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(half(vec_NW).ravel(), pa.float16()), vec_NW.shape[1])
 
 
-def _lists(offsets: Any, values: Any) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, pa.string()))
+def lists(offsets: Any, values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

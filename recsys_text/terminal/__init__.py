@@ -2,6 +2,18 @@
 
 from recsys_text.terminal.findings import checked
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
-from recsys_text.terminal.results import extracted, monitored, published, tuned, versions
+from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
+from recsys_text.terminal.verdict import explained
 
-__all__ = ["TrainingProgress", "TuningProgress", "checked", "extracted", "monitored", "published", "tuned", "versions"]
+__all__ = [
+    "TrainingProgress",
+    "TuningProgress",
+    "checked",
+    "explained",
+    "extracted",
+    "monitored",
+    "published",
+    "published_shadow",
+    "tuned",
+    "versions",
+]

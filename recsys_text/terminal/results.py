@@ -37,7 +37,9 @@ def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
 
 
 def published(out: Console, result: Mapping[str, Any]) -> None:
-    if result["swapped"] and "items" in result:
+    if "reason" in result:
+        out.print(f"{result['served']} stays: {result['reason']}", soft_wrap=True)
+    elif result["swapped"] and "items" in result:
         out.print(f"Published the vectors of {result['items']:,} items as {result['version']}")
     elif result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
@@ -48,6 +50,15 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
             f"{result['version']} was published before and rolled back; {result['served']} stays. "
             "New clicks or a new champion make a new version; `recsys-text rollback VERSION` goes back to it"
         )
+
+
+def published_shadow(out: Console, result: Mapping[str, Any]) -> None:
+    line = (
+        f"No shadow was published: {result['reason']}"
+        if "reason" in result
+        else (f"Published {result['version']} as a shadow: {result['users']:,} users, {result['pairs']:,} scored items")
+    )
+    out.print(line, soft_wrap=True)
 
 
 def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | None]]") -> None:

@@ -183,6 +183,35 @@ class Tracker:
             for key, value in tags.items():
                 self._client.set_model_version_tag(self._name, version, key, str(value))
 
+    def retag(self, version: str, prefix: str, tags: Mapping[str, Any]) -> None:
+        """Puts tags on a registered version, each name behind the prefix; former ones with that prefix are gone."""
+        with self._mlflow():
+            former = self._client.get_model_version(self._name, version).tags
+            for key in former:
+                if key.startswith(prefix) and key.removeprefix(prefix) not in tags:
+                    self._client.delete_model_version_tag(self._name, version, key)
+        self.tag(version, {f"{prefix}{key}": value for key, value in tags.items()})
+
+    def attach(self, version: str, texts: Mapping[str, str]) -> None:
+        """Keeps texts as artifacts of the run that made a version, by path; former ones at these paths are replaced."""
+        with self._mlflow():
+            run_id = self._client.get_model_version(self._name, version).run_id
+            for path, text in texts.items():
+                self._client.log_text(run_id, text, path)
+
+    def attached(self, version: str, path: str) -> str | None:
+        """A text that `attach` kept; None where there is none, or no such version."""
+        with self._mlflow():
+            try:
+                run_id = self._client.get_model_version(self._name, version).run_id
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+            if path not in {file.path for file in self._client.list_artifacts(run_id, str(Path(path).parent))}:
+                return None
+            return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
+
     def tags(self, version: str) -> dict[str, str]:
         """The tags of a registered version."""
         with self._mlflow():

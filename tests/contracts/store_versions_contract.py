@@ -1,11 +1,12 @@
 """What every feature store must do with its versions, and its readers with a swap."""
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from feature_store import InvalidInput, Store, UnknownVersion, VersionServed
+from feature_store import Checks, InvalidInput, RefusedVersion, Store, UnknownVersion, VersionServed
 from tests.contracts.store_data import numbered, publish
 
 
@@ -75,6 +76,33 @@ class StoreVersionsContract:
         assert store.prune("user_scores", 1, spare={"v3", "v9"}) == []
         with pytest.raises(InvalidInput):
             store.prune("user_scores", 0)
+
+    def age_stage(self, place: Path, view: str, version: str, days: int) -> None:
+        """Lets so many days pass since anybody wrote to a staged version."""
+        raise NotImplementedError
+
+    def test_what_is_staged_says_since_when_nobody_writes_to_it(self, tmp_path: Path) -> None:
+        store = self.make_store(tmp_path)
+        assert store.staged("view") == {}
+        publish(store, "v1", {"p": numbered(1, ["k"])}, view="view")
+        for version in ("v2", "v3"):
+            with store.begin("view", version).writer("p") as writer:
+                writer.write(numbered(2, ["k"]))
+        with pytest.raises(RefusedVersion):
+            publish(store, "v4", {"p": numbered(4, ["k"])}, view="view", checks=Checks(min_ratio=2.0))
+        self.age_stage(tmp_path, "view", "v2", days=3)
+        old, new = timedelta(days=3), timedelta(hours=1)
+        staged = store.staged("view")
+        assert list(staged) == ["v2", "v3"]
+        assert staged["v2"] >= old
+        assert staged["v3"] < new
+        # A writer that has only begun is at work.
+        with store.stage("view", "v2").writer("q") as writer:
+            assert self.make_store(tmp_path).staged("view")["v2"] < new
+            writer.write(numbered(2, ["l"]))
+        store.commit("view", "v2", expect_parts=["p", "q"], metadata={})
+        store.delete("view", "v3")
+        assert store.staged("view") == {}
 
     def test_a_snapshot_stays_while_the_reader_follows(self, store: Store) -> None:
         publish(store, "v1", {"p": numbered(1, ["k"])})

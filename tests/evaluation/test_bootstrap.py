@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation import bootstrap
-from recsys_text.evaluation.gate import decide
 
 
 def test_one_impression_per_user_agrees_with_the_normal_approximation():
@@ -66,32 +65,3 @@ def test_an_interval_lies_within_the_values(pairs):
 def test_refuses_values_without_their_users():
     with pytest.raises(ContractError, match="3 values and 2 users"):
         bootstrap.interval(np.zeros(3), np.zeros(2, int), resamples=10, seed=0)
-
-
-def test_the_gate_promotes_a_clear_gain_and_nothing_less():
-    random = np.random.default_rng(4)
-    champion, users = random.random(400), np.arange(400) // 2
-    better = champion + random.normal(0.05, 0.1, 400)
-    assert decide(better, champion, users, min_gain=0.0, seed=0).promote
-    assert not decide(better, champion, users, min_gain=0.05, seed=0).promote
-    assert not decide(champion, better, users, min_gain=0.0, seed=0).promote
-    noise = champion + random.normal(0.0, 0.3, 400)
-    verdict = decide(noise, champion, users, min_gain=0.0, seed=0)
-    assert not verdict.promote
-    assert verdict.low < 0 < verdict.high
-    assert "does not clear gate.min_gain = 0" in verdict.line
-
-
-def test_the_gate_is_about_pairs():
-    # The champion varies far more between users than the gain: only a paired comparison can see it.
-    champion = np.random.default_rng(5).random(200)
-    assert decide(champion + 0.001, champion, np.arange(200), min_gain=0.0, seed=0).promote
-
-
-def test_the_gate_keeps_the_champion_where_there_is_no_evidence():
-    assert not decide(np.ones(9), np.zeros(9), np.zeros(9, int), min_gain=0.0, seed=0).promote
-    assert not decide(np.zeros(0), np.zeros(0), np.zeros(0, int), min_gain=-1.0, seed=0).promote
-    equal = np.random.default_rng(6).random(50)
-    assert not decide(equal, equal, np.arange(50), min_gain=0.0, seed=0).promote
-    with pytest.raises(ContractError, match="evaluate both on the same ones"):
-        decide(np.zeros(2), np.zeros(3), np.zeros(3, int), min_gain=0.0, seed=0)

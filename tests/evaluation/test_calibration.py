@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation import calibration as module
-from recsys_text.evaluation.calibration import calibration, calibration_error
+from recsys_text.evaluation.calibration import calibration, calibration_error, gaps
 
 
 def test_calibration_error_by_hand():
@@ -66,3 +66,27 @@ def test_neither_parts_nor_threads_change_anything(monkeypatch):
 
 def test_the_outermost_probabilities_have_a_bucket():
     assert calibration_error(np.array([0.0, -0.0, 1.0, 1.0]), np.array([False, False, True, True])) == 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 3)), min_size=1, max_size=60),
+    st.sampled_from([1.0, 0.4]),
+)
+def test_users_add_up_to_the_error_of_all(pairs, top):
+    probability, clicked, user = (np.array(values) for values in zip(*pairs, strict=True))
+    gap, size = gaps(probability, clicked, user, 4, bins=3, top=top)
+    found = np.abs(gap.sum(axis=0)).sum() / size.sum()
+    assert found == pytest.approx(calibration_error(probability, clicked, bins=3, top=top), abs=1e-9)
+
+
+def test_a_user_drawn_twice_counts_as_two():
+    probability, clicked, user = np.full(4, 0.5), np.array([True, True, False, False]), np.array([0, 0, 1, 2])
+    gap, size = gaps(probability, clicked, user, 3, bins=1, top=1.0)
+    for weights, rate in ((np.array([1, 1, 1]), 1 / 2), (np.array([2, 1, 0]), 4 / 5), (np.array([0, 3, 0]), 0)):
+        assert np.abs(weights @ gap).sum() / (weights @ size) == pytest.approx(abs(0.5 - rate))
+
+
+def test_no_predictions_add_nothing():
+    gap, size = gaps(np.zeros(0), np.zeros(0, bool), np.zeros(0, int), 2)
+    assert not gap.any()
+    assert not size.any()

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from feature_store import LocalStore
+from tests.feature_store.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -40,3 +41,11 @@ def url(redis_url: str, prefix: str, client: Any) -> Iterator[str]:
     yield f"{redis_url}?prefix={prefix}"
     for key in client.scan_iter(match=f"{prefix}*"):
         client.unlink(key)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may kill."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.kill()

@@ -1,12 +1,14 @@
 """Publishes to Redis in processes that die, as `publisher` does; a call is a command sent to the server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.connection import AbstractConnection
 
 from feature_store.redis import RedisStore
 from tests.feature_store.publisher import fork_publishers, publish_to
+from tests.feature_store.redis_server import RedisServer
 
 
 def publish(url: str, version: str, value: int, min_ratio: float | None = None) -> None:
@@ -29,6 +31,23 @@ def count_commands(before: Callable[[int], None], after: Callable[[int, Any], No
 
     AbstractConnection.send_packed_command = counted  # type: ignore[method-assign]
     return lambda: count
+
+
+@contextmanager
+def commands(before: Callable[[int], None], after: Callable[[int, Any], None] | None = None) -> Iterator[Any]:
+    """As count_commands for the commands of this process, until the block ends; gives their count."""
+    send = AbstractConnection.send_packed_command
+    try:
+        yield count_commands(before, after)
+    finally:
+        AbstractConnection.send_packed_command = send  # type: ignore[method-assign]
+
+
+def keys_after_two(server: RedisServer) -> int:
+    """Publishes v0 and v1; how many keys they take, all told."""
+    for value in (0, 1):
+        publish(server.url, f"v{value}", value)
+    return int(server.command("dbsize"))
 
 
 if __name__ == "__main__":

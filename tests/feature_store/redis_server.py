@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 class RedisServer:
     """A server in `folder` on a port of 127.0.0.1 that stays the same when it's started again; empty then."""
 
@@ -19,8 +24,7 @@ class RedisServer:
         if shutil.which("redis-server") is None:
             pytest.skip("redis-server isn't installed; `make services` installs it")
         self.password = secrets.token_hex(8)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.scheme, self.query = scheme, query
         self._folder = folder
         port = f"port {self.port}" if scheme == "redis" else f"port 0\ntls-port {self.port}"
@@ -45,9 +49,39 @@ class RedisServer:
             assert self._process.poll() is None, (self._folder / "log").read_text()
             time.sleep(0.01)
 
+    def follow(self, primary: "RedisServer") -> None:
+        """Becomes a replica; returns once it has all that the primary has now."""
+        self.command("config", "set", "masterauth", primary.password)
+        self.command("replicaof", "127.0.0.1", str(primary.port))
+        self.catch_up(primary)
+
+    def catch_up(self, primary: "RedisServer") -> None:
+        """Waits until this replica has all that its primary has now."""
+        there = int(primary.replication()["master_repl_offset"])
+        while True:
+            state = self.replication()
+            if state["master_link_status"] == "up" and int(state["slave_repl_offset"]) >= there:
+                return
+            time.sleep(0.01)
+
+    def promote(self) -> None:
+        self.command("replicaof", "no", "one")
+
+    def replication(self) -> dict[str, str]:
+        lines = self.command("info", "replication").splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def freeze(self) -> None:
+        """From now on it takes connections and answers nothing, until `thaw`."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> str:
         tls = ["--tls", "--insecure"] if self.scheme == "rediss" else []

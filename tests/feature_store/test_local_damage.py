@@ -4,7 +4,9 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xxhash
 
 from feature_store import Checks, CorruptVersion, LocalStore, VersionExists
 from feature_store.local.manifest import _seal
@@ -184,4 +186,21 @@ def test_a_version_of_the_first_format_is_read_and_verified(store: LocalStore, r
         store.verify("view")
     (folder / "MANIFEST.json").write_bytes(_seal(manifest | {"format": 3}))
     with pytest.raises(CorruptVersion, match="read it with the release that wrote it"):
+        store.reader("view")
+
+
+@pytest.mark.parametrize("location", [1 << 32, 1 << 20, (1 << 64) - 1])
+def test_an_index_of_rows_that_are_not_there_is_not_opened(store: LocalStore, root: Path, location: int) -> None:
+    """Sealed as if it had been written so: many keys are read without another look at where they are."""
+    publish(store, "v1", {"p": numbered(1, KEYS)}, view="view")
+    folder = root / "view" / "v1"
+    manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+    del manifest["seal"]
+    path = folder / manifest["index"]["file"]
+    index = np.frombuffer(path.read_bytes(), "<u8").copy()
+    index[-1] = location
+    path.write_bytes(index.tobytes())
+    manifest["index"]["checksum"] = xxhash.xxh3_128_hexdigest(path.read_bytes())
+    (folder / "MANIFEST.json").write_bytes(_seal(manifest))
+    with pytest.raises(CorruptVersion, match="doesn't fit its parts"):
         store.reader("view")

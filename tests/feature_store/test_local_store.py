@@ -13,11 +13,15 @@ from feature_store.local import reader as reader_module
 from feature_store.local import stage as stage_module
 from tests.contracts.store_contract import StoreContract
 from tests.contracts.store_data import numbered, publish
+from tests.feature_store.ages import age
 
 
 class TestLocalStore(StoreContract):
     def make_store(self, place: Path) -> LocalStore:
         return LocalStore(place / "store", follow_seconds=0)
+
+    def age_stage(self, place: Path, view: str, version: str, days: int) -> None:
+        age(place / "store" / view / ".staging" / version, days)
 
 
 def test_open_store_reads_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +45,29 @@ def test_two_keys_with_one_hash_are_told_apart(store: LocalStore, monkeypatch: p
     values = [4, None, 1, 0, 3, 2, None]
     assert reader.get_many(asked).column("value").to_pylist() == values
     assert [(reader.get(key) or {}).get("value") for key in asked] == values
+    # The bytes of both keys that are found in their place, one after the other, are those of both that are asked for.
+    assert reader.get_many(["", "acc"]).column("value").to_pylist() == [None, None]
     with pytest.raises(feature_store.DuplicateKey, match="'dd' is in part 'p' and again in part 'q'"):
         publish(store, "v2", {"p": table, "q": table.slice(3, 1)})
+
+
+def test_two_numbers_with_one_hash_are_told_apart(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "_digest", len)
+    publish(store, "v1", {"p": pa.record_batch({"key": [7, -7, 9], "value": [0, 1, 2]})})
+    reader = store.reader("user_scores")
+    assert reader.get_many([9, 8, 7, -7]).column("value").to_pylist() == [2, None, 0, 1]
+    assert reader.get_many([8]).column("value").to_pylist() == [None]
+
+
+def test_lists_beside_wider_or_longer_ones_are_their_own(store: LocalStore) -> None:
+    rows = [
+        {"key": "a", "x": [1, 2], "y": [3, 4], "z": [5, 6], "w": [7]},
+        {"key": "b", "x": [8], "y": [9], "z": [0], "w": []},
+    ]
+    types = {"x": pa.int32(), "y": pa.float64(), "z": pa.float32(), "w": pa.int32()}
+    schema = pa.schema({"key": pa.string(), **{name: pa.list_(kind) for name, kind in types.items()}})
+    publish(store, "v1", {"p": pa.RecordBatch.from_pylist(rows, schema=schema)})
+    assert store.reader("user_scores").get_many(["b", "a"]).to_pylist() == rows[::-1]
 
 
 def test_many_batches_of_a_part_are_found(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from feature_store import CorruptVersion
+from feature_store import CorruptVersion, UnknownVersion
+from feature_store.cli import main
 from feature_store.redis import RedisStore
 from tests.contracts.store_data import ROWS, batch, numbered, publish
-from tests.feature_store.redis_keys import row_key
+from tests.feature_store.redis_keys import end_leases, row_key
+from tests.feature_store.redis_publisher import commands
 
 
 @pytest.fixture
@@ -43,6 +45,97 @@ def test_a_row_that_is_not_as_written_is_never_served(store: RedisStore, client:
     with pytest.raises(CorruptVersion, match=r"not .* written; roll back"):
         reader.get_many(["bob", "ann"])
     assert reader.get("bob") == ROWS[1]
+
+
+def test_every_flipped_bit_is_found_and_named(store: RedisStore, client: Any, prefix: str) -> None:
+    publish(store, "v1")
+    reader = store.reader("user_scores")
+    flips = 0
+    for row in ROWS:
+        key = row_key(client, prefix, row["user_id"])
+        value = client.get(key)
+        for bit in range(8 * len(value)):
+            client.set(key, value[: bit // 8] + bytes([value[bit // 8] ^ 1 << bit % 8]) + value[bit // 8 + 1 :])
+            with pytest.raises(CorruptVersion):
+                reader.get(row["user_id"])
+            with pytest.raises(CorruptVersion, match=f"has 1 of 3 rows .*, of keys {row['user_id']!r};"):
+                store.verify("user_scores")
+            flips += 1
+        client.set(key, value)
+    assert store.verify("user_scores").rows == 3
+    print(f"\n{flips} bits flipped in rows, each found by a reader and named by verify")
+
+
+def test_verify_names_the_keys_of_each_part(
+    store: RedisStore, client: Any, prefix: str, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {part: numbered(1, [f"{part}{number:02d}" for number in range(20)]) for part in ("p", "q", "r")}
+    publish(store, "v1", parts)
+    for number in range(2, 10):
+        flip(client, row_key(client, prefix, f"p{number:02d}"))
+    client.delete(row_key(client, prefix, "r07"))
+    with pytest.raises(CorruptVersion) as caught:
+        store.verify("user_scores", "v1")
+    said = str(caught.value)
+    assert "version 'v1' of view 'user_scores' is damaged in redis://" in said
+    wrong = "of 20 rows not as they were written or lost, of keys"
+    assert f"part 'p' has 8 {wrong} 'p02', 'p03', 'p04', 'p05', 'p06', ...; part 'r'" in said
+    assert f"part 'r' has 1 {wrong} 'r07'; roll back" in said
+    assert "'q'" not in said
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", url, "user_scores"])
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (3, "")
+    assert shown.err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "lost"])
+def test_verify_finds_damaged_keys_of_a_part(store: RedisStore, client: Any, prefix: str, damage: str) -> None:
+    publish(store, "v1", {"p": numbered(1, ["a", "b"])})
+    (written,) = client.scan_iter(match=f"{prefix}k:*")
+    packed = client.hget(written, "0")
+    if damage == "lost":
+        client.delete(written)
+    else:
+        client.hset(written, "0", packed[:-1] if damage == "cut" else packed[:-1] + bytes([packed[-1] ^ 1]))
+    said = "keys of 0 rows where 2 were written" if damage == "lost" else "the keys of part 'p' .* not as they were"
+    with pytest.raises(CorruptVersion, match=said):
+        store.verify("user_scores")
+
+
+def test_verify_of_a_version_that_is_removed_says_so(store: RedisStore, client: Any, prefix: str) -> None:
+    publish(store, "v1")
+    snapshot = store.snapshot("user_scores")
+    (manifest,) = client.scan_iter(match=f"{prefix}m:*")
+    half = client.get(manifest)
+    client.delete(manifest, row_key(client, prefix, "ann"))  # as one sees it who comes while it's removed
+    with pytest.raises(UnknownVersion, match=r"'v1' .* is gone"):
+        snapshot.verify()
+    client.set(manifest, half)
+    publish(store, "v2")
+    end_leases(client, prefix)
+    store.delete("user_scores", "v1")
+    with pytest.raises(UnknownVersion, match=r"'v1' .* is gone"):
+        snapshot.verify()
+
+
+def test_a_server_that_comes_back_between_two_commands_tells_no_lie(url: str, client: Any, prefix: str) -> None:
+    """A key that has no value while the server is empty is not unknown to the version that is there a moment later."""
+    store = RedisStore(url, follow_seconds=3600)
+    publish(store, "v1")
+    reader = store.reader("user_scores")
+    (manifest,) = client.scan_iter(match=f"{prefix}m:*")
+    kept = {key: client.get(key) for key in (manifest, row_key(client, prefix, "ann"))}
+
+    def come_back(number: int) -> None:
+        if number == 2:
+            client.mset(kept)
+
+    for ask in (lambda: reader.get("ann"), lambda: reader.get_many(["bob", "ann"])):
+        client.delete(*kept)
+        with commands(come_back), pytest.raises(CorruptVersion):
+            ask()
+        assert ask() is not None
 
 
 def flip(client: Any, key: str) -> None:

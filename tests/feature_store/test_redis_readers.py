@@ -1,6 +1,5 @@
-"""Readers of the Redis backend: removed versions, swaps, threads, forks and asyncio."""
+"""Readers of the Redis backend: removed versions, swaps, threads and forks."""
 
-import asyncio
 import multiprocessing
 import threading
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_store import InvalidInput, UnknownVersion
+from feature_store import UnknownVersion
 from feature_store.redis import RedisStore
 from tests.contracts.store_data import ROWS, batch, numbered, publish
 from tests.feature_store.redis_keys import end_leases, keys_of
@@ -69,7 +68,7 @@ def test_a_swap_is_followed_without_being_asked_to(url: str) -> None:
         assert reader.error is None
 
 
-# Threads, forks and asyncio
+# Threads and forks
 
 
 def test_threads_and_forks_share_a_reader(store: RedisStore) -> None:
@@ -107,41 +106,3 @@ def test_a_fork_is_not_stopped_by_a_lock_of_its_parent(store: RedisStore) -> Non
         child.start()
         child.join(30)
     assert child.exitcode == 0
-
-
-def test_asyncio_reads_and_follows(url: str) -> None:
-    store = RedisStore(url, follow_seconds=0)
-
-    async def read() -> None:
-        with pytest.raises(UnknownVersion, match="publish one first"):
-            async with store.async_reader("user_scores"):
-                pass
-        publish(store, "v1")
-        async with store.async_reader("user_scores") as reader:
-            assert await asyncio.gather(*(reader.get(row["user_id"]) for row in ROWS)) == ROWS
-            assert (await reader.get_many(["nobody", "bob"])).to_pylist()[1] == ROWS[1]
-            assert await reader.get("nobody") is None
-            assert (reader.version, reader.error) == ("v1", None)
-            publish(store, "v2", {"p": batch(ROWS[:1])})
-            assert await reader.refresh() is True
-            store.delete("user_scores", "v1")
-            assert (await reader.get("bob"), reader.info) == (None, store.versions("user_scores")[0])
-            with pytest.raises(InvalidInput):
-                await reader.get(1)
-
-    asyncio.run(read())
-
-
-def test_asyncio_goes_on_from_a_removed_version(url: str, client: Any, prefix: str) -> None:
-    store = RedisStore(url, follow_seconds=3600)
-
-    async def read() -> None:
-        publish(store, "v1", {"p": numbered(1, ["k"])})
-        async with store.async_reader("user_scores") as one, store.async_reader("user_scores") as many:
-            publish(store, "v2", {"p": numbered(2, ["k"])})
-            end_leases(client, prefix)
-            store.prune("user_scores", 1)
-            assert await one.get("k") == {"key": "k", "value": 2}
-            assert (await many.get_many(["k", "l"])).column("value").to_pylist() == [2, None]
-
-    asyncio.run(read())

@@ -2,7 +2,6 @@
 
 import logging
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from tests.feature_store.redis_server import RedisServer
 
 RIGHTS = "~fs:* +@read +@write +@transaction +@connection +time"
 READING = "%R~fs:* ~fs:l:* +@read +@connection +@transaction +time +config|get +zadd +zrem +zremrangebyscore +expire"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
 
 
 def test_by_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
@@ -49,13 +41,17 @@ def test_by_tls_with_a_certificate_of_our_own(tmp_path: Path) -> None:
 def test_a_user_with_the_rights_it_needs(server: RedisServer) -> None:
     server.command("acl", "setuser", "shop", "on", ">geheim", *RIGHTS.split(), "+info")
     server.command("acl", "setuser", "reader", "on", ">geheim", *READING.split())
-    publish(open_store(server.url_as("shop", "geheim")), "v1")
+    shop = open_store(server.url_as("shop", "geheim"))
+    publish(shop, "v1")
+    with shop.begin("user_scores", "v2").writer("p") as writer:
+        writer.write(batch(ROWS))
+    assert list(shop.staged("user_scores")) == ["v2"]
     reading = open_store(server.url_as("reader", "geheim"))
     held = reading.reader("user_scores")
     assert held.get("ann") == ROWS[0]
     assert server.command("--scan", "--pattern", "fs:l:*") != ""
     with pytest.raises(StoreUnavailable, match=r"no permissions.*grant this user"):
-        reading.begin("user_scores", "v2")
+        reading.begin("user_scores", "v3")
     server.command("acl", "setuser", "narrow", "on", ">geheim", "~other:*", *RIGHTS.split()[1:], "+info")
     with pytest.raises(StoreUnavailable, match=r"no permissions.*grant this user the command and the keys"):
         open_store(server.url_as("narrow", "geheim")).begin("user_scores", "v2")

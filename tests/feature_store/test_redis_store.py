@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,12 @@ class TestRedisStore(StoreContract):
 
     def make_store(self, place: Path) -> RedisStore:
         return RedisStore(f"{self.url}?prefix=test:{place}:", follow_seconds=0)
+
+    def age_stage(self, place: Path, view: str, version: str, days: int) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            uid = client.hget(f"test:{place}:view:{view}", f"s:{version}").decode()
+            key = f"test:{place}:s:{uid}"
+            client.restore(key, 0, client.dump(key), replace=True, idletime=days * 86_400)
 
 
 @pytest.fixture

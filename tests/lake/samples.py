@@ -5,7 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_text.lake.store import Lake, WriteResult
+from recsys_text.lake.result import WriteResult
+from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, Window, parse_window
 from recsys_text.sections import Source, Sources
 from recsys_text.tables import EVENT_TYPES, Items

@@ -13,9 +13,10 @@ from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake import extract, spill
 from recsys_text.lake.cast import Span
 from recsys_text.lake.extract import extract_windows
+from recsys_text.lake.result import WriteResult
 from recsys_text.lake.sources import read_files
 from recsys_text.lake.sql import describe_query
-from recsys_text.lake.store import Lake, WriteResult
+from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, HOUR, parse_window, windows_between
 from recsys_text.sections import Source, Sources
 from tests.lake.samples import DAY_1, WINDOWS, file_sources, files_of, make_events, window

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.lake.store import Lake, WriteResult
+from recsys_text.lake.result import WriteResult
+from recsys_text.lake.store import Lake
 from recsys_text.tables import Quality
 from tests.lake.samples import DAY_1, day_of_events, items, make_events, typed, window, write
 

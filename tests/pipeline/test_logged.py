@@ -126,11 +126,11 @@ def test_what_is_shown_or_clicked_later_changes_no_earlier_score(logged: Setting
         return pl.read_parquet(tmp_path / "s.parquet")["score"].to_list()
 
     shown.filter(~late).write_parquet(tmp_path / "early.parquet")
-    before, state = scores(), lake_state(logged)[1]
+    before, state = scores(), lake_state(logged).digests
     flipped = pl.col("clicked").list.eval(~pl.element())
     shown.with_columns(clicked=pl.when(late).then(flipped).otherwise("clicked")).write_parquet(path)
     assert run_cli("extract", "-c", config, "--from", "2024-04-29", "--to", "2024-05-07") == 0
-    after = lake_state(logged)[1]
+    after = lake_state(logged).digests
     assert after["impressions"] != state["impressions"], "a publication made of the former state is refused"
     assert after["events"] == state["events"]
     assert scores() == before

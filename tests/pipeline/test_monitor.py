@@ -182,10 +182,17 @@ def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: S
 def test_the_shadow_is_measured_beside_what_was_served(landed: Settings) -> None:
     store = open_store(landed.store_url)
     served = store.versions(SCORES)[0]
-    with store.begin(SHADOW, served.version).writer("all") as writer:
-        for batch in store.snapshot(SCORES, served.version).batches():
-            writer.write(batch)
-    store.commit(SHADOW, served.version, expect_parts=["all"], metadata=dict(served.metadata) | {"model_version": "2"})
+
+    def shadow(name: str, as_of: str) -> None:
+        with store.begin(SHADOW, name).writer("all") as writer:
+            for batch in store.snapshot(SCORES, served.version).batches():
+                writer.write(batch)
+        told = dict(served.metadata) | {"model_version": "2", "as_of": as_of}
+        store.commit(SHADOW, name, expect_parts=["all"], metadata=told)
+
+    shadow("older", "2024-05-05T00:00:00+00:00")
+    assert "shadow" not in {row["slice"] for row in monitor(landed)["rows"]}, "it knew a day less"
+    shadow("same", served.metadata["as_of"])
     result = monitor(landed)
     assert value(result, "ndcg@10", "shadow") == value(result, "ndcg@10")
     assert value(result, "gain of ndcg@10", "shadow") == 0

@@ -57,6 +57,9 @@ def test_the_command_writes_the_page_with_the_verdict(published: Settings, capsy
     page = path.read_text()
     assert "there was no champion" in page
     assert "There is no champion to compare it with." in page
+    client = MlflowClient(published.tracking_uri, published.tracking_uri)
+    kept = client.download_artifacts(client.get_model_version("small", "1").run_id, "report.html")
+    assert Path(kept).read_text() == page
     first = report(published).read_bytes()
     assert report(published).read_bytes() == first, "it has no time of its own"
     titles = re.findall(r"<li[^>]*>(\w+ \w+ \w+ \d+)", page)

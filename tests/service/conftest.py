@@ -154,7 +154,8 @@ def publish_all(publish: Publish, publish_items: Publish, publish_users: Publish
 
 
 @contextmanager
-def _running(store_url: str, settings: Service, token: str | None, root: Path) -> Iterator[str]:
+def running(store_url: str, settings: Service, token: str | None, root: Path) -> Iterator[str]:
+    """A real server over any store; gives its address."""
     app = create_app(store_url, settings, token=token, root=root)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with listen("127.0.0.1", 0) as listener:
@@ -173,7 +174,7 @@ def serving(folder: Path) -> Serve:
     """serving(token=..., max_k=...): a context in which a real server answers; gives its address."""
 
     def serve(token: str | None = None, **settings: Any) -> AbstractContextManager[str]:
-        return _running(f"file:{folder}", Service(**settings), token, folder.parent)
+        return running(f"file:{folder}", Service(**settings), token, folder.parent)
 
     return serve
 

@@ -35,6 +35,15 @@ BAD_BODIES = {
     b'{"user_id": "ann", "candidates": [], "categories": ["x"]}': "categories: the store has no view 'item_vectors'",
     b'{"user_id": "ann", "candidates": [], "seen": true}': "seen: the store has no view 'user_vectors'",
     b'{"user_id": ': "the body is no JSON: Expecting value at character 12",
+    b'{"user_id": "ann", "candidates": ["a", "b", "a"]}': "candidates: 'a' is among them twice",
+    b'{"user_id": "ann", "candidates": [], "k": 6}': "k: Input should be less than or equal to 5, got 6",
+    b'{"user_id": "ann", "candidates": [], "k": -Infinity}': "k: Input should be a finite number",
+    b'{"user_id": "ann", "candidates": [NaN]}': "candidates.0: Input should be a valid string, got nan",
+    b'{"user_id": "ann", "candidates": '
+    + b"[" * 900
+    + b"]" * 900
+    + b"}": "candidates.0: Input should be a valid string",
+    b"\x00": "the body is no JSON: Expecting value at character 0",
 }
 UNREADABLE_BODIES = [b'{"user_id": "\xff"}', b"[" * 4000, b'{"user_id": ' + b"9" * 4301]
 
@@ -126,6 +135,8 @@ HOSTILE_IDS = [
     b"x" * 5000,
     b"x" * 10_000_000,
     b"%E2%82%28" * 90,
+    b"../" * 80,
+    b"%2e%2e%2f" * 80,
 ]
 HOSTILE_BODIES = [
     b'{"user_id": "\\ud800", "candidates": ["a"]}',
@@ -137,14 +148,18 @@ HOSTILE_BODIES = [
     b'{"user_id": "ann", "candidates": ["a"], "k": 1e30}',
     b'{"user_id": "ann", "candidates": ["a"], "experiment": "\\ud800"}',
     b'{"user_id": ["ann"], "candidates": {"a": 1}}',
+    b'{"user_id": "ann", "candidates": ["a"], "diversity": 1' + b"0" * 400 + b"}",
+    b'{"user_id": "ann", "candidates": ["a"], "k": ' + b"9" * 4000 + b"}",
+    b'{"user_id": "ann", "candidates": ["a"], "seen": ' + b'{"a":' * 60_000 + b"1" + b"}" * 60_000 + b"}",
+    b'{"user_id": "ann", "candidates": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 ]
 
 
-def test_hostile_ids_and_bodies_are_refused_and_the_server_goes_on(publish_all, serving):
+def test_hostile_ids_and_bodies_are_refused_and_the_server_goes_on(publish_all, serving, capfd):
     publish_all()
     with serving() as url, httpx.Client(base_url=url, headers=JSON) as client:
         for user in HOSTILE_IDS:
-            request = b"GET /users/" + user + b"/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            request = b"GET /users/" + user + b"/items HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             assert 400 <= raw_status(url, request) < 500, user
         for body in HOSTILE_BODIES:
             assert 400 <= client.post("/rank", content=body).status_code < 500, body
@@ -153,6 +168,79 @@ def test_hostile_ids_and_bodies_are_refused_and_the_server_goes_on(publish_all, 
         huge = b'{"user_id": "' + b"x" * 10_000_000 + b'", "candidates": []}'
         assert client.post("/rank", content=huge).status_code == 413
         assert client.get("/users/ann/items").status_code == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+HERE = ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8000"]
+ELSEWHERE = [
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "localhost.",
+    "",
+    ":",
+    "[::1",
+    "\xe9",
+    "x" * 500,
+]
+
+
+def ask_as(url: str, host: str, path: str) -> httpx.Response:
+    # As bytes: no client's idea of what a host may be.
+    return httpx.get(url + path, headers={"Host": host.encode("latin-1")})
+
+
+def test_without_a_token_only_this_machine_is_asked_by_name(publish, serving):
+    publish("v1")
+    with serving() as url:
+        for host in HERE:
+            assert ask_as(url, host, "/users/ann/items").status_code == 200, host
+        for host in ELSEWHERE:
+            for path in ("/users/ann/items", "/explore", "/ready", "/nowhere"):
+                refused = ask_as(url, host, path)
+                assert 400 <= refused.status_code < 500, host
+                assert "v1" not in refused.text
+                assert "X-Scores-Version" not in refused.headers
+        open_to_all = ask_as(url, "evil.example", "/health")
+        named = ask_as(url, "evil.example:8000", "/explore/versions")
+        posted = httpx.post(
+            f"{url}/rank", json={"user_id": "ann", "candidates": ["i1"]}, headers={"Host": "evil.example"}
+        )
+        assert raw_status(url, b"GET /users/ann/items HTTP/1.0\r\n\r\n") == 421
+    assert (named.status_code, posted.status_code) == (421, 421)
+    assert (open_to_all.text, "X-Scores-Version" in open_to_all.headers) == ('{"status":"alive"}', False)
+    assert named.json()["detail"] == (
+        "this service is not at 'evil.example': ask 127.0.0.1 or localhost, or give the service a token"
+    )
+
+
+def test_the_host_that_is_configured_is_asked_by_name_too(publish, serving):
+    publish("v1")
+    with serving(host="Shop.internal") as url:
+        assert ask_as(url, "shop.internal:8000", "/users/ann/items").status_code == 200
+        assert ask_as(url, "localhost", "/users/ann/items").status_code == 200
+        assert ask_as(url, "other.internal", "/users/ann/items").status_code == 421
+
+
+def test_with_a_token_the_host_is_no_matter(publish, serving):
+    publish("v1")
+    with serving(token="secret") as url:
+        headers = {"Host": "shop.example", "Authorization": "Bearer secret"}
+        assert httpx.get(f"{url}/users/ann/items", headers=headers).status_code == 200
+
+
+def test_a_page_of_another_site_cannot_ask_for_a_ranking(publish, serving):
+    # Without asking this service first, a browser lets it send no other types; JSON is none of them.
+    publish("v1")
+    body = b'{"user_id": "ann", "candidates": ["i1"]}'
+    with serving() as url:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+            headers = {"Content-Type": kind, "Origin": "https://evil.example"}
+            assert httpx.post(f"{url}/rank", content=body, headers=headers).status_code == 422
+        asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        allowed = httpx.options(f"{url}/rank", headers=asked)
+    assert allowed.status_code == 405
+    assert not any(name.startswith("access-control") for name in allowed.headers)
 
 
 PATHS = ("/users/ann/items", "/ready", "/metrics", "/openapi.json", "/docs", "/nowhere")

@@ -92,22 +92,35 @@ def test_what_cannot_be_written_at_the_end_is_counted(tmp_path):
     assert dropped == [3]
 
 
-def test_every_ranking_is_a_row_and_items_are_none(publish_all, serving, tmp_path):
+def test_every_list_that_is_shown_is_a_row(publish_all, serving, tmp_path):
     publish_all()
     settings = {"impressions": "shown", "experiments": EXPERIMENTS}
     with serving(**settings) as url, RankingClient(url) as client:
         before = datetime.now(UTC)
         ranking = client.rank("ann", ["i3", "i1", "nothing"], k=2, experiment="variety")
         batch = client.rank_batch([RankRequest(user_id=user, candidates=["i1"]) for user in ("ann", "nobody")])
-        client.get_items("ann")
+        best, popular = client.get_items("ann", 2), client.get_items("nobody", 1, fallback="popular")
+        unshown = [client.get_items("bob"), client.get_items("nobody"), client.rank("ann", ["i1"], exclude=["i1"])]
         httpx.post(f"{url}/rank", json={"user_id": "", "candidates": []})
+        httpx.get(f"{url}/explore/user?id=ann")
         assert "recsys_text_impressions_dropped_total 0.0" in httpx.get(f"{url}/metrics").text
     rows = logged(tmp_path / "shown")
-    assert set(rows["impression_id"]) == {answer.impression_id for answer in (ranking, *batch)}
-    first = rows.row(by_predicate=pl.col("impression_id") == ranking.impression_id, named=True)
+    assert [answer.impression_id for answer in unshown] == [None] * 3
+    assert rows["impression_id"].to_list() == [answer.impression_id for answer in (ranking, *batch, best, popular)]
+    first, _, _, fourth, fifth = rows.to_dicts()
     assert (first["user_id"], first["candidates"], first["version"]) == ("ann", ["i1", "i3"], "v1")
     assert (first["experiment"], first["arm"]) == ("variety", ranking.arm)
-    assert before <= first["shown_at"] <= datetime.now(UTC)
+    assert (fourth["user_id"], fourth["candidates"], fourth["version"]) == ("ann", ["i1", "i2"], "v1")
+    assert (fourth["experiment"], fourth["arm"]) == (None, None)
+    assert (fifth["user_id"], fifth["candidates"]) == ("nobody", [item.item_id for item in popular.items])
+    assert before <= rows["shown_at"].min() <= rows["shown_at"].max() <= datetime.now(UTC)
+
+
+def test_without_a_log_nothing_has_an_id(publish_all, serving, tmp_path):
+    publish_all()
+    with serving() as url, RankingClient(url) as client:
+        assert (client.rank("ann", ["i1"]).impression_id, client.get_items("ann").impression_id) == (None, None)
+    assert not (tmp_path / "shown").exists()
 
 
 def test_a_full_log_never_fails_a_request(publish_all, serving, tmp_path, monkeypatch):
@@ -175,13 +188,82 @@ def test_a_graceful_stop_writes_what_waits(publish_all, toml, workers):
     assert set(logged(toml.parent / "shown")["impression_id"]) == names
 
 
+def named(time, number=0, form="{}.parquet"):
+    return form.format(f"{time:%Y%m%dT%H%M%S}-{number:016x}")
+
+
+def test_a_file_is_removed_once_it_is_old_whoever_wrote_it(tmp_path):
+    now, day = datetime.now(UTC), timedelta(days=1)
+    unfinished = ".{}.parquet.unfinished"
+    old = [named(now - 3 * day), named(now - 30 * day, 1), named(now - 3 * day, 2, unfinished)]
+    young = [named(now - day), named(now, 1), named(now + 5 * day, 2), named(now, 3, unfinished)]
+    foreign = [
+        "items.parquet",
+        named(now - 9 * day, 4, "copy-of-{}.parquet"),
+        named(now - 9 * day, 5, "{}.parquet.bak"),
+    ]
+    for name in [*old, *young, *foreign]:
+        (tmp_path / name).touch()
+    log = ImpressionLog(tmp_path, nothing_dropped, keep=2 * day)
+    assert {path.name for path in tmp_path.iterdir()} == {*old, *young, *foreign}
+    with log.writing():
+        record(log, "u")
+    (written,) = {path.name for path in tmp_path.iterdir()} - {*young, *foreign}
+    assert pl.read_parquet(tmp_path / written)["user_id"].to_list() == ["u"]
+
+
+def test_old_files_stay_where_nothing_says_how_long(tmp_path):
+    old = tmp_path / named(datetime(2014, 3, 18, tzinfo=UTC))
+    old.touch()
+    log = ImpressionLog(tmp_path, nothing_dropped)
+    with log.writing():
+        record(log, "u")
+    assert old.exists()
+
+
+def test_a_folder_is_looked_through_once_an_hour(tmp_path):
+    old = tmp_path / named(datetime(2014, 3, 18, tzinfo=UTC))
+    log = ImpressionLog(tmp_path, nothing_dropped, keep=timedelta(days=1), file_rows=1)
+    with log.writing():
+        for _ in range(2):
+            record(log, "u")
+        # The second file is written after the look that followed the first.
+        wait_for(lambda: len(list(tmp_path.glob("*.parquet"))) == 2)
+        old.touch()
+        record(log, "u")
+    assert old.exists()
+    assert len(list(tmp_path.glob("*.parquet"))) == 4
+
+
+def test_a_file_that_cannot_be_removed_stops_nothing(tmp_path, caplog):
+    blocked = tmp_path / named(datetime(2014, 3, 18, tzinfo=UTC))
+    blocked.mkdir()
+    log = ImpressionLog(tmp_path, nothing_dropped, keep=timedelta(days=1))
+    with log.writing():
+        record(log, "u")
+    assert "cannot remove impressions" in caplog.text
+    assert blocked.exists()
+
+
+def test_the_service_removes_what_its_settings_say(publish_all, serving, tmp_path):
+    publish_all()
+    now = datetime.now(UTC)
+    old, young = (tmp_path / "shown" / named(now - timedelta(days=days)) for days in (8, 6))
+    old.parent.mkdir()
+    old.touch()
+    young.touch()
+    with serving(impressions="shown", keep_impressions="7d") as url, RankingClient(url) as client:
+        client.rank("ann", ["i1"])
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_a_killed_service_leaves_no_half_file(publish_all, toml):
     publish_all()
     stop = threading.Event()
     with process(toml, RECSYS_TEXT_SERVICE__IMPRESSIONS="shown") as (server, url):
 
         def hammer():
-            body = {"requests": [{"user_id": "ann", "candidates": ["i1", "i2", "i3"] * 6}] * 100}
+            body = {"requests": [{"user_id": "ann", "candidates": [f"i{n}" for n in range(18)]}] * 100}
             with httpx.Client(base_url=url, timeout=20) as client:
                 while not stop.is_set():
                     try:

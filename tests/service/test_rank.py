@@ -6,6 +6,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from recsys_text.errors import ConfigError
 from recsys_text.service.client import RankingClient, RankRequest
 from tests.service.conftest import ITEMS, MATCH, READERS, USER_SCHEMA, WIDTH, commit
 
@@ -76,7 +77,8 @@ def test_candidates_are_kept_and_cut_as_asked(client):
     assert ids(client.rank("ann", ALL, categories=[])) == []
     assert set(ids(client.rank("ann", ALL, seen=True))) == {"none", "new", "still", "i1"}
     assert len(client.rank("nobody", ALL, seen=True).items) == len(ALL)
-    assert ids(client.rank("ann", ["i2", "i2", "i1"])) == ["i1", "i2", "i2"]
+    with pytest.raises(ConfigError, match="422: candidates: 'i2' is among them twice"):
+        client.rank("ann", ["i2", "i2", "i1"])
 
 
 def test_diversity_moves_what_is_like_the_items_before_it(client):

@@ -54,7 +54,7 @@ def test_takes_the_token_from_the_environment(publish, toml):
     with process(toml, RECSYS_TEXT_TOKEN="secret\n", RECSYS_TEXT_SERVICE__HOST="0.0.0.0") as (_, url):
         here = url.replace("0.0.0.0", "127.0.0.1")
         assert httpx.get(f"{here}/users/ann/items").status_code == 401
-        with RankingClient(here, token="secret") as client:
+        with RankingClient(here, token="secret", timeout=20) as client:
             assert client.get_items("ann").known
 
 
@@ -86,3 +86,15 @@ def test_imports_neither_torch_nor_mlflow_nor_airflow():
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n"
+
+
+def test_what_a_start_leaves_in_memory_is_out_of_the_garbage_collectors_way():
+    program = (
+        "import gc\n"
+        "from recsys_text.sections import Service\n"
+        "from recsys_text.service.server import start_app\n"
+        "app = start_app('file:nowhere', Service())\n"
+        "print(gc.get_freeze_count() > 10 * len(gc.get_objects()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n"

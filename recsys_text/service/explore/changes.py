@@ -7,8 +7,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from feature_store import StoreError
+from recsys_text.service.explore.forms import posted
 from recsys_text.service.explore.pages import HEADERS
-from recsys_text.service.explore.sign_in import EXPLORE, SIGN_IN_PATH, SignIn, local, posted
+from recsys_text.service.explore.sign_in import EXPLORE, SIGN_IN_PATH, SignIn, local
 from recsys_text.service.explore.site import Site
 from recsys_text.service.explore.versions import Busy, Versions
 

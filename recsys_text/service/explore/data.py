@@ -94,8 +94,8 @@ def home(pinned: Pinned) -> Home:
 
 def user(pinned: Pinned, user_id: str, *, max_candidates: int) -> User:
     """What a user gets: the stored list; else what matches best among the most popular; else the popular themselves."""
-    row = pinned.scores.get(user_id)
-    vectors = None if pinned.users is None else pinned.users.get(user_id)
+    rows = pinned.rows(user_id)
+    row, vectors = rows.scores, rows.vectors
     stored = [] if row is None else (row["item_id"] or [])
     history = [] if vectors is None else (vectors["history"] or [])
     ids: Sequence[str] = stored[:LENGTH]
@@ -105,7 +105,7 @@ def user(pinned: Pinned, user_id: str, *, max_candidates: int) -> User:
     request = RankFields.model_construct(
         user_id=user_id, candidates=list(ids), k=LENGTH, explain=True, seen=not stored and pinned.users is not None
     )
-    known, ranked = rank(pinned, request, 0.0)
+    known, ranked = rank(pinned, rows, request, 0.0)
     best = max((item["score"] for item in ranked if item["score"] is not None), default=0.0)
     lines = [_ranked_line(pinned.items, item, best) for item in ranked]
     matched = not stored and any(line.source == "match" for line in lines)

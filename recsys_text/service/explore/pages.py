@@ -1,10 +1,8 @@
-"""How a page is written: templates, style, numbers and headers. Knows no store and no route."""
+"""How a page is written: templates, style and headers. Knows no store and no route."""
 
 import base64
 import hashlib
-import math
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys_text.service.answers import version_headers
+from recsys_text.service.explore.texts import age, number, short, signed, size, when
 from recsys_text.service.views import Served
 
 _HERE = Path(__file__).parent
@@ -32,10 +31,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-_TITLE_LENGTH = 120
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
-_SIZES = ("B", "kB", "MB", "GB", "TB")
-
 
 def render(
     name: str,
@@ -51,42 +46,6 @@ def render(
     if served is not None:
         response.raw_headers += version_headers(served)
     return response
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many digits after the point; a dash where there is none, or none that is finite."""
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
-
-
-def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def age(seconds: float) -> str:
-    """The two largest units of a time span, such as '3 d 4 h'."""
-    left = int(seconds)
-    said: list[str] = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count or said:
-            said.append(f"{count} {unit}")
-    return " ".join(said[:2]) or f"{left} s"
-
-
-def when(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def size(count: int) -> str:
-    power = 0
-    while power < len(_SIZES) - 1 and count >= 1000 ** (power + 1):
-        power += 1
-    return f"{count / 1000**power:.{min(1, power)}f} {_SIZES[power]}"
-
-
-def short(text: str) -> str:
-    """A title as lists show it: no list grows large by its titles."""
-    return text if len(text) <= _TITLE_LENGTH else text[: _TITLE_LENGTH - 1].rstrip() + "…"
 
 
 def _templates() -> Environment:

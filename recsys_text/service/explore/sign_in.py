@@ -2,8 +2,6 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Request, Response
 from starlette.types import Scope
@@ -15,7 +13,6 @@ SIGN_IN_PATH = f"{EXPLORE}/sign-in"
 COOKIE = "recsys_text_explorer"
 
 _SIGNED = b"recsys-text explorer, signed in"
-_FORM_FIELDS = 10
 
 
 class SignIn:
@@ -65,28 +62,6 @@ class SignIn:
         response.delete_cookie(COOKIE, path=EXPLORE, httponly=True, samesite="strict")
 
 
-async def posted(request: Request) -> Mapping[str, str] | None:
-    """The fields of a form of ours; none where it cannot be read. None where another site's page sent it."""
-    if not _is_ours(request):
-        return None
-    body = await request.body()
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FORM_FIELDS))
-    except ValueError:
-        return {}
-
-
 def local(to: str) -> str:
     """The page that a form asked to be led to, where it is one of the explorer's; else the first."""
     return to if to == EXPLORE or to.startswith((EXPLORE + "/", EXPLORE + "?")) else EXPLORE
-
-
-def _is_ours(request: Request) -> bool:
-    # Browsers say the first over HTTPS and on this machine; the second always with a form.
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        return site in ("same-origin", "none")
-    try:
-        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    except ValueError:
-        return False

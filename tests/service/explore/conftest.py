@@ -12,6 +12,8 @@ from recsys_text.service.app import create_app
 
 Explorer = Callable[..., AbstractContextManager[TestClient]]
 
+ADDRESS = "http://127.0.0.1"
+
 
 @pytest.fixture
 def explorer(folder: Path) -> Explorer:
@@ -20,7 +22,7 @@ def explorer(folder: Path) -> Explorer:
     @contextmanager
     def running(token: str | None = None) -> Iterator[TestClient]:
         app = create_app(f"file:{folder}", Service(max_candidates=100), token=token)
-        with TestClient(app, follow_redirects=False) as client:
+        with TestClient(app, base_url=ADDRESS, follow_redirects=False) as client:
             yield client
 
     return running

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import feature_store
 from tests.service.explore import shelf
-from tests.service.explore.reading import until
+from tests.service.explore.reading import CONTRASTS, until
 
 TOKEN = "secret-of-the-service"
 CHROMIUM = shutil.which("chromium")
@@ -33,31 +33,6 @@ pytestmark = [
 ]
 
 Visit = Callable[..., Any]
-
-#: For each text that is shown: its contrast with what is behind it, as WCAG 2 computes it.
-CONTRASTS = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b]
-    .map((v) => v / 255)
-    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = parse(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || !element.getClientRects().length) continue;
-    const [a, b] = [light(parse(getComputedStyle(element).color)), light(behind(element))];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    found.push([element.tagName, element.textContent.trim().slice(0, 40), contrast]);
-  }
-  return found;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +194,11 @@ def test_rolls_back_and_the_older_version_is_served(folder, serving, visit):
     assert feature_store.open_store(f"file:{folder}").current("item_vectors") == "v1"
 
 
-@pytest.mark.parametrize("width", [360, 900, 1025])
-def test_no_page_is_wider_than_the_screen(folder, serving, visit, width):
+@pytest.mark.parametrize("width", [360, 900, 1025, 1280])
+def test_no_page_is_wider_than_the_screen(folder, serving, visit, width, monkeypatch):
+    word = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerk" * 2
+    items = [(item, word, word, vector, popular) for item, _, _, vector, popular in shelf.ITEMS]
+    monkeypatch.setattr(shelf, "ITEMS", items)
     _publish_long_names(folder)
     with serving(token=TOKEN) as url, visit(url, viewport={"width": width, "height": 740}) as page:
         assert _overflow(page) == 0

@@ -1,6 +1,6 @@
 """How numbers, ages, sizes and titles are written."""
 
-from recsys_text.service.explore.pages import age, number, short, signed, size
+from recsys_text.service.explore.texts import age, number, short, signed, size
 
 
 def test_numbers_are_written_for_people():
@@ -19,6 +19,6 @@ def test_numbers_are_written_for_people():
         "1.2 MB",
         "3000.0 TB",
     ]
-    assert [number(value) for value in (0.12345, None, float("nan"))] == ["0.1235", "–", "–"]
+    assert [number(value) for value in (0.12345, -1.5, None, float("nan"))] == ["0.1235", "−1.5000", "–", "–"]
     assert (signed(-0.5), signed(0.25)) == ("−0.50", "+0.25")
     assert (short("x" * 120), len(short("x" * 121)), short("x" * 121)[-1]) == ("x" * 120, 120, "…")

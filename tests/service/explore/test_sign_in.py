@@ -51,7 +51,7 @@ def test_the_right_token_leads_to_the_page_that_was_asked_for(folder, explorer):
 def test_the_cookie_is_not_the_token_and_is_kept_from_scripts_and_other_sites(explorer):
     with explorer(TOKEN) as client:
         plain = sign_in(client)
-        secure = client.post("https://testserver/explore/sign-in", data={"token": TOKEN})
+        secure = client.post("https://127.0.0.1/explore/sign-in", data={"token": TOKEN})
     said = plain.headers["Set-Cookie"]
     assert TOKEN not in said
     assert {"HttpOnly", "Path=/explore", "SameSite=strict"} <= {part.strip() for part in said.split(";")}

@@ -120,7 +120,7 @@ def test_a_form_of_another_site_changes_nothing_though_it_has_the_token(folder, 
         answer = roll_back(client, "v1", **headers)
         assert answer.status_code == 403
         assert served(folder) == ["v2"] * 3
-        assert roll_back(client, "v1", Origin="http://testserver").status_code == 200
+        assert roll_back(client, "v1", Origin="http://127.0.0.1").status_code == 200
     assert served(folder) == ["v1"] * 3
 
 

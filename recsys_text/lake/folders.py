@@ -1,0 +1,96 @@
+"""Which folders of a table hold its windows, and what their manifests say. Reads no rows.
+
+<table>/window=<key>/          a window that has ended
+<table>/open=<key>@<until>/    one that has not, as it was known at `until`; the newest few are kept, so that who
+                               scores from one finds it while the next is written, and none once the window has ended
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.lake.windows import is_open_key, window_key
+from recsys_text.tables import SCHEMA_VERSION
+
+MANIFEST = "_manifest.json"
+_WINDOW, _OPEN = "window=", "open="
+#: How many states of a window that has not ended are kept.
+_KEPT = 3
+#: The `window` of a row by the path of its part.
+WINDOW_OF_PATH = rf"(?:{_WINDOW}|{_OPEN})([^/]+)/[^/]+$"
+
+
+def folder_of(table: Path, key: str) -> Path:
+    return table / f"{_OPEN if is_open_key(key) else _WINDOW}{key}"
+
+
+def closed_keys(table: Path) -> list[str]:
+    """The windows that have ended and exist, oldest first."""
+    return _keys(table, _WINDOW)
+
+
+def open_keys(table: Path) -> list[str]:
+    """The states of windows that have not ended, oldest first."""
+    return _keys(table, _OPEN)
+
+
+def read_manifest(table: Path, key: str) -> dict[str, Any]:
+    """Raises ConfigError for a window that is not there, ContractError for one that is damaged or of another schema."""
+    path = folder_of(table, key) / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        found = int(manifest["schema_version"])
+    except FileNotFoundError:
+        if is_open_key(key):
+            raise ContractError(f"the lake knows more by now than {table.name} {key}; run the step again") from None
+        raise ConfigError(f"the lake has no window {key} of {table.name}; extract it first") from None
+    except (ValueError, TypeError, KeyError):
+        raise ContractError(f"{path} is damaged; {again(table.name, key)}") from None
+    if found != SCHEMA_VERSION:
+        way_out = "install that one, or " if found > SCHEMA_VERSION else ""
+        raise ContractError(
+            f"window {key} of {table.name} has schema version {found}, by recsys-text {manifest.get('code_version')}; "
+            f"this one reads {SCHEMA_VERSION}: {way_out}{again(table.name, key)}"
+        )
+    return manifest
+
+
+def former_parts(table: Path, key: str) -> list[Any] | None:
+    """The parts of what a window of this key would replace; None where there is none, or nobody can tell."""
+    known = [each for each in open_keys(table) if window_key(each) == window_key(key)] if is_open_key(key) else [key]
+    try:
+        return list(read_manifest(table, known[-1])["parts"]) if known else None
+    except (ConfigError, ContractError):
+        return None
+
+
+def remove_superseded(table: Path, key: str) -> None:
+    """Once a window is there: removes the open states that it takes the place of."""
+    states = open_keys(table)
+    same = [each for each in states if window_key(each) == window_key(key)]
+    kept = {key, *same[-_KEPT:]} if is_open_key(key) else set()
+    for path in table.glob(f"{_OPEN}*"):
+        state = path.name.removeprefix(_OPEN)
+        if window_key(state) <= window_key(key) and state not in kept:
+            remove_open(table, state)
+
+
+def remove_open(table: Path, key: str) -> None:
+    assert is_open_key(key)
+    folder = folder_of(table, key)
+    (folder / MANIFEST).unlink(missing_ok=True)  # first, so that it is never half there
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keys(table: Path, prefix: str) -> list[str]:
+    return sorted(path.parent.name.removeprefix(prefix) for path in table.glob(f"{prefix}*/{MANIFEST}"))
+
+
+def again(table: str, key: str) -> str:
+    """What makes up for a window that cannot be read."""
+    if is_open_key(key):
+        return "read it again: recsys-text refresh"
+    step = "monitor" if table == "quality" else "extract"
+    return f"{step} window {key} of {table} again: recsys-text {step} --window {key}"

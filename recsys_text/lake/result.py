@@ -1,0 +1,31 @@
+"""What became of a window, and whether that will do. Knows no frames and no paths."""
+
+from dataclasses import dataclass
+
+from recsys_text.errors import ContractError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteResult:
+    """What became of a window's rows: kept, rejected (rule -> count) and dropped as duplicates; whether those that are
+    kept are others than before.
+    """
+
+    rows: int
+    rejected: dict[str, int]
+    duplicates: int
+    changed: bool = True
+
+
+def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
+    """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
+    rejected = sum(result.rejected.values())
+    total = result.rows + result.duplicates + rejected
+    if rejected > max_rejected * total:
+        rule = max(result.rejected, key=lambda rule: result.rejected[rule])
+        raise ContractError(
+            f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "
+            f"{result.rejected[rule]} break {rule}, such as {offenders[rule]}"
+        )
+    if result.rows < min_rows:
+        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; the former window is kept")

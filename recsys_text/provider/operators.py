@@ -1,0 +1,150 @@
+"""The steps as operators, for people who write their own DAGs. Knows Airflow; a task imports its step when it runs.
+
+Each takes the path of a project's config, hands on ids and counts by XCom, never frames, and fails without another
+try on a user's mistake.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from recsys_text.config import Settings, load
+from recsys_text.errors import ConfigError
+from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
+from recsys_text.provider.projects import step
+
+# ruff: noqa: PLC0415 - parsing a DAG must import neither torch nor MLflow
+
+
+class StepOperator(BaseOperator):
+    """A step of the project whose config is at `config`."""
+
+    template_fields: ClassVar[tuple[str, ...]] = ("config",)
+    ui_color = "#e8eef6"
+
+    def __init__(self, *, config: str | Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = str(config)
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        return step(lambda: self.run_step(load(Path(self.config))))()
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class ExtractOperator(StepOperator):
+    """Brings one window, by its key, or the half-open span from `start` to `end` into the lake.
+
+    Returns {"windows": [key], "rows": {table: rows}, "rejected": {table: rows}}.
+    """
+
+    template_fields = (*StepOperator.template_fields, "window", "start", "end")
+
+    def __init__(self, *, window: str | None = None, start: str | None = None, end: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.window = window
+        self.start = start
+        self.end = end
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        from recsys_text.steps.extract import extract
+
+        windows = self._windows(settings)
+        tables = extract(settings, windows)["tables"]
+        return {
+            "windows": [window.key for window in windows],
+            "rows": {table: sum(told["rows"] for told in of.values()) for table, of in tables.items()},
+            "rejected": {
+                table: sum(sum(told["rejected"].values()) for told in of.values()) for table, of in tables.items()
+            },
+        }
+
+    def _windows(self, settings: Settings) -> list[Window]:
+        if self.window and not (self.start or self.end):
+            return [parse_window(self.window, settings.windows.span)]
+        if self.window or not (self.start and self.end):
+            raise ConfigError(
+                f"{self.task_id} has window={self.window!r}, start={self.start!r}, end={self.end!r}; "
+                "give it either a window, or a start and an end"
+            )
+        return windows_between(parse_time(self.start), parse_time(self.end), settings.windows.span)
+
+
+class TrainOperator(StepOperator):
+    """Trains a challenger on what is strictly before `cutoff`, by default the start of the newest windows.
+
+    Returns {"version", "run_id", "cutoff"}.
+    """
+
+    template_fields = (*StepOperator.template_fields, "cutoff")
+
+    def __init__(self, *, cutoff: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cutoff = cutoff
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        from rich.console import Console
+
+        from recsys_text.steps.train import train
+        from recsys_text.terminal import TrainingProgress
+
+        with TrainingProgress(Console()) as progress:
+            trained = train(settings, cutoff=parse_time(self.cutoff) if self.cutoff else None, progress=progress)
+        return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
+
+
+class GateOperator(StepOperator):
+    """Makes a version of the model champion if it beats the champion; skips what follows where it does not.
+
+    `version` is a template, such as "{{ ti.xcom_pull('train')['version'] }}". Returns the verdict.
+    """
+
+    template_fields = (*StepOperator.template_fields, "version")
+
+    def __init__(self, *, version: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version = version
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        from recsys_text.steps.gate import gate
+
+        verdict = gate(settings, self.version)
+        if not verdict["promoted"]:
+            raise AirflowSkipException(verdict["reason"])
+        return verdict
+
+
+class PublishOperator(StepOperator):
+    """Scores every user with the champion in this one task, and swaps the version in.
+
+    Returns {"version", "users", "swapped", "pairs"}; where that version was published before, it is no work.
+    """
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        from recsys_text.steps.publish import publish
+
+        return publish(settings)
+
+
+class MonitorOperator(StepOperator):
+    """Measures what was published before a window, the newest by default, against its clicks.
+
+    Returns {"window", "version"}; the figures are in the lake. Skips what follows where there is nothing to measure.
+    """
+
+    template_fields = (*StepOperator.template_fields, "window")
+
+    def __init__(self, *, window: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window = window
+
+    def run_step(self, settings: Settings) -> dict[str, Any]:
+        from recsys_text.steps.monitor import monitor
+
+        result = monitor(settings, self.window)
+        if not result["rows"]:
+            raise AirflowSkipException(result["reason"])
+        return {"window": result["window"], "version": result["version"]}
