@@ -20,6 +20,7 @@ from recsys_text.steps import state as module
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.monitor import monitor
 from recsys_text.steps.state import Models, deadline, state
+from recsys_text.tables import SCHEMA_VERSION
 from tests.pipeline.conftest import run_cli
 
 NOON = datetime(2024, 5, 7, 12, tzinfo=UTC)
@@ -95,7 +96,7 @@ def test_a_damaged_manifest_hides_no_other_part(published: Settings) -> None:
     assert "is damaged" in found.tables.problem
     assert found.scores.value is not None
     assert found.models.value is not None
-    manifest.write_text(json.dumps({}))  # of some other version
+    manifest.write_text(json.dumps({"schema_version": SCHEMA_VERSION}))  # and nothing else that it should tell
     assert "the log of this server says more" in state(published).tables.problem
 
 
