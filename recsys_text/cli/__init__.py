@@ -4,14 +4,16 @@ import logging
 import sys
 from typing import NoReturn
 
-from recsys_text.cli import data, models, scores  # noqa: F401 - importing them makes the commands
+from recsys_text.cli import data, models, reports, scores  # noqa: F401 - importing them makes the commands
 from recsys_text.cli.app import app, err
 from recsys_text.errors import ConfigError, RecsysTextError, UnavailableError
 
 #: The extra that brings a package which some commands need.
 _EXTRAS = {
-    **dict.fromkeys(("lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"),
-    **dict.fromkeys(("fastapi", "jinja2", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(
+        ("jinja2", "lightgbm", "mlflow", "safetensors", "scipy", "sklearn", "tokenizers", "torch"), "train"
+    ),
+    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
     "optuna": "tune",
 }
 

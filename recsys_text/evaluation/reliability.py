@@ -32,13 +32,10 @@ def reliability(counted: Calibration) -> pl.DataFrame:
 
 
 def diagram(bins: pl.DataFrame) -> Figure:
-    """A panel for each part: bins on the diagonal are as often clicked as predicted. Readable in print.
-
-    Whiskers are 95% intervals of the click rate (Wilson 1927), as if candidates were independent.
-    """
+    """A panel for each part: bins on the diagonal are as often clicked as predicted. Readable in print."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
-        own = bins.filter(pl.col("part") == part).with_columns(*_wilson())
+        own = with_interval(bins.filter(pl.col("part") == part))
         weights = own["candidates"] / own["candidates"].sum()
         error = ((own["predicted"] - own["clicked"]).abs() * weights).sum()
         highest = max(1e-6, *own.select(pl.max_horizontal("predicted", "high").max()).to_series()) if len(own) else 1.0
@@ -68,10 +65,13 @@ def svg(bins: pl.DataFrame) -> str:
     return out.getvalue()
 
 
-def _wilson() -> tuple[pl.Expr, pl.Expr]:
+def with_interval(bins: pl.DataFrame) -> pl.DataFrame:
+    """The bins with `low` and `high`: the 95% interval of the click rate (Wilson 1927), as if candidates were
+    independent.
+    """
     z, n, p = 1.96, pl.col("candidates"), pl.col("clicked")
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)).sqrt()
-    return pl.min_horizontal(middle - half, p).clip(0, 1).alias("low"), pl.max_horizontal(middle + half, p).alias(
-        "high"
+    return bins.with_columns(
+        low=pl.min_horizontal(middle - half, p).clip(0, 1), high=pl.max_horizontal(middle + half, p)
     )

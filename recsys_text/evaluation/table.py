@@ -45,14 +45,14 @@ def _methods(whole: pl.DataFrame) -> Table:
         f"{size['impressions']:,} impressions of {size['users']:,} users, with 95% intervals over users",
         ("AUC", "nDCG@10", "rec@50", "score gains"),
     )
-    for method, row in _by_method(whole, sort=True).items():
+    for method, row in by_method(whole, sort=True).items():
         ours = method == SCORE
         shown.add_row(
             method,
-            _short(row["auc"]["value"]),
-            _interval(row[HEADLINE]),
-            _short(row["recall@50"]["value"]),
-            "" if ours else _gain(row[HEADLINE]),
+            short(row["auc"]["value"]),
+            interval(row[HEADLINE]),
+            short(row["recall@50"]["value"]),
+            "" if ours else gain(row[HEADLINE]),
             style="bold" if ours else None,
         )
     return shown
@@ -63,13 +63,13 @@ def _served(rows: pl.DataFrame) -> Table:
         f"The score as it would have been served, on {rows['impressions'][0]:,} impressions",
         ("AUC", "nDCG@10", "fresh gains"),
     )
-    for method, row in _by_method(rows, sort=False).items():
+    for method, row in by_method(rows, sort=False).items():
         ours = method == SCORE
         shown.add_row(
             "fresh at every impression" if ours else method.removeprefix(SERVED),
-            _short(row["auc"]["value"]),
-            _interval(row[HEADLINE]),
-            "" if ours else _gain(row[HEADLINE]),
+            short(row["auc"]["value"]),
+            interval(row[HEADLINE]),
+            "" if ours else gain(row[HEADLINE]),
         )
     return shown
 
@@ -89,10 +89,10 @@ def _slices(table: pl.DataFrame) -> Table:
         shown.add_row(
             name,
             f"{part['impressions'][0]:,}",
-            _short(headline[INTEREST]["value"]) if INTEREST in headline else "",
-            _short(headline[SCORE]["value"]),
-            f" {_short(against['value'])} {against['method']}" if against else "",
-            _gain(against) if against else "",
+            short(headline[INTEREST]["value"]) if INTEREST in headline else "",
+            short(headline[SCORE]["value"]),
+            f" {short(against['value'])} {against['method']}" if against else "",
+            gain(against) if against else "",
         )
     return shown
 
@@ -115,7 +115,7 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
 Row = dict[str, dict[str, float | None]]
 
 
-def _by_method(rows: pl.DataFrame, *, sort: bool) -> dict[str, Row]:
+def by_method(rows: pl.DataFrame, *, sort: bool) -> dict[str, Row]:
     """The values and gains of each method by metric."""
     order = rows.filter(pl.col("metric") == HEADLINE)
     if sort:
@@ -126,20 +126,20 @@ def _by_method(rows: pl.DataFrame, *, sort: bool) -> dict[str, Row]:
     return found
 
 
-def _interval(row: dict[str, float | None]) -> str:
+def interval(row: dict[str, float | None]) -> str:
     return _range(row["value"], row["low"], row["high"])
 
 
-def _gain(row: dict[str, float | None]) -> str:
+def gain(row: dict[str, float | None]) -> str:
     return _range(row["gain"], row["gain_low"], row["gain_high"], sign="+")
 
 
 def _range(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
     if low is None or high is None:
-        return _short(value, sign)
-    return f"{_short(value, sign)} [{_short(low, sign)}, {_short(high, sign)}]"
+        return short(value, sign)
+    return f"{short(value, sign)} [{short(low, sign)}, {short(high, sign)}]"
 
 
-def _short(value: float | None, sign: str = "") -> str:
+def short(value: float | None, sign: str = "") -> str:
     """Three digits and no leading zero, as the literature prints them."""
     return "-" if value is None else format(value, f"{sign}.3f").replace("0.", ".", 1)

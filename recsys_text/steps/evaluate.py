@@ -20,7 +20,8 @@ from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
 from recsys_text.lake.windows import Window
-from recsys_text.ranking.features import counts
+from recsys_text.model.text_model import Items
+from recsys_text.ranking.features import Float32, counts
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.timeline import expand
@@ -31,11 +32,18 @@ from recsys_text.tracking import CHAMPION
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The evaluation table, the bins of the reliability diagram, and how many clicks were left out."""
+    """The evaluation table, the bins of the reliability diagram, how many clicks were left out, and what was measured:
+    the score of each pair of the impressions of the windows, float32[P], and the items as the model has them.
+    """
 
     table: pl.DataFrame
     reliability: pl.DataFrame
     dropped: int
+    windows: list[Window]
+    data: Inputs
+    items: Items
+    impressions: Impressions
+    score_P: Float32
 
 
 def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
@@ -93,7 +101,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
         | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
-    catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(_clicks_before(log, cutoff)))
+    catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(clicks_before(log, cutoff)))
     table = evaluation_table(
         methods,
         impressions,
@@ -114,7 +122,16 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
         seed=settings.evaluation.seed,
     )
     table = pl.concat([table, aged])
-    return Measured(table=table, reliability=reliability(calibration(score_P, impressions.clicked)), dropped=dropped)
+    return Measured(
+        table=table,
+        reliability=reliability(calibration(score_P, impressions.clicked)),
+        dropped=dropped,
+        windows=windows,
+        data=data,
+        items=items,
+        impressions=impressions,
+        score_P=score_P,
+    )
 
 
 def impressions_of(
@@ -150,6 +167,6 @@ def figures(table: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def _clicks_before(log: Log, cutoff: int) -> Int64:
+def clicks_before(log: Log, cutoff: int) -> Int64:
     """int64[I]: the positive events on each item before the cutoff."""
     return np.bincount(log.item[log.positive & (log.time < cutoff)], minlength=len(log.item_ids))

@@ -20,6 +20,7 @@ from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.report import report_training
 from recsys_text.tracking import CHALLENGER, Tracker
 
 
@@ -77,6 +78,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
             version = registry.register(folder, example, COUNTS)
         registry.tag(version, {"cutoff": cutoff.isoformat()})
         registry.set_alias(CHALLENGER, version)
+        report_training(settings, registry, version, bundle, measured)
     checkpoint.clear()
     return Trained(version=version, run_id=run_id, cutoff=cutoff, table=measured.table, dropped=measured.dropped)
 

@@ -1,5 +1,6 @@
 """What the command line shows: tables of results and the progress of training. Knows no step."""
 
+from recsys_text.terminal.findings import checked
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
 from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
 from recsys_text.terminal.verdict import explained
@@ -7,6 +8,7 @@ from recsys_text.terminal.verdict import explained
 __all__ = [
     "TrainingProgress",
     "TuningProgress",
+    "checked",
     "explained",
     "extracted",
     "monitored",

@@ -23,6 +23,7 @@ from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from recsys_text import __version__
 from recsys_text.errors import ConfigError
 from recsys_text.tracking.connection import Connection, creating
+from recsys_text.tracking.recorded import Recorded, recorded
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -215,6 +216,11 @@ class Tracker:
         """The tags of a registered version."""
         with self._mlflow():
             return dict(self._client.get_model_version(self._name, version).tags)
+
+    def recorded(self, version: str) -> Recorded | None:
+        """What the run of a registered version has recorded; None where it was deleted."""
+        with self._mlflow():
+            return recorded(self._client, self._client.get_model_version(self._name, version).run_id)
 
     def bundle(self, version: str) -> Path:
         """The folder of a registered bundle, fetched once and kept under the project's root.

@@ -1,0 +1,104 @@
+"""Whether the catalogue has the items that are clicked, and texts to learn from. Knows frames of the lake."""
+
+import polars as pl
+
+from recsys_text.evaluation.checks.finding import Finding, Rule
+from recsys_text.evaluation.checks.times import clicks_of
+
+#: A window of items with this share of all that were known is taken for the whole catalogue, not for its changes.
+_WHOLE = 0.5
+#: Writing systems by the letters that only they have; the first that a title has is its own.
+_SCRIPTS = {
+    "Japanese": r"[\p{Hiragana}\p{Katakana}]",
+    "Chinese": r"\p{Han}",
+    "Korean": r"\p{Hangul}",
+    "Thai": r"\p{Thai}",
+    "Arabic": r"\p{Arabic}",
+    "Hebrew": r"\p{Hebrew}",
+    "Devanagari": r"\p{Devanagari}",
+    "Greek": r"\p{Greek}",
+    "Cyrillic": r"\p{Cyrillic}",
+    "Latin": r"\p{Latin}",
+}
+_UNSPACED = ("Japanese", "Chinese", "Thai")
+
+UNKNOWN = Rule(
+    name="clicks on unknown items",
+    found="{count} of {of} clicks are on items that no window of items has",
+    why="They teach nothing and are no part of any measure.",
+    way_out="Extract those items too, or check that both sources write item_id in the same way.",
+    error=0.05,
+)
+VANISHED = Rule(
+    name="vanished items",
+    found="{count} of {of} clicks of the newest window are on items that only former windows of items have",
+    why="Items of former windows stay candidates, so what is gone is still recommended; or the catalogue lost items.",
+    way_out="Give expires_at to what is gone; otherwise check the query of sources.items.",
+    error=0.05,
+)
+EMPTY = Rule(
+    name="empty titles",
+    found="{count} of {of} items have a title without a letter or digit",
+    why="The model reads titles; it knows nothing of an item without one.",
+    way_out="Map another column to title, such as a headline or the first words of the description.",
+    warning=0.01,
+    error=0.5,
+)
+ONE_WORD = Rule(
+    name="titles of one word",
+    found="{count} of {of} items have a title of one word",
+    why="So short a text says little of what an item is about.",
+    way_out="Add a description, tags or a category; where they are ids or codes, map the column with words.",
+    warning=0.5,
+)
+LANGUAGES = Rule(
+    name="languages",
+    found="{count} of {of} titles are not in {most} letters",
+    why="Texts in different letters share no words, so that they speak only for items in their own.",
+    way_out="Give tags or a category in one language, which join them, or make it several projects.",
+    warning=0.1,
+)
+
+
+def unknown_items(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+    """Clicks on items that are not in the catalogue."""
+    clicks = clicks_of(events)
+    lost = clicks.join(items.select("item_id"), on="item_id", how="anti", maintain_order="left")
+    return UNKNOWN.judge(len(lost), len(clicks), lost["item_id"].unique(maintain_order=True))
+
+
+def vanished(clicks: pl.DataFrame, former: pl.Series, present: pl.Series) -> Finding:
+    """The newest window's clicks on items that were in a former window of items and are not in the present one.
+
+    Where a window of items brings changes only, none is said to be gone.
+    """
+    clicks = clicks_of(clicks)
+    gone = former.filter(~former.is_in(present.implode()))
+    if len(present) < _WHOLE * (len(present) + len(gone)):
+        gone = gone.clear()
+    still = clicks.filter(pl.col("item_id").is_in(gone.implode()))
+    return VANISHED.judge(len(still), len(clicks), still["item_id"].unique(maintain_order=True))
+
+
+def titles(items: pl.DataFrame) -> list[Finding]:
+    """Empty titles, titles of one word, and titles in other letters than most."""
+    words = pl.col("title").str.strip_chars().str.split(" ").list.eval(pl.element().filter(pl.element() != ""))
+    read = items.select(
+        "item_id",
+        empty=~pl.col("title").str.contains(r"\w"),
+        words=words.list.len(),
+        script=pl.coalesce(
+            pl.when(pl.col("title").str.contains(letters)).then(pl.lit(name)) for name, letters in _SCRIPTS.items()
+        ),
+    )
+    full = read.filter(~pl.col("empty"))
+    short = full.filter((pl.col("words") == 1) & ~pl.col("script").is_in(_UNSPACED).fill_null(False))
+    empty, written = read.filter(pl.col("empty")), full.filter(pl.col("script").is_not_null())
+    scripts = written.group_by("script").len().sort("len", "script", descending=[True, False])
+    most = scripts["script"][0] if len(scripts) else "any"
+    others = written.filter(pl.col("script") != most)
+    return [
+        EMPTY.judge(len(empty), len(read), empty["item_id"]),
+        ONE_WORD.judge(len(short), len(read), short["item_id"]),
+        LANGUAGES.judge(len(others), len(written), others["item_id"], most=most),
+    ]

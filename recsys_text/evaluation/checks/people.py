@@ -1,0 +1,127 @@
+"""Whether users are one person each, and whether an event was logged once. Knows frames in the lake's contract."""
+
+from datetime import timedelta
+
+import polars as pl
+
+from recsys_text.evaluation.checks.finding import Finding, Rule
+from recsys_text.evaluation.checks.times import clicks_of
+
+#: Fewer clicks of a history may be those of two users by chance.
+_HISTORY = 5
+#: Of the events of one id, so many at the same second on the same item as those of another make them one person.
+_SHARED = 0.8
+#: More users at one second on one item are a crowd, or times are dates.
+_CROWD = 20
+_ONCE = timedelta(seconds=1)
+#: Clicks that no person makes.
+_IN_MINUTES, _MINUTES = 100, "10m"
+_IN_A_DAY = 2000
+
+TWINS = Rule(
+    name="duplicated users",
+    found="{count} of {of} users have the clicks of another in the same rhythm, or most of them at the same seconds",
+    why="One person under two ids teaches and judges the model with the same clicks, so its quality is flattered.",
+    way_out="Map the ids of one person to one user_id in the source's query, and leave replayed traffic out.",
+    error=0.05,
+)
+REPEATED = Rule(
+    name="repeated events",
+    found="{count} of {of} events repeat another within a second, {dropped} of them exactly, which extract drops",
+    why="An item that is counted twice looks twice as popular.",
+    way_out="Let the source deliver each event once, such as by select distinct.",
+    warning=0.01,
+)
+COPIED = Rule(
+    name="events in several windows",
+    found="{count} of {of} events stand in an earlier window too, at the same time of that window",
+    why="The model is then tested on what it was trained on.",
+    way_out="Check that the source gives a window only its own rows, and does not stamp old rows with new dates.",
+    warning=0.001,
+    error=0.01,
+)
+INHUMAN = Rule(
+    name="inhuman rates",
+    found=(
+        f"{{count}} of {{of}} clicks are of {{users}} users with more than {_IN_MINUTES} in 10 minutes "
+        f"or {_IN_A_DAY:,} in a day"
+    ),
+    why="Robots click what no reader wants, and what they click looks popular.",
+    way_out="Leave them out in the source's query, unless their times are made up from an order.",
+    error=0.5,
+)
+
+
+def duplicated_users(events: pl.DataFrame) -> Finding:
+    """Users who clicked what another did, with the same seconds between, or whose events are at the same seconds.
+
+    The same items in the same order are no sign: many readers go from one article to the next by the same links.
+    """
+    gaps = pl.col("occurred_at").dt.epoch("s").diff().fill_null(0)
+    histories = (
+        clicks_of(events)
+        .sort("occurred_at", "item_id")
+        .group_by("user_id", maintain_order=True)
+        .agg(
+            pl.col("occurred_at").dt.truncate("1s").n_unique().alias("seconds"),
+            pl.concat_str("item_id", gaps, separator="\x1f").str.join("\x1e").alias("history"),
+        )
+        .filter(pl.col("seconds") >= _HISTORY)
+    )
+    same = histories.filter(pl.col("history").is_duplicated()).sort("history", "user_id")["user_id"]
+    twins = pl.concat([same, _together(events)]).unique(maintain_order=True)
+    return TWINS.judge(len(twins), events["user_id"].n_unique(), twins)
+
+
+def repeated(events: pl.DataFrame, dropped: int) -> Finding:
+    """Events of one user, item and type within a second. dropped: those that extract has left out already."""
+    ordered = events.sort("user_id", "item_id", "event_type", "occurred_at")
+    again = ordered.filter(
+        (pl.col("occurred_at").diff() <= _ONCE)
+        & pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in ("user_id", "item_id"))
+        & (pl.col("event_type").cast(pl.String) == pl.col("event_type").cast(pl.String).shift())
+    )
+    examples = (f"{user} on {item}" for user, item in again.select("user_id", "item_id").iter_rows())
+    return REPEATED.judge(len(again) + dropped, len(events) + dropped, examples, dropped=f"{dropped:,}")
+
+
+def copied(events: pl.DataFrame, length: timedelta) -> Finding:
+    """Events that come again whole windows later, to the microsecond; those at full hours may do so by themselves."""
+    offset = pl.col("occurred_at").dt.epoch("us") % (length // timedelta(microseconds=1))
+    placed = events.with_columns(offset=offset).filter(pl.col("offset") % 3_600_000_000 != 0)
+    again = placed.sort("occurred_at").filter(
+        ~pl.struct("user_id", "item_id", "event_type", "offset").is_first_distinct()
+    )
+    examples = (f"{user} on {item}" for user, item in again.select("user_id", "item_id").iter_rows())
+    return COPIED.judge(len(again), len(events), examples)
+
+
+def inhuman(events: pl.DataFrame, *, dates: bool) -> Finding:
+    """Clicks of users who click faster than people do. dates: the times of a day say nothing."""
+    clicks = clicks_of(events)
+    fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if dates else [_faster(clicks, _MINUTES, _IN_MINUTES)])
+    users = pl.concat(fast).unique(maintain_order=True)
+    count = int(clicks["user_id"].is_in(users.implode()).sum())
+    return INHUMAN.judge(count, len(clicks), users, users=f"{len(users):,}")
+
+
+def _faster(clicks: pl.DataFrame, span: str, most: int) -> pl.Series:
+    rates = clicks.group_by("user_id", pl.col("occurred_at").dt.truncate(span)).len()
+    return rates.filter(pl.col("len") > most).sort("len", "user_id", descending=[True, False])["user_id"]
+
+
+def _together(events: pl.DataFrame) -> pl.Series:
+    """Users most of whose events are at the seconds of another's, on the same items."""
+    acts = events.select("user_id", "item_id", second=pl.col("occurred_at").dt.truncate("1s")).unique()
+    few = pl.len().over("item_id", "second")
+    shared = acts.filter((few > 1) & (few <= _CROWD))
+    pairs = (
+        shared.join(shared, on=["item_id", "second"], suffix="_other")
+        .filter(pl.col("user_id") != pl.col("user_id_other"))
+        .group_by("user_id", "user_id_other")
+        .len("together")
+        .filter(pl.col("together") >= _HISTORY)
+    )
+    own = acts.group_by("user_id").len("acts")
+    close = pairs.join(own, on="user_id").filter(pl.col("together") >= _SHARED * pl.col("acts"))
+    return pl.concat([close["user_id"], close["user_id_other"].alias("user_id")]).unique().sort()

@@ -1,0 +1,125 @@
+"""Whether the times of events, items and impressions can be true. Knows frames in the lake's contracts.
+
+Events and impressions have the column `window` beside those of their contract, items `known_at`.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from recsys_text.evaluation.checks.finding import Finding, Rule
+from recsys_text.tables import POSITIVE_TYPES
+
+#: Clocks of two machines differ by so much.
+_SKEW = timedelta(minutes=5)
+# Fewer events than these say nothing about a habit of their clock.
+_FEWEST = 20
+
+FUTURE = Rule(
+    name="future times",
+    found="{count} of {of} events, impressions and items have a time after now",
+    why="What has not happened yet teaches the model what it cannot know when it serves.",
+    way_out="Check the clock of who writes them and time_zone of their source.",
+    error=0.0,
+)
+FUTURE_ITEMS = Rule(
+    name="items of the future",
+    found="{count} of {of} items are published after the last window",
+    why="They are no candidates before that.",
+    way_out="That is right for announced items; otherwise check published_at and time_zone of sources.items.",
+    warning=0.01,
+)
+BEFORE = Rule(
+    name="clicks before publication",
+    found="{count} of {of} clicks come before their item's published_at",
+    why="An item is no candidate before it is published, so these clicks are lost, and its age is wrong for others.",
+    way_out=(
+        "Give the first publication, not the last edit, as published_at; where the clicks are early by whole hours, "
+        "check time_zone of both sources."
+    ),
+    warning=0.001,
+    error=0.05,
+)
+EXPIRED = Rule(
+    name="clicks after expiry",
+    found="{count} of {of} clicks come after their item's expires_at",
+    why="An expired item is no candidate, so these clicks are lost, and items are not recommended that people want.",
+    way_out="Check expires_at, or leave it out.",
+    warning=0.001,
+    error=0.05,
+)
+DATES = Rule(
+    name="dates for times",
+    found="{count} of {of} events are at {clock} sharp",
+    why="That is a date and not a time, so nobody knows any more which click came first.",
+    way_out='Give the time of the event, or set evaluation.at = "window" for a log that has only an order.',
+    warning=0.05,
+    error=0.5,
+)
+
+
+def future(events: pl.DataFrame, items: pl.DataFrame, impressions: pl.DataFrame, now: datetime) -> Finding:
+    """What is later than `now`."""
+    late = [
+        frame.filter(pl.col(time) > now + _SKEW)[key]
+        for frame, time, key in (
+            (events, "occurred_at", "item_id"),
+            (impressions, "shown_at", "impression_id"),
+            (items, "updated_at", "item_id"),
+        )
+    ]
+    of = len(events) + len(items) + len(impressions)
+    return FUTURE.judge(sum(map(len, late)), of, (key for keys in late for key in keys))
+
+
+def future_items(items: pl.DataFrame, end: datetime) -> Finding:
+    """Items that are published at or after the end of the last window."""
+    late = items.filter(pl.col("published_at") >= end)
+    return FUTURE_ITEMS.judge(len(late), len(items), late["item_id"])
+
+
+def before_publication(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+    """Clicks on items that were not published yet."""
+    clicks = _on_items(events, items, "published_at")
+    early = clicks.filter(pl.col("occurred_at") + _SKEW < pl.col("published_at"))
+    return BEFORE.judge(len(early), len(clicks), early["item_id"].unique(maintain_order=True))
+
+
+def after_expiry(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+    """Clicks on items that had expired."""
+    clicks = _on_items(events, items, "expires_at")
+    late = clicks.filter(pl.col("occurred_at") > pl.col("expires_at") + _SKEW)
+    return EXPIRED.judge(len(late), len(clicks), late["item_id"].unique(maintain_order=True))
+
+
+def dates(events: pl.DataFrame, *, ordered: bool) -> Finding:
+    """Events at the one full hour of the day that most events have to the microsecond, which says that it is a date.
+
+    ordered: the project says that its log has an order and no clock.
+    """
+    clock = events.select(pl.col("occurred_at").dt.time().alias("clock"), "user_id").filter(_sharp())
+    most = clock.group_by("clock").len().sort("len", "clock", descending=[True, False]).head(1)
+    count = int(most["len"].sum())
+    rule = replace(DATES, error=1.0) if ordered else DATES
+    if count < _FEWEST:
+        return rule.judge(0, len(events), clock="a full hour")
+    at = most["clock"][0]
+    users = clock.filter(pl.col("clock") == at)["user_id"].unique(maintain_order=True)
+    return rule.judge(count, len(events), (f"those of user {user}" for user in users), clock=f"{at:%H:%M}")
+
+
+def _sharp() -> pl.Expr:
+    clock = pl.col("clock")
+    return (clock.dt.minute() == 0) & (clock.dt.second() == 0) & (clock.dt.nanosecond() == 0)
+
+
+def _on_items(events: pl.DataFrame, items: pl.DataFrame, time: str) -> pl.DataFrame:
+    """The clicks on items that have this time."""
+    dated = items.filter(pl.col(time).is_not_null()).select("item_id", time)
+    return clicks_of(events).join(dated, on="item_id", how="inner", maintain_order="left")
+
+
+def clicks_of(events: pl.DataFrame) -> pl.DataFrame:
+    """The events that say that a user wanted an item."""
+    return events.filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))

@@ -1,0 +1,76 @@
+"""Check: what is wrong with a user's data, before a model learns from it. Knows the lake, no model."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from recsys_text.config import Settings
+from recsys_text.errors import ConfigError
+from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
+from recsys_text.evaluation.freshness import drawn
+from recsys_text.lake.store import Lake
+from recsys_text.lake.windows import Window
+from recsys_text.ranking.log import build_log
+from recsys_text.ranking.logged import evaluated_impressions, take, with_logged
+from recsys_text.steps.inputs import windows_of
+
+# Candidates that features are computed of: an AUC of some hundred impressions says enough.
+_CANDIDATES = 300_000
+
+
+def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: datetime | None = None) -> list[Finding]:
+    """Looks at these windows of the lake (all by default) and the items up to the last of them; writes nothing.
+
+    Raises ConfigError for a window that the lake lacks, ContractError where it has none.
+    """
+    there = windows_of(settings)
+    chosen = sorted(windows) if windows is not None else there
+    if missing := [window.key for window in chosen if window not in there]:
+        raise ConfigError(f"window '{missing[0]}' is not in the lake; extract it first")
+    lake, keys = Lake(settings.lake), [window.key for window in chosen]
+    items_keys = [key for key in lake.keys("items") if key <= keys[-1]]
+    items, events = lake.items(items_keys), lake.read("events", keys)
+    impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
+    dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
+    dates = times.dates(events, ordered=settings.evaluation.at == "window")
+    found = [
+        times.future(events, items, impressions, now or datetime.now(UTC)),
+        times.future_items(items, chosen[-1].end),
+        times.before_publication(events, items),
+        times.after_expiry(events, items),
+        dates,
+        catalogue.unknown_items(events, items),
+        catalogue.vanished(
+            events.filter(pl.col("window") == keys[-1]), _ids(lake, items_keys[:-1]), _ids(lake, items_keys[-1:])
+        ),
+        *catalogue.titles(items),
+        people.repeated(events, dropped),
+        people.copied(events, settings.windows.span),
+        people.duplicated_users(events),
+        people.inhuman(events, dates=dates.level != "ok"),
+    ]
+    if len(impressions):
+        found += [shown.shown_twice(impressions), *shown.labels(impressions), *shown.clocks(impressions, events)]
+    return [*found, _leaks(settings, items, events, impressions, chosen)]
+
+
+def _leaks(
+    settings: Settings, items: pl.DataFrame, events: pl.DataFrame, impressions: pl.DataFrame, windows: Sequence[Window]
+) -> Finding:
+    """What the features of the newest windows tell of their clicks."""
+    log, chosen = with_logged(build_log(items, events), impressions), settings.evaluation
+    found, _ = evaluated_impressions(
+        log,
+        [(window.start, window.end) for window in windows[-chosen.windows :]],
+        settings.candidates,
+        at=chosen.at,
+        max_impressions=chosen.max_impressions,
+        seed=chosen.seed,
+    )
+    few = take(found, drawn(found, _CANDIDATES, chosen.seed)) if len(found) else found
+    return leaks.telling_features(log, few)
+
+
+def _ids(lake: Lake, keys: Sequence[str]) -> pl.Series:
+    return lake.scan("items", keys).select(pl.col("item_id").unique().sort()).collect()["item_id"]

@@ -1,0 +1,100 @@
+"""The check of a project's data, from sources to an exit code."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys_text.config import load
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.lake.windows import parse_window
+from recsys_text.steps.check import check
+from tests.conftest import START
+from tests.pipeline.conftest import run_cli
+
+BOOKS = Path(__file__).parents[2] / "examples/books"
+
+
+def extracted(config: Path) -> str:
+    assert run_cli("extract", "-c", str(config), "--from", "2024-05-01", "--to", "2024-05-06") == 0
+    return str(config)
+
+
+def log_impressions(config: Path) -> None:
+    """Each click as the click of a list of two that was shown half a minute before it, as a source of the project."""
+    clicks = pl.read_parquet(config.parent / "events.parquet").with_row_index()
+    pl.DataFrame(
+        {
+            "impression_id": clicks["index"].cast(pl.String),
+            "user_id": clicks["user_id"],
+            "shown_at": clicks["occurred_at"] - timedelta(seconds=30),
+            "candidates": [[item, "i000" if item != "i000" else "i001"] for item in clicks["item_id"]],
+            "clicked": [[True, False]] * len(clicks),
+        }
+    ).write_parquet(config.parent / "shown.parquet")
+    source = '[sources.impressions]\nkind = "file"\npath = "shown.parquet"\n[candidates]'
+    config.write_text(config.read_text().replace("[candidates]", source))
+
+
+def test_honest_data_pass(small_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = extracted(small_config)
+    capsys.readouterr()
+    assert run_cli("check", "-c", config) == 0
+    shown = capsys.readouterr().out
+    assert "found no error" in shown
+    assert "features that know the label" in shown
+    assert "impressions" not in shown, "there are none, so there are no rules about them"
+
+
+def test_dates_for_times_are_told_and_exit_with_3(small_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small_config.parent / "events.parquet"
+    pl.read_parquet(path).with_columns(pl.col("occurred_at").dt.truncate("1d")).write_parquet(path)
+    config = extracted(small_config)
+    capsys.readouterr()
+    assert run_cli("check", "-c", config, "--json") == 3
+    told = capsys.readouterr()
+    found = {finding["check"]: finding for finding in json.loads(told.out)}
+    assert found["dates for times"]["level"] == "error"
+    assert found["dates for times"]["share"] == 1
+    assert "dates for times" in told.err
+    assert run_cli("check", "-c", config) == 3
+    assert "error: dates for times: " in capsys.readouterr().out
+
+
+def test_logged_impressions_have_rules_of_their_own(small_config: Path) -> None:
+    log_impressions(small_config)
+    extracted(small_config)
+    found = {finding.name: finding for finding in check(load(small_config))}
+    assert found["clicks before they were shown"].level == found["time zones"].level == "ok"
+    assert found["clicks before they were shown"].of > 300
+    assert found["impressions all clicked"].count == 0
+
+
+def test_windows_that_are_asked_for_and_those_that_are_not_there(small_config: Path) -> None:
+    with pytest.raises(ContractError, match="recsys-text extract"):
+        check(load(small_config))
+    extracted(small_config)
+    settings = load(small_config)
+    one = [parse_window("2024-05-02", timedelta(days=1))]
+    events = {finding.name: finding.of for finding in check(settings, one)}["events in several windows"]
+    assert 0 < events < {finding.name: finding.of for finding in check(settings)}["events in several windows"]
+    with pytest.raises(ConfigError, match="2024-06-01"):
+        check(settings, [parse_window("2024-06-01", timedelta(days=1))])
+
+
+def test_what_is_after_now_is_told(small_config: Path) -> None:
+    extracted(small_config)
+    found = {finding.name: finding for finding in check(load(small_config), now=START + timedelta(days=2))}
+    assert found["future times"].level == "error"
+    assert {f.name: f for f in check(load(small_config), now=datetime.now(UTC))}["future times"].level == "ok"
+
+
+def test_the_books_sample_raises_no_alarm(tmp_path: Path) -> None:
+    for name in ("items.parquet", "events.parquet"):
+        (tmp_path / name).symlink_to(BOOKS / name)
+    config = tmp_path / "recsys.toml"
+    config.write_text((BOOKS / "recsys.toml").read_text().replace("../../var/books", str(tmp_path / "var")))
+    assert run_cli("extract", "-c", str(config), "--from", "2017-07-01", "--to", "2017-07-11") == 0
+    assert [finding for finding in check(load(config)) if finding.level != "ok"] == []
