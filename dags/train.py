@@ -2,7 +2,8 @@
 
 Runs on new events in the lake, and trains when there is no model yet or when the newest window is
 `training.every` windows past the newest model; otherwise it skips. So a year of backfilled windows
-trains no more often than a year of nights. A run that is triggered by hand always trains.
+trains no more often than a year of nights. A run that is triggered by hand always trains. With `training.full_every`
+it goes on from the champion, and trains anew only every so many windows.
 
 `gate` compares the challenger with the champion on the newest window's impressions and moves the alias
 only when the gain is clear. A refusal is a skip, not a failure: the champion stays, nothing is published anew.
@@ -28,17 +29,20 @@ def build(project: Project) -> DAG:
         def train() -> dict[str, Any]:
             from rich.console import Console
 
-            from recsys_text.steps.schedule import due
+            from recsys_text.steps.schedule import due, starts_warm
             from recsys_text.terminal import TrainingProgress
 
+            warm_start = False
             if get_current_context()["dag_run"].run_type != "manual":
                 is_due, reason = due(settings)
                 if not is_due:
                     raise AirflowSkipException(reason)
+                warm_start, reason = starts_warm(settings)
+                print(f"{'Warm start' if warm_start else 'Whole training'}: {reason}")  # noqa: T201 - the task's log
             from recsys_text.steps.train import train as run_step
 
             with TrainingProgress(Console()) as progress:
-                trained = run_step(settings, progress=progress)
+                trained = run_step(settings, warm_start=warm_start, progress=progress)
             return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
 
         @task(outlets=[project.champion], execution_timeout=timedelta(hours=2))

@@ -1,7 +1,7 @@
 """What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -64,13 +64,20 @@ def windows_of(settings: Settings) -> list[Window]:
     return [parse_window(key, settings.windows.span) for key in keys]
 
 
-def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
-    """Reads every window that ends at or before `before`, or all. Raises ContractError when there is none."""
+def inputs(
+    settings: Settings, *, before: datetime | None = None, only: Mapping[str, Iterable[str]] | None = None
+) -> Inputs:
+    """Reads every window that ends at or before `before`, or all; or `only` these keys of each table.
+
+    Raises ContractError when there is none.
+    """
     lake = Lake(settings.lake)
-    windows, digests, item_keys = _state(settings, before)
-    keys = [window.key for window in windows]
-    items = lake.items(item_keys)
-    log, shown = build_log(items, lake.read("events", keys)), lake.read("impressions", _shown_keys(lake, keys))
+    chosen = window_keys(settings, before=before) if only is None else {t: sorted(keys) for t, keys in only.items()}
+    windows = [parse_window(key, settings.windows.span) for key in chosen["events"]]
+    digests = {table: lake.digest(table, keys) for table, keys in chosen.items()}
+    items = lake.items(chosen["items"])
+    log = build_log(items, lake.read("events", chosen["events"]))
+    shown = lake.read("impressions", chosen.get("impressions", []))
     source = settings.sources.impressions
     log = with_logged(log, shown, settle=(source and source.clicks_within) or timedelta())
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=windows, digests=digests)
@@ -78,25 +85,21 @@ def inputs(settings: Settings, *, before: datetime | None = None) -> Inputs:
 
 def lake_state(settings: Settings, *, before: datetime | None = None) -> tuple[list[Window], dict[str, str]]:
     """The windows that `inputs` would read, and for each table a digest of what they hold."""
-    windows, digests, _ = _state(settings, before)
-    return windows, digests
+    lake, chosen = Lake(settings.lake), window_keys(settings, before=before)
+    windows = [parse_window(key, settings.windows.span) for key in chosen["events"]]
+    return windows, {table: lake.digest(table, keys) for table, keys in chosen.items()}
 
 
-def _state(settings: Settings, before: datetime | None) -> tuple[list[Window], dict[str, str], list[str]]:
+def window_keys(settings: Settings, *, before: datetime | None = None) -> dict[str, list[str]]:
+    """The keys of the windows of each table that `inputs` would read. Raises as it does."""
     lake = Lake(settings.lake)
     windows = [window for window in windows_of(settings) if before is None or window.end <= before]
     if not windows:
         raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows")
     keys = [window.key for window in windows]
-    item_keys = [key for key in lake.keys("items") if key <= keys[-1]]
-    digests = {"items": lake.digest("items", item_keys), "events": lake.digest("events", keys)}
-    if shown_keys := _shown_keys(lake, keys):
-        digests["impressions"] = lake.digest("impressions", shown_keys)
-    return windows, digests, item_keys
-
-
-def _shown_keys(lake: Lake, keys: list[str]) -> list[str]:
-    return sorted(set(lake.keys("impressions")) & set(keys))
+    shown = sorted(set(lake.keys("impressions")) & set(keys))
+    items = [key for key in lake.keys("items") if key <= keys[-1]]
+    return {"items": items, "events": keys} | ({"impressions": shown} if shown else {})
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:

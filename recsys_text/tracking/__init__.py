@@ -8,6 +8,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from recsys_text.tracking.tracker import CHALLENGER, CHAMPION, Tracker
+from recsys_text.tracking.tracker import CHALLENGER, CHAMPION, Tracker, environment
 
-__all__ = ["CHALLENGER", "CHAMPION", "Tracker"]
+__all__ = ["CHALLENGER", "CHAMPION", "Tracker", "environment"]
