@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from recsys_text import __version__
 from recsys_text.config import Settings
 from recsys_text.steps.inputs import tracker, windows_of
 from recsys_text.steps.lineage import config_of, whole_cutoff
@@ -32,6 +33,9 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     champion = registry.version(CHAMPION)
     if champion is None:
         return False, "there is no champion to start from"
+    made_by = registry.run_of(champion)[1].get("recsys_text")
+    if made_by != __version__:  # its blend may know other features
+        return False, f"champion {champion} was trained by recsys-text {made_by}, and this is {__version__}"
     config, now = config_of(registry, champion), settings.model_dump(mode="json", include={"model", "blend"})
     if config is None or {name: config.get(name) for name in now} != now:
         return False, f"champion {champion} is not known to be of this [model] and [blend]"
