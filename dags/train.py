@@ -1,10 +1,11 @@
 """Trains a challenger, and makes it champion when the gate agrees.
 
 Runs on new events in the lake, and trains when there is no model yet, when the newest window is
-`training.every` windows past the newest model, or when the quality drifts; otherwise it skips. So a year of
-backfilled windows trains no more often than a year of nights; a run that another waits behind leaves it to
-that. A run that is triggered by hand always trains: the form asks for the time before which it may know
-anything, and for the seed.
+`training.every` windows past the newest model, or when an alert of the quality asks for it; otherwise it skips. So a
+year of backfilled windows trains no more often than a year of nights; a run that another waits behind leaves it to
+that. With `training.full_every` it goes on from the champion, and trains anew only every so many windows. A run that
+is triggered by hand always trains: the form asks for the time before which it may know anything, for the seed, and
+whether to go on from the champion.
 
 `gate` compares the challenger with the champion on the newest window's impressions and moves the alias
 only when the gain is clear. A refusal is a skip, not a failure: the champion stays, nothing is published anew.
@@ -38,6 +39,12 @@ def build(project: Project) -> DAG:
             title="Seed",
             description_md=f"Other seeds give other models of the same data. Empty: {settings.training.seed}.",
         ),
+        "warm_start": Param(
+            False,
+            type="boolean",
+            title="Warm start",
+            description_md="Go on from the champion with the windows since its cutoff, in a fraction of the time.",
+        ),
     }
 
     with DAG(**project.dag_args("train", __doc__ or ""), schedule=timetable, params=form) as dag:
@@ -53,14 +60,16 @@ def build(project: Project) -> DAG:
 
             from recsys_text.lake.windows import parse_time
             from recsys_text.provider import telling
-            from recsys_text.steps.schedule import due
+            from recsys_text.steps.schedule import due, starts_warm
             from recsys_text.terminal import TrainingProgress
 
+            warm_start = context["params"]["warm_start"]
             if scheduled:
                 is_due, reason = due(settings)
                 if not is_due:
                     raise AirflowSkipException(reason)
-                telling.tell([f"Training: {reason}"])
+                warm_start, how = starts_warm(settings)
+                telling.tell([f"Training: {reason}", f"{'Warm start' if warm_start else 'Whole training'}: {how}"])
             from recsys_text.steps.train import train as run_step
 
             cutoff, seed = context["params"]["cutoff"], context["params"]["seed"]
@@ -69,7 +78,9 @@ def build(project: Project) -> DAG:
                 training = settings.training.model_copy(update={"seed": seed})
                 chosen = settings.model_copy(update={"training": training})
             with TrainingProgress(Console()) as progress:
-                trained = run_step(chosen, cutoff=parse_time(cutoff) if cutoff else None, progress=progress)
+                trained = run_step(
+                    chosen, cutoff=parse_time(cutoff) if cutoff else None, warm_start=warm_start, progress=progress
+                )
             told = {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
             telling.tell(
                 [f"Trained version {told['version']} on what is before {told['cutoff']}, run {told['run_id']}"]

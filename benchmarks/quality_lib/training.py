@@ -22,8 +22,8 @@ from recsys_text.sections import Model
 from recsys_text.terminal import TrainingProgress
 
 #: What decides a text model, a bundle and the baselines, below recsys_text; beside it, what lays out the logs.
-TEXT = ("fitting.py", "model", "text", *(f"ranking/{name}.py" for name in ("candidates", "log", "logged", "timeline")))
-BUNDLE = ("fitting.py", "bundle.py", "evaluation/parts.py", "model", "text", "ranking")
+TEXT = ("fitting", "model", "text", *(f"ranking/{name}.py" for name in ("candidates", "log", "logged", "timeline")))
+BUNDLE = ("fitting", "bundle.py", "evaluation/parts.py", "model", "text", "ranking")
 MEASURE = ("bundle.py", "following.py", "evaluation", "model", "text", "ranking")
 OURS = ("logs.py",)
 _SECTIONS = {"model", "training", "blend", "candidates", "evaluation"}

@@ -9,7 +9,7 @@ import typer
 from recsys_text import terminal
 from recsys_text.cli.app import CONFIG, Config, Cutoff, Model, app, out
 from recsys_text.config import Settings, load
-from recsys_text.errors import GateRefusal
+from recsys_text.errors import ConfigError, GateRefusal
 from recsys_text.lake.windows import parse_time
 
 # Steps are imported by the command that needs them: `versions` must not wait for torch and MLflow.
@@ -17,10 +17,25 @@ from recsys_text.lake.windows import parse_time
 
 
 @app.command()
-def train(config: Config = CONFIG, cutoff: Cutoff = None) -> None:
+def train(
+    config: Config = CONFIG,
+    cutoff: Cutoff = None,
+    warm_start: Annotated[
+        bool, typer.Option("--warm-start", help="Go on from the champion with what came since its cutoff.")
+    ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(help="Repeat the training of a model or published version, compare, and register nothing."),
+    ] = None,
+) -> None:
     """Train a bundle, register it, and make it champion if it beats the champion (exit 4 if not)."""
     settings = load(config)
-    verdict = train_and_gate(settings, parse_time(cutoff) if cutoff else None)
+    if like is not None:
+        if cutoff is not None or warm_start:
+            raise ConfigError("--like repeats a training as it was; leave out --cutoff and --warm-start")
+        _repeat(settings, like)
+        return
+    verdict = train_and_gate(settings, parse_time(cutoff) if cutoff else None, warm_start=warm_start)
     if not verdict["promoted"]:
         raise GateRefusal(verdict["reason"])
 
@@ -102,17 +117,26 @@ def rank(
     out.print(f"Scored {result['pairs']:,} candidates of {result['impressions']:,} impressions into {to}")
 
 
-def train_and_gate(settings: Settings, cutoff: datetime | None) -> dict[str, Any]:
+def _repeat(settings: Settings, like: str) -> None:
+    from recsys_text.steps.repeat import repeat as step
+
+    with terminal.TrainingProgress(out) as progress:
+        result = step(settings, like, progress=progress)
+    terminal.repeated(out, result)
+
+
+def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: bool = False) -> dict[str, Any]:
     from recsys_text.evaluation.table import render
     from recsys_text.evaluation.table import verdict as summed_up
     from recsys_text.steps.gate import gate as gate_step
     from recsys_text.steps.train import train as step
 
     with terminal.TrainingProgress(out) as progress:
-        result = step(settings, cutoff=cutoff, progress=progress)
+        result = step(settings, cutoff=cutoff, warm_start=warm_start, progress=progress)
     out.print(render(result.table))
     out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
+    terminal.continued(out, result)
     verdict = gate_step(settings, result.version)
     if verdict["promoted"]:
         out.print(f"Version {result.version} is champion: {verdict['reason']}")

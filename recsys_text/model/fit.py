@@ -38,7 +38,7 @@ from recsys_text.sections import Training
 _CUTOFF = 10
 #: How far a library's network goes from where the wide path sets it to where its clicks end: best on goodbooks, with
 #: other books held out than those of the results.
-_WAY = 0.3
+WAY = 0.3
 #: Steps between two reports: reading a loss makes a GPU wait.
 _REPORT = 10
 
@@ -73,7 +73,7 @@ class Silent:
     def on_epoch(self, result: EpochResult) -> None: ...
 
 
-_SILENT = Silent()
+SILENT = Silent()
 
 
 def fit(
@@ -87,7 +87,7 @@ def fit(
     training: Training,
     *,
     checkpoint: Checkpoint | None = None,
-    progress: Progress = _SILENT,
+    progress: Progress = SILENT,
 ) -> list[EpochResult]:
     """Trains `model` in place and leaves it on its device with the weights of the best epoch (but see `task`).
 
@@ -135,26 +135,12 @@ def fit(
             results = [EpochResult(**result) for result in saved[1]["results"]]
             first, best = _restore(saved[0], model, optimizer)
 
-        per_epoch = math.ceil(len(train) / training.batch_size)
-        steps = per_epoch * training.epochs
         best_epoch, best_loss = max(
             ((each.epoch, each.valid_loss) for each in results if each.best), default=(0, math.inf)
         )
         while len(results) < training.epochs and len(results) - best_epoch < (training.patience or math.inf):
             epoch = len(results) + 1
-            total, seen, begun = torch.zeros((), device=device), 0, perf_counter()
-            model.train()
-            rows = train.epoch(training.batch_size, _seeded(training.seed, epoch))
-            for step, batch in enumerate(rows, (epoch - 1) * per_epoch):
-                vec_ID, loss = listwise_loss(model, tokens, lengths, batch)
-                total, seen = total + loss.detach() * len(batch), seen + len(batch)
-                if training.distillation:
-                    taught_ID = to_device(taught[batch.items_I], device)
-                    loss = loss + training.distillation * distillation(vec_ID, taught_ID)
-                update(optimizer, loss, learning_rate(step, steps, training.learning_rate))
-                if (step + 1) % _REPORT == 0 or seen == len(train):
-                    progress.on_step("train", total.item() / seen, seen / (perf_counter() - begun), step + 1, steps)
-            speed = seen / (perf_counter() - begun)
+            loss, speed = one_epoch(model, tokens_IT, lengths_I, teacher, train, training, epoch, optimizer, progress)
             valid_loss, valid_ndcg = evaluate(model, tokens_IT, lengths_I, valid)
             improved = len(valid) == 0 or not training.patience or valid_loss < best_loss
             if improved:
@@ -162,7 +148,7 @@ def fit(
             results.append(
                 EpochResult(
                     epoch=epoch,
-                    loss=total.item() / seen,
+                    loss=loss,
                     valid_loss=valid_loss,
                     valid_ndcg=valid_ndcg,
                     samples_per_second=speed,
@@ -171,9 +157,39 @@ def fit(
             )
             _keep(checkpoint, key, model, first, best, optimizer, results)
             progress.on_epoch(results[-1])
-    way = _WAY if training.task == "hidden" else 1.0
+    way = WAY if training.task == "hidden" else 1.0
     model.load_state_dict({name: torch.lerp(first[name], weight, way) for name, weight in best.items()})
     return results
+
+
+def one_epoch(
+    model: Interest,
+    tokens_IT: NDArray[np.int32],
+    lengths_I: NDArray[np.int32],
+    teacher: Teacher,
+    train: Rows,
+    training: Training,
+    epoch: int,
+    optimizer: torch.optim.AdamW,
+    progress: Progress,
+) -> tuple[float, float]:
+    """All rows once, as epoch 1, 2, ... of `training.epochs`; returns the mean loss and rows per second."""
+    device, per_epoch = model.log_scale.device, math.ceil(len(train) / training.batch_size)
+    steps = per_epoch * training.epochs
+    tokens, lengths, taught = (torch.from_numpy(array) for array in (tokens_IT, lengths_I, teacher.item_ID))
+    total, seen, begun = torch.zeros((), device=device), 0, perf_counter()
+    model.train()
+    rows = train.epoch(training.batch_size, _seeded(training.seed, epoch))
+    for step, batch in enumerate(rows, (epoch - 1) * per_epoch):
+        vec_ID, loss = listwise_loss(model, tokens, lengths, batch)
+        total, seen = total + loss.detach() * len(batch), seen + len(batch)
+        if training.distillation:
+            loss = loss + training.distillation * distillation(vec_ID, to_device(taught[batch.items_I], device))
+        update(optimizer, loss, learning_rate(step, steps, training.learning_rate))
+        if (step + 1) % _REPORT == 0 or seen == len(train):
+            speed = seen / (perf_counter() - begun)
+            progress.on_step("train", total.item() / seen, speed, step + 1, steps)
+    return total.item() / seen, seen / (perf_counter() - begun)
 
 
 def listwise_loss(model: Interest, tokens_IT: Tensor, lengths_I: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

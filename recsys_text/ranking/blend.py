@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.listwise import Network, fit_network
-from recsys_text.ranking.trees import fit_trees
+from recsys_text.ranking.trees import fit_trees, more_trees
 
 Float32 = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -51,6 +51,11 @@ class Blend:
     trees: tuple[lgb.Booster, ...]
     networks: tuple[Network, ...]
     spreads: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is made of."""
+        return "both" if self.trees and self.networks else "lightgbm" if self.trees else "mlp"
 
     def predict(self, features_PF: Float32, *, threads: int = 0) -> Double:
         """Raw scores, float64[P], higher is better; only their order within an impression has a meaning.
@@ -119,6 +124,48 @@ def fit_blend(
 
     Raises ContractError where no impression is left, or one has more than MAX_CANDIDATES candidates.
     """
+    features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
+    users_N = users_N[useful_N]
+    seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
+    trees: tuple[lgb.Booster, ...] = ()
+    networks: tuple[Network, ...] = ()
+    if kind != "mlp":
+        trees = tuple(
+            fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=own, threads=threads)
+            for own in seeds
+        )
+    if kind != "lightgbm":
+        networks = tuple(fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
+    return _even(Blend(features=tuple(names), trees=trees, networks=networks), features_PF, offsets_N1, threads)
+
+
+def continue_blend(
+    former: Blend,
+    features_PF: Float32,
+    clicked_P: Bool,
+    offsets_N1: Int,
+    *,
+    seed: int,
+    threads: int = 0,
+) -> Blend:
+    """The former blend, whose rankers all go on with these impressions in small steps: see `more_trees`, `fit_network`.
+
+    Raises as `fit_blend` does.
+    """
+    features_PF, clicked_P, offsets_N1, _ = _useful(features_PF, clicked_P, offsets_N1)
+    trees = tuple(
+        more_trees(each, features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, threads=threads)
+        for number, each in enumerate(former.trees)
+    )
+    networks = tuple(
+        fit_network(features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, former=each)
+        for number, each in enumerate(former.networks)
+    )
+    return _even(replace(former, trees=trees, networks=networks), features_PF, offsets_N1, threads)
+
+
+def _useful(features_PF: Float32, clicked_P: Bool, offsets_N1: Int) -> tuple[Float32, Bool, Int, Bool]:
+    """The impressions with both a clicked candidate and another, and which of all they are."""
     length_N = np.diff(offsets_N1)
     if length_N.max(initial=0) > MAX_CANDIDATES:
         raise ContractError(
@@ -134,23 +181,17 @@ def fit_blend(
         )
     rows_P = np.repeat(useful_N, length_N)
     if not rows_P.all():
-        features_PF, clicked_P, users_N = features_PF[rows_P], clicked_P[rows_P], users_N[useful_N]
+        features_PF, clicked_P = features_PF[rows_P], clicked_P[rows_P]
         offsets_N1 = np.concatenate([[0], np.cumsum(length_N[useful_N])])
-    seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
-    trees: tuple[lgb.Booster, ...] = ()
-    networks: tuple[Network, ...] = ()
-    if kind != "mlp":
-        trees = tuple(
-            fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=own, threads=threads)
-            for own in seeds
-        )
-    if kind != "lightgbm":
-        networks = tuple(fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
-    alone = Blend(features=tuple(names), trees=trees, networks=networks)
-    if not (trees and networks):
-        return alone
-    of_trees, of_networks = _of_trees(trees, features_PF, threads), _of_networks(networks, features_PF)
-    return replace(alone, spreads=(_spread(of_trees, offsets_N1), _spread(of_networks, offsets_N1)))
+    return features_PF, clicked_P, offsets_N1, useful_N
+
+
+def _even(blend: Blend, features_PF: Float32, offsets_N1: Int, threads: int) -> Blend:
+    """The blend with the spreads of its two kinds, where it has both."""
+    if not (blend.trees and blend.networks):
+        return blend
+    of_trees, of_networks = _of_trees(blend.trees, features_PF, threads), _of_networks(blend.networks, features_PF)
+    return replace(blend, spreads=(_spread(of_trees, offsets_N1), _spread(of_networks, offsets_N1)))
 
 
 def _of_trees(trees: Sequence[lgb.Booster], features_PF: Float32, threads: int) -> Double:

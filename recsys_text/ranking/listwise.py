@@ -24,6 +24,8 @@ _HIDDEN = (64, 64)
 _EPOCHS = 10
 _BATCH = 64
 _LEARNING_RATE = 3e-3
+#: A network that goes on from a former one: best on 8 to 10 March of caixin, of 3 to 10 epochs at 3e-4 to 2e-3.
+_MORE_EPOCHS, _MORE_RATE = 3, 3e-4
 _WEIGHT_DECAY = 1e-4
 #: A standardised feature beyond this says no more: a burst that training has not seen must not shout all else down.
 _LIMIT = 5.0
@@ -75,11 +77,14 @@ class Network:
         )
 
 
-def fit_network(features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int) -> Network:
+def fit_network(
+    features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, former: Network | None = None
+) -> Network:
     """Softmax cross-entropy over the candidates of each impression (ListNet's top one; Cao et al. 2007).
 
     Each impression has at least one click; several share its weight. AdamW with warm-up and cosine decay, on a GPU
     where there is one. The same arguments give the same weights on a CPU, and the global random state is left alone.
+    former: a network of the same features, from which this one goes on in fewer and smaller steps.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     finite_PF = np.nan_to_num(features_PF, posinf=0.0, neginf=0.0)
@@ -87,6 +92,9 @@ def fit_network(features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed:
     mean_F = torch.from_numpy(finite_PF.mean(axis=0, dtype=np.float64)).float()
     spread_F = torch.from_numpy(finite_PF.std(axis=0, dtype=np.float64)).float()
     scale_F = torch.where(spread_F > _SPREAD, spread_F, 1.0)
+    epochs, rate = _EPOCHS, _LEARNING_RATE
+    if former is not None:
+        mean_F, scale_F, epochs, rate = former.mean_F, former.scale_F, _MORE_EPOCHS, _MORE_RATE
     x_PF = _standard(torch.from_numpy(features_PF).to(device), mean_F.to(device), scale_F.to(device))
     length_N = np.diff(offsets_N1)
     clicks_N = np.diff(np.concatenate([[0], np.cumsum(clicked_P)])[offsets_N1])
@@ -95,12 +103,16 @@ def fit_network(features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed:
     begin_N, size_N = begin_N.to(device), size_N.to(device)
 
     generator = torch.Generator().manual_seed(seed)
-    layers = [(w.to(device), b.to(device)) for w, b in _layers(features_PF.shape[1], generator)]
+    if former is None:
+        begun = _layers(features_PF.shape[1], generator)
+    else:
+        begun = [(w.clone(), b.clone()) for w, b in zip(former.weights, former.biases, strict=True)]
+    layers = [(w.to(device), b.to(device)) for w, b in begun]
     parameters = [tensor.requires_grad_() for layer in layers for tensor in layer]
-    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    steps = _EPOCHS * -(-len(size_N) // _BATCH)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=_WEIGHT_DECAY)
+    steps = epochs * -(-len(size_N) // _BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
-    for _ in range(_EPOCHS):
+    for _ in range(epochs):
         for batch_B in torch.randperm(len(size_N), generator=generator).to(device).split(_BATCH):  # type: ignore[no-untyped-call]
             place_C = torch.arange(int(size_N[batch_B].max()), device=device)
             real_BC = place_C < size_N[batch_B, None]

@@ -22,6 +22,9 @@ PATIENCE = 30
 # Without users to hold out there is no early stopping: few trees can do little harm.
 TREES_UNSEEN = 60
 HELD_OUT = 0.1
+#: Trees that newer clicks add to a former set, and their rate: on 8 to 10 March of caixin better than new leaves for
+#: the trees there are, and than new trees in their place, which know one day alone.
+MORE_TREES, _MORE_RATE = 10, 0.05
 _PARAMETERS: dict[str, Any] = {
     "objective": "lambdarank",
     "metric": "ndcg",
@@ -92,3 +95,21 @@ def _held_out(users_N: Int, seed: int) -> Bool:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray((x ^ (x >> np.uint64(31))) < np.uint64(int(HELD_OUT * 2**64)))
+
+
+def more_trees(
+    former: lgb.Booster, features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, threads: int = 0
+) -> lgb.Booster:
+    """The former trees, and MORE_TREES that correct them for these impressions, with a lower rate."""
+    parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed, "num_threads": threads}
+    rows = lgb.Dataset(
+        features_PF,
+        label=clicked_P.astype(np.int8),
+        group=np.diff(offsets_N1),
+        feature_name=former.feature_name(),
+        params=parameters,
+    )
+    # Through its text: LightGBM would mark the former one itself as going on.
+    begun = lgb.Booster(model_str=former.model_to_string())
+    more = lgb.train(parameters, rows, num_boost_round=MORE_TREES, init_model=begun)
+    return lgb.Booster(model_str=more.model_to_string())

@@ -84,11 +84,17 @@ class Training(Section):
     from `negatives` others of its pool by what was clicked before it; with "hidden", for items that do not age, every
     epoch hides the share `hidden` of each user's clicks, to be told by the rest from all that is hidden in a batch and
     `negatives` more items. With `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled
-    training runs when the newest window is `every` windows past the newest model.
+    training runs when the newest window is `every` windows past the newest model. With `full_every` it starts from the
+    champion, and anew only where the champion's last whole training is so many windows old; without it, always anew.
+    A warm start learns from the newer clicks and from older ones, which are the share `replay` of what it sees; `adapt`
+    says whether it trains "all" of the network or, with "lora", adapters of at most 5% of its weights.
     """
 
     history: PositiveInt = 90
     every: PositiveInt = 7
+    full_every: PositiveInt | None = None
+    adapt: Literal["all", "lora"] = "all"
+    replay: float = Field(default=0.5, ge=0, lt=1)
     blend_windows: PositiveInt = 7
     max_clicks: PositiveInt = 100_000
     task: Literal["next", "hidden"] = "next"

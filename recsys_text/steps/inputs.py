@@ -1,7 +1,7 @@
 """What every step opens: the lake's log as arrays, the tracker, the store, a bundle by name. Computes nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,10 +78,21 @@ class LakeState:
     digests: dict[str, str]
 
 
-def inputs(settings: Settings, *, before: datetime | None = None, with_open: bool = False) -> Inputs:
-    """Reads what `lake_state` names. Raises ContractError when there is no window."""
+def inputs(
+    settings: Settings,
+    *,
+    before: datetime | None = None,
+    with_open: bool = False,
+    only: Mapping[str, Iterable[str]] | None = None,
+) -> Inputs:
+    """Reads what `lake_state` names, or `only` these keys of each table. Raises ContractError where no window is."""
     lake = Lake(settings.lake)
-    state = lake_state(settings, before=before, with_open=with_open)
+    if only is None:
+        state = lake_state(settings, before=before, with_open=with_open)
+    else:
+        keys = {table: sorted(only.get(table, ())) for table in ("items", "events", "impressions")}
+        windows = [parse_window(key, settings.windows.span) for key in keys["events"]]
+        state = _state(lake, windows, windows[-1].end, keys)
     items = lake.items(state.keys["items"])
     log = build_log(items, lake.read("events", state.keys["events"]))
     log = with_logged(log, lake.read("impressions", state.keys["impressions"]), settle=settle(settings))
@@ -114,6 +125,10 @@ def lake_state(settings: Settings, *, before: datetime | None = None, with_open:
         as_of = known_until(state)
         for table, known in keys.items():
             keys[table] = [*known, state] if _is_news(lake, table, known, state) else known
+    return _state(lake, windows, as_of, keys)
+
+
+def _state(lake: Lake, windows: list[Window], as_of: datetime, keys: dict[str, list[str]]) -> LakeState:
     digests = {table: lake.digest(table, known) for table, known in keys.items() if known or table != "impressions"}
     return LakeState(windows=windows, as_of=as_of, keys=keys, digests=digests)
 

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,54 +13,70 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
+from recsys_text.errors import ConfigError
 from recsys_text.evaluation.reliability import svg
-from recsys_text.fitting import Stages, fit_bundle
+from recsys_text.fitting import Stages, continue_bundle, fit_bundle, forgetting
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.lineage import keep, whole_cutoff
 from recsys_text.steps.report import report_training
-from recsys_text.tracking import CHALLENGER, Tracker
+from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A registered version and what it measured on the windows that it has not seen."""
+    """A registered version and what it measured on the windows that it has not seen.
+
+    parent: the version that a warm start began with. trainable: the share of the network's weights that were trained.
+    forgotten: see `fitting.forgetting`; empty for a whole training.
+    """
 
     version: str
     run_id: str
     cutoff: datetime
     table: pl.DataFrame
     dropped: int
+    parent: str | None = None
+    trainable: float = 1.0
+    forgotten: Mapping[str, float] = field(default_factory=dict)
 
 
-def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stages) -> Trained:
+def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: bool = False, progress: Stages) -> Trained:
     """Trains a bundle on what is strictly before the cutoff, measures it after it, registers it as challenger.
 
-    The cutoff is the start of the test windows by default. A run that was stopped goes on from its last epoch. Raises
-    ContractError without windows before and after the cutoff, UnavailableError when MLflow is out of reach.
+    The cutoff is the start of the test windows by default. A run that was stopped goes on from its last epoch. With
+    `warm_start` the champion goes on with what came since its cutoff (see `fitting.warm`). Raises ContractError without
+    windows before and after the cutoff, or new ones for a warm start, ConfigError for one without a champion or with
+    another [model], UnavailableError when MLflow is out of reach.
     """
     registry = tracker(settings)
     cutoff = cutoff or newest_windows(settings)[0].start
     newest_windows(settings, cutoff)
+    parent = champion_of(registry) if warm_start else None
     before = inputs(settings, before=cutoff)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
         if count:
             logging.getLogger("recsys_text").warning(
                 "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
             )
-    starts = [window.start for window in before.windows][-settings.training.history :]
+    starts = starts_of(before, settings)
     sections = {"model", "training", "blend", "candidates", "evaluation", "windows"}
     chosen = settings.model_dump(mode="json", include=sections)
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
     checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
     with registry.run(params=params, datasets=before.digests) as run_id:
+        keep(registry, settings, cutoff, parent)
         show = Logged(progress, registry)
-        bundle, _ = fit_bundle(
-            before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=show
+        bundle, about, forgotten = fitted(
+            settings, before, cutoff, registry, parent, checkpoint=checkpoint, progress=show
         )
+        registry.mark(about)
+        registry.metrics(forgotten)
         progress.stage("Measuring on the windows that it has not seen")
         measured = measure(settings, bundle)
         registry.table(measured.table, "evaluation")
@@ -76,11 +93,62 @@ def train(settings: Settings, *, cutoff: datetime | None = None, progress: Stage
             bundle.save(folder)
             example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
             version = registry.register(folder, example, COUNTS)
-        registry.tag(version, {"cutoff": cutoff.isoformat()})
+        whole = cutoff.isoformat() if parent is None else whole_cutoff(registry.tags(parent))
+        registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole} | about)
         registry.set_alias(CHALLENGER, version)
         report_training(settings, registry, version, bundle, measured)
     checkpoint.clear()
-    return Trained(version=version, run_id=run_id, cutoff=cutoff, table=measured.table, dropped=measured.dropped)
+    return Trained(
+        version=version,
+        run_id=run_id,
+        cutoff=cutoff,
+        table=measured.table,
+        dropped=measured.dropped,
+        parent=parent,
+        trainable=about["trainable_share"],
+        forgotten=forgotten,
+    )
+
+
+def fitted(
+    settings: Settings,
+    before: Inputs,
+    cutoff: datetime,
+    registry: Tracker,
+    parent: str | None,
+    *,
+    checkpoint: Checkpoint,
+    progress: Stages,
+) -> tuple[Bundle, dict[str, Any], dict[str, float]]:
+    """A bundle, trained whole or from a registered parent; how it was made, and what it has forgotten of the parent's.
+
+    Registers nothing.
+    """
+    log, texts, starts = before.log, before.texts, starts_of(before, settings)
+    if parent is None:
+        bundle, _ = fit_bundle(
+            log, texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=progress
+        )
+        return bundle, {"mode": "whole", "trainable_share": 1.0}, {}
+    former = Bundle.load(registry.bundle(parent))
+    continued = continue_bundle(former, log, texts, starts, cutoff=cutoff, settings=settings, progress=progress)
+    progress.stage("Looking at what it has forgotten of older windows")
+    forgotten = forgetting(former, continued.bundle, log, texts, starts, settings)
+    about = {"mode": f"warm start, {settings.training.adapt}", "parent": parent}
+    return continued.bundle, about | {"trainable_share": continued.trainable}, forgotten
+
+
+def starts_of(before: Inputs, settings: Settings) -> list[datetime]:
+    """The starts of the windows that train, oldest first."""
+    return [window.start for window in before.windows][-settings.training.history :]
+
+
+def champion_of(registry: Tracker) -> str:
+    """The version that a warm start begins with. Raises ConfigError where there is none."""
+    champion = registry.version(CHAMPION)
+    if champion is None:
+        raise ConfigError("a warm start goes on from the champion, and there is none; train without --warm-start first")
+    return champion
 
 
 def _fingerprint(params: dict[str, Any], data: Inputs) -> str:

@@ -1,6 +1,7 @@
 """What the command line shows: tables of results and the progress of training. Knows no step."""
 
 from recsys_text.terminal.findings import checked
+from recsys_text.terminal.learning import continued, repeated
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
 from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
 from recsys_text.terminal.verdict import explained
@@ -9,11 +10,13 @@ __all__ = [
     "TrainingProgress",
     "TuningProgress",
     "checked",
+    "continued",
     "explained",
     "extracted",
     "monitored",
     "published",
     "published_shadow",
+    "repeated",
     "tuned",
     "versions",
 ]

@@ -1,5 +1,6 @@
 """The progress of training and tuning. Knows no step."""
 
+from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -49,10 +50,9 @@ class TrainingProgress:
 
     def on_epoch(self, result: "EpochResult") -> None:
         mark = " (best)" if result.best else ""
-        self._out.print(
-            f"  epoch {result.epoch}: loss {result.loss:.4f}, validation loss {result.valid_loss:.4f}, "
-            f"{result.samples_per_second:,.0f} samples/s{mark}"
-        )
+        valid = "" if isnan(result.valid_loss) else f"validation loss {result.valid_loss:.4f}, "
+        speed = f"{result.samples_per_second:,.0f} samples/s"
+        self._out.print(f"  epoch {result.epoch}: loss {result.loss:.4f}, {valid}{speed}{mark}")
 
 
 class TuningProgress(TrainingProgress):

@@ -9,6 +9,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from recsys_text.tracking.recorded import Recorded
-from recsys_text.tracking.tracker import CHALLENGER, CHAMPION, Tracker
+from recsys_text.tracking.tracker import CHALLENGER, CHAMPION, Tracker, environment
 
-__all__ = ["CHALLENGER", "CHAMPION", "Recorded", "Tracker"]
+__all__ = ["CHALLENGER", "CHAMPION", "Recorded", "Tracker", "environment"]

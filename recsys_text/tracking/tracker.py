@@ -28,6 +28,8 @@ from recsys_text.tracking.recorded import Recorded, recorded
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
+#: What a bundle's bytes depend on beside our own code.
+_PACKAGES = ("lightgbm", "mlflow", "numpy", "polars", "safetensors", "scikit-learn", "scipy", "tokenizers", "torch")
 _TEXTS = Array(DataType.string)
 _NUMBERS = Array(DataType.double)
 
@@ -72,14 +74,14 @@ class Tracker:
         nested: below the run that is open. resume: the id of a former run with these parameters, to go on with; a
         new one begins where MLflow no longer has it.
         """
-        environment = _environment()
+        ran_on = environment()
         with self._mlflow():
             run_id = self._start(nested, resume)
         status = "FAILED"
         try:
             with self._mlflow():
                 mlflow.log_params(_flat(params))
-                mlflow.set_tags(environment)
+                mlflow.set_tags(ran_on)
                 for name, digest in datasets.items():
                     source = CodeDatasetSource(tags={"table": name, "digest": digest})
                     mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:36]))
@@ -222,6 +224,20 @@ class Tracker:
         with self._mlflow():
             return recorded(self._client, self._client.get_model_version(self._name, version).run_id)
 
+    def run_of(self, version: str) -> tuple[str, dict[str, str]]:
+        """The run that made a registered version, and its tags."""
+        with self._mlflow():
+            run_id = str(self._client.get_model_version(self._name, version).run_id)
+            return run_id, dict(self._client.get_run(run_id).data.tags)
+
+    def read(self, version: str, name: str) -> str | None:
+        """A text that `text` kept beside the run that made a version; None where there is none."""
+        run_id, _ = self.run_of(version)
+        with self._mlflow(), tempfile.TemporaryDirectory() as scratch:
+            if name not in [file.path for file in self._client.list_artifacts(run_id)]:
+                return None
+            return Path(self._client.download_artifacts(run_id, name, scratch)).read_text(encoding="utf-8")
+
     def bundle(self, version: str) -> Path:
         """The folder of a registered bundle, fetched once and kept under the project's root.
 
@@ -260,10 +276,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What a run ran on: versions, and the git commit of the package's own checkout where it has one."""
     found = {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
-    found |= {name: metadata.version(name) for name in ("lightgbm", "mlflow", "polars", "torch")}
+    found |= {name: metadata.version(name) for name in _PACKAGES}
     with suppress(OSError):  # no git on this machine
         git = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607

@@ -107,7 +107,7 @@ def test_learns_from_what_is_hidden_of_each_users_clicks(world):
 
 def test_of_libraries_the_weights_end_on_the_way_from_the_start_to_the_end(monkeypatch, world):
     def ended(way: float) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr("recsys_text.model.fit._WAY", way)
+        monkeypatch.setattr("recsys_text.model.fit.WAY", way)
         return _fit_libraries(world)[0].state_dict()
 
     start, way, end = ended(0.0), ended(0.3), ended(1.0)

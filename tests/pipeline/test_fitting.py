@@ -6,10 +6,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from recsys_text import fitting
 from recsys_text.config import Settings, load
 from recsys_text.errors import ContractError
-from recsys_text.fitting import blend_windows
+from recsys_text.fitting import fit_text, ranker
+from recsys_text.fitting import text as text_module
+from recsys_text.fitting.ranker import blend_windows
 from recsys_text.model.text_model import TextModel
 from recsys_text.model.wide import Wide
 from recsys_text.ranking.candidates import pool_sizes
@@ -55,14 +56,14 @@ def test_so_are_windows_of_clicks_a_fifth_of_which_calibrates(project: Settings,
 
 def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool_sizes(log, np.array([micros(START)]), project.candidates).tolist() == [48]
-    monkeypatch.setattr(fitting, "_FEWEST", 2)
-    monkeypatch.setattr(fitting, "_PAIRS", 48 * 5)
+    monkeypatch.setattr(ranker, "_FEWEST", 2)
+    monkeypatch.setattr(ranker, "_PAIRS", 48 * 5)
     for at in ("click", "window"):
         evaluation = project.evaluation.model_copy(update={"at": at})
         chosen = project.model_copy(update={"evaluation": evaluation})
-        room = fitting._room(log, BOUNDS[-3:], chosen)
+        room = ranker._room(log, BOUNDS[-3:], chosen)
         assert room == 5
-        assert len(fitting.newest_impressions(log, BOUNDS[-3:], chosen, 2 * room)) == 10
+        assert len(ranker.newest_impressions(log, BOUNDS[-3:], chosen, 2 * room)) == 10
 
 
 def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
@@ -71,12 +72,12 @@ def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
     known = inputs(project)
 
     def trained(wide: Wide | None = None) -> TextModel:
-        return fitting.fit_text(
+        return fit_text(
             known.log, known.texts, BOUNDS[:4], end=BOUNDS[4], settings=project, progress=Quiet(), wide=wide
         )[0]
 
     first = trained()
-    monkeypatch.setattr(fitting, "fit_wide", None)
+    monkeypatch.setattr(text_module, "fit_wide", None)
     again = trained(first.wide)
     np.testing.assert_array_equal(
         again.items(known.texts, known.log.item_ids).candidate, first.items(known.texts, known.log.item_ids).candidate
@@ -91,7 +92,7 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
     project: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = inputs(project)
-    text, _ = fitting.fit_text(known.log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
+    text, _ = fit_text(known.log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
     items = text.items(known.texts, known.log.item_ids)
     seen: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -99,11 +100,11 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
         seen.append((features, clicked))
         raise Captured
 
-    monkeypatch.setattr(fitting, "fit_blend", capture)
+    monkeypatch.setattr(ranker, "fit_blend", capture)
     for pairs in (10**6, 100):
         monkeypatch.setattr("recsys_text.bundle.CHUNK", pairs)
         with pytest.raises(Captured):
-            fitting.fit_ranker(text, known.log, items, BOUNDS[3:], project)
+            ranker.fit_ranker(text, known.log, items, BOUNDS[3:], project)
     (whole, clicked), (parts, again) = seen
     assert len(whole) > 300
     # The last bits of a product depend on how many stand beside it, and rounding may turn one into a ten-thousandth.
@@ -114,7 +115,7 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
 def test_a_single_user_cannot_teach_and_calibrate(project: Settings) -> None:
     known = inputs(project)
     log = known.log
-    text, _ = fitting.fit_text(log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
+    text, _ = fit_text(log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
     alone = replace(log, positive=log.positive & ((log.user == log.user[-1]) | (log.time < micros(BOUNDS[3]))))
     with pytest.raises(ContractError, match="have clicks of 1 users: too few"):
-        fitting.fit_ranker(text, alone, text.items(known.texts, log.item_ids), BOUNDS[3:], project)
+        ranker.fit_ranker(text, alone, text.items(known.texts, log.item_ids), BOUNDS[3:], project)

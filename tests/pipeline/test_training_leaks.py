@@ -8,12 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys_text import fitting
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.metrics import evaluate
-from recsys_text.fitting import fit_bundle
+from recsys_text.fitting import fit_bundle, ranker
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.windows import windows_between
 from recsys_text.model.checkpoint import Checkpoint
@@ -138,7 +137,7 @@ def test_calibration_is_of_users_whom_the_blend_has_not_seen(
     project: Settings, data: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     project = project.model_copy(update={"evaluation": project.evaluation.model_copy(update={"at": at})})
-    fit_blend, raw_scores = fitting.fit_blend, fitting.raw_scores
+    fit_blend, raw_scores = ranker.fit_blend, ranker.raw_scores
     taught: set[int] = set()
     scored: set[int] = set()
 
@@ -154,8 +153,8 @@ def test_calibration_is_of_users_whom_the_blend_has_not_seen(
         scored.update(shown.user.tolist())
         return raw_scores(blend, text, neighbours, log, items, shown)
 
-    monkeypatch.setattr(fitting, "fit_blend", spied_blend)
-    monkeypatch.setattr(fitting, "raw_scores", spied_scores)
+    monkeypatch.setattr(ranker, "fit_blend", spied_blend)
+    monkeypatch.setattr(ranker, "raw_scores", spied_scores)
     trained_on(data.log, data.texts, project, tmp_path)
     assert len(taught) > len(scored) > 10
     assert not taught & scored

@@ -5,7 +5,8 @@ import pytest
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.metrics import evaluate
-from recsys_text.ranking.blend import MAX_CANDIDATES, Blend, fit_blend
+from recsys_text.ranking.blend import MAX_CANDIDATES, Blend, continue_blend, fit_blend
+from recsys_text.ranking.trees import MORE_TREES
 
 NAMES = ("signal", "noise", "constant")
 
@@ -142,3 +143,26 @@ def test_refuses_an_impression_beyond_the_rankers_limit():
 def test_refuses_features_that_it_did_not_learn_from(blend):
     with pytest.raises(ContractError, match="knows 3 features and got 2"):
         blend.predict(np.zeros((1, 2), np.float32))
+
+
+def test_going_on_learns_what_has_changed_and_leaves_the_former_one_as_it_was(blend, kind, tmp_path):
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+    features, *rest = some(1200, 5)
+    turned = features[:, [1, 0, 2]]  # what was noise tells now
+    clicked, offsets, _ = rest
+    former = content(blend, folders[0])
+    found = continue_blend(blend, turned, clicked, offsets, seed=3, threads=1)
+    assert content(blend, folders[1]) == former
+    assert content(found, folders[2]) != former
+    assert content(continue_blend(blend, turned, clicked, offsets, seed=3, threads=2), folders[3]) == content(
+        found, folders[2]
+    )
+    assert found.kind == kind
+    assert [each.num_trees() for each in found.trees] == [each.num_trees() + MORE_TREES for each in blend.trees]
+    features, clicked, offsets, _ = some(400, 6)
+    before, after = (
+        np.mean(evaluate(each.predict(features[:, [1, 0, 2]]), clicked, offsets)["ndcg@10"]) for each in (blend, found)
+    )
+    assert after > before + 0.004

@@ -1,0 +1,9 @@
+"""From a log and its texts to a bundle, anew or from the champion. Knows no paths and no MLflow."""
+
+from recsys_text.fitting.forgetting import forgetting
+from recsys_text.fitting.ranker import fit_neighbours
+from recsys_text.fitting.text import Stages, fit_text
+from recsys_text.fitting.warm import Continued, continue_bundle
+from recsys_text.fitting.whole import fit_bundle
+
+__all__ = ["Continued", "Stages", "continue_bundle", "fit_bundle", "fit_neighbours", "fit_text", "forgetting"]

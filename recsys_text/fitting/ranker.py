@@ -1,0 +1,196 @@
+"""Neighbours, blend and calibration from windows that the text model has not seen. Knows no paths and no MLflow."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, features, in_parts, raw_scores
+from recsys_text.config import Settings
+from recsys_text.errors import ContractError
+from recsys_text.model.collaborative import clicked_once, ease
+from recsys_text.model.text_model import Items, TextModel
+from recsys_text.ranking.blend import Blend, continue_blend, fit_blend
+from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
+from recsys_text.ranking.candidates import pool_sizes, with_negatives
+from recsys_text.ranking.features import FEATURES
+from recsys_text.ranking.log import Impressions, Log, micros
+from recsys_text.ranking.logged import evaluated_impressions, take
+from recsys_text.ranking.neighbours import Neighbours, nearest
+
+#: One user in so many calibrates, the others teach the blend.
+_CALIBRATION_SHARE = 5
+#: They do so by impressions of so many times the room: how steep scores should be is told by few of them.
+_CALIBRATION_TIMES = 2
+#: Items whose clicks are weighed against each other, the most clicked ones: time grows as their third power.
+_NEIGHBOUR_ITEMS = 8000
+#: Of the fit of those weights, and how many of them each item keeps: both were best on goodbooks, clicks held out.
+_NEIGHBOUR_PENALTY, _NEIGHBOURS = 100.0, 50
+#: Pairs whose features the blend is fitted from, about: so many take two minutes on one thread.
+_PAIRS = 16_000_000
+#: Impressions without which there is nothing to learn, however large the pools.
+_FEWEST = 200
+#: A blend that goes on has a room so many times smaller: it knows most of it.
+_WARM = 4
+_ALL = list(range(len(FEATURES)))
+
+
+def fit_neighbours(log: Log, end: datetime) -> Neighbours:
+    """What a click on one item says for another, from the clicks before `end` on the most clicked items."""
+    before = log.positive & (log.time < micros(end))
+    clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+    counts_I = np.asarray(clicks_UI.sum(0)).ravel()
+    most = np.lexsort((log.neutral, -counts_I))[:_NEIGHBOUR_ITEMS]
+    most = np.sort(most[counts_I[most] > 0])
+    weights_JJ = ease(clicks_UI[:, most], _NEIGHBOUR_PENALTY)
+    return nearest([log.item_ids[item] for item in most], weights_JJ, _NEIGHBOURS)
+
+
+def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
+    """How many of the windows between `bounds` the blend learns from: `training.blend_windows` at most.
+
+    No more than fill its room: the newer they are, the more alike is what the text model and the neighbours have seen
+    before them to what they will have seen when they serve.
+    """
+    most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
+    room, ends = _room(log, bounds, settings), np.array([micros(end) for end in bounds])
+    if settings.evaluation.at == "click":
+        needed = room * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1)  # the users who calibrate do not teach
+        sizes_W = np.histogram(log.time[log.positive], ends)[0].tolist()
+    else:
+        needed, clicks = _CALIBRATION_TIMES * room, log.clicks_of_user
+        stops_WU = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(end)) for end in ends[:, None]]
+        sizes_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(stops_WU)]
+    return next((count for count in range(1, most) if sum(sizes_W[-count:]) >= needed), most)
+
+
+def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
+    """How many impressions the blend learns from: fewer where pools are large."""
+    low, high = np.searchsorted(log.logged.time, [micros(bounds[0]), micros(bounds[-1])])
+    if low < high and settings.evaluation.at == "click":  # lists that were shown are short, whatever the pools
+        return settings.training.blend_clicks
+    pool = int(pool_sizes(log, np.array([micros(bounds[-1])]), settings.candidates)[0])
+    return min(settings.training.blend_clicks, max(_FEWEST, _PAIRS // max(1, pool)))
+
+
+def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings, most: int) -> Impressions:
+    """At most so many impressions of the kind that are evaluated, from the windows between `bounds`."""
+    spans, at, seed = list(itertools.pairwise(bounds)), settings.evaluation.at, settings.training.seed
+    return evaluated_impressions(log, spans, settings.candidates, at=at, max_impressions=most, seed=seed)[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lesson:
+    """What the blend learns from and what calibrates it: impressions of different users.
+
+    features: float32[P, F] of the pairs of `taught`; `calibrating` has whole pools.
+    """
+
+    features: Floats
+    taught: Impressions
+    calibrating: Impressions
+
+
+def fit_ranker(
+    text: TextModel, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings
+) -> tuple[Blend, Blend, Calibrator]:
+    """The blend, the same without the interest, and the calibrator of the first, from the windows between `bounds`."""
+    neighbours = fit_neighbours(log, bounds[0])
+    found = lesson(text, neighbours, log, items, bounds, settings, _room(log, bounds, settings))
+    blend, without_interest = (
+        fit_blend(
+            found.features[:, places],
+            found.taught.clicked,
+            found.taught.offsets,
+            found.taught.user,
+            kind=settings.blend.kind,
+            names=[FEATURES[place] for place in places],
+            seed=settings.training.seed,
+        )
+        for places in (_ALL, WITHOUT_INTEREST)
+    )
+    return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
+
+
+def continue_ranker(
+    champion: Bundle, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings
+) -> tuple[Blend, Blend, Calibrator]:
+    """As `fit_ranker`, from the champion's, by windows since its cutoff; `items` are its own vectors."""
+    text, neighbours, room = champion.text, champion.neighbours, max(_FEWEST, _room(log, bounds, settings) // _WARM)
+    found = lesson(text, neighbours, log, items, bounds, settings, room)
+    blend, without_interest = (
+        continue_blend(
+            former,
+            found.features[:, places],
+            found.taught.clicked,
+            found.taught.offsets,
+            seed=settings.training.seed,
+        )
+        for former, places in ((champion.blend, _ALL), (champion.without_interest, WITHOUT_INTEREST))
+    )
+    return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
+
+
+def lesson(
+    text: TextModel,
+    neighbours: Neighbours,
+    log: Log,
+    items: Items,
+    bounds: Sequence[datetime],
+    settings: Settings,
+    room: int,
+) -> Lesson:
+    """At most `room` impressions to teach and as many to calibrate, of windows that text and neighbours have not seen.
+
+    Features are computed in whole pools, as when they are served; only then are rows left out for the blend. Raises
+    ContractError where no click of these windows is in its pool, or a single user has clicked.
+    """
+    seed = settings.training.seed
+    impressions = newest_impressions(log, bounds, settings, _CALIBRATION_TIMES * room)
+    if not len(impressions):
+        raise ContractError(
+            "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
+        )
+    draw = np.random.default_rng(seed)
+    # Drawn, not cut: users are sorted by id, and ids often tell who came first.
+    calibrates_U = draw.integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
+    calibrates_N = calibrates_U[impressions.user]
+    if calibrates_N.all() or not calibrates_N.any():
+        users = len(np.unique(impressions.user))
+        raise ContractError(
+            f"the newest training windows have clicks of {users} users: too few to teach the blend by some and to "
+            "calibrate it by others; take more windows"
+        )
+    others_N = np.flatnonzero(~calibrates_N)
+    teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
+    # As many others beside each click, where several of an impression were clicked.
+    others = round(
+        settings.training.blend_candidates
+        * float(np.mean(impressions.clicked))
+        * len(impressions.item)
+        / len(impressions)
+    )
+    few, catalogue = with_negatives(teaching, others, seed), len(log.item_ids)
+    # Candidates ascend in each impression, so that a pair has one place among all.
+    kept_P = np.searchsorted(teaching.row * catalogue + teaching.item, few.row * catalogue + few.item)
+
+    def work(part: Impressions) -> Floats:
+        return features(text, neighbours, log, items, part)[1]
+
+    taught_PF = np.empty((len(kept_P), len(FEATURES)), np.float32)
+    begin = 0
+    for features_PF in in_parts(work, text, log, teaching):
+        low, high = np.searchsorted(kept_P, [begin, begin + len(features_PF)])
+        taught_PF[low:high] = features_PF[kept_P[low:high] - begin]
+        begin += len(features_PF)
+    calibrating = take(impressions, np.flatnonzero(calibrates_N))
+    return Lesson(features=taught_PF, taught=few, calibrating=calibrating)
+
+
+def _calibrated(
+    blend: Blend, text: TextModel, neighbours: Neighbours, log: Log, items: Items, calibrating: Impressions
+) -> Calibrator:
+    raw_P = raw_scores(blend, text, neighbours, log, items, calibrating)
+    return fit_calibrator(raw_P, calibrating.clicked, calibrating.offsets)

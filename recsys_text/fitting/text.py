@@ -1,0 +1,123 @@
+"""The text model of a bundle from the clicks before a moment. Knows no blend, no paths and no MLflow."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_text.config import Settings
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.collaborative import clicked_once
+from recsys_text.model.data import Rows, TrainSet, libraries, train_set
+from recsys_text.model.fit import EpochResult, Progress, fit
+from recsys_text.model.pretrain import Teacher, teacher_of
+from recsys_text.model.scorer import Interest, build, item_vectors
+from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, TextModel, tokens_of
+from recsys_text.model.wide import Wide, fit_wide
+from recsys_text.ranking.candidates import histories
+from recsys_text.ranking.log import Log, micros
+from recsys_text.ranking.logged import teaching_impressions
+from recsys_text.text.tokenizer import train_tokenizer
+
+#: Clicks that early stopping looks at: more of them cost time and move nothing.
+_VALIDATION = 2000
+
+
+class Stages(Progress, Protocol):
+    """Shows the progress of a whole training."""
+
+    def stage(self, name: str) -> None: ...
+
+
+def fit_text(
+    log: Log,
+    texts: Sequence[str],
+    starts: Sequence[datetime],
+    *,
+    end: datetime,
+    settings: Settings,
+    checkpoint: Checkpoint | None = None,
+    progress: Stages,
+    wide: Wide | None = None,
+) -> tuple[TextModel, list[EpochResult]]:
+    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it.
+
+    wide: the wide path of a model that was trained on the same, where there is one: it depends on no network.
+    """
+    training, model, stop_start = settings.training, settings.model, starts[-1]
+    known_I = log.known_at < micros(end)
+    progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
+    tokenizer = train_tokenizer([text for text, known in zip(texts, known_I, strict=True) if known], model.vocabulary)
+    encoded = tokens_of(tokenizer, texts, model)
+    train = clicks_between(log, starts[0], stop_start, settings, training.max_clicks)
+    valid = clicks_between(log, stop_start, end, settings, _VALIDATION)
+    wide = wide or fit_wide_path(log, texts, train, stop_start, settings)
+    teacher = _teacher(wide, texts, log.item_ids, settings)
+    before = log.positive & (log.time < micros(stop_start))
+    rows: Rows = train
+    if training.task == "hidden":
+        clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+        rows = libraries(clicks_UI, known_I, training.hidden, model.history, training.negatives)
+    progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
+    network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
+    results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
+    item_ids = own_clicks(network, *encoded, log, stop_start)
+    text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE, item_ids=item_ids)
+    if model.long_term:
+        text = replace(text, user_ids=tuple(log.user_ids))
+    if model.wide:
+        fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
+        # A library's next clicks are on items that taught the parts, beside others that did: no judge of new ones.
+        decays: Sequence[float] = DECAYS
+        if training.task == "hidden":
+            fresh_N[:], decays = False, NO_DECAY
+        text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
+    return text, results
+
+
+def own_clicks(
+    network: Interest, tokens_IT: NDArray[np.int32], lengths_I: NDArray[np.int32], log: Log, end: datetime
+) -> tuple[str, ...]:
+    """The items clicked before `end`, which keep vectors of their own as clicks where the network has such."""
+    if network.table is None:
+        return ()
+    clicked = np.unique(log.item[log.positive & (log.time < micros(end))]).astype(np.int64)
+    network.translate(item_vectors(network, tokens_IT[clicked], lengths_I[clicked]), clicked)
+    return tuple(log.item_ids[item] for item in clicked)
+
+
+def _teacher(wide: Wide, texts: Sequence[str], item_ids: Sequence[str], settings: Settings) -> Teacher:
+    """Match and collaborative side by side, as they weigh before anything is known of a log."""
+    match, place, _ = wide.width
+    candidate_IW, click_IW = (vec_IW[:, : match + place] for vec_IW in wide.items(texts, item_ids))
+    for weight, columns in zip(PRIOR[1:3], np.split(np.arange(match + place), [match]), strict=True):
+        candidate_IW[:, columns] *= weight
+        # Users are of length 1 in each part.
+        click_IW[:, columns] /= np.sqrt(np.mean(np.sum(click_IW[:, columns] ** 2, axis=1))) or 1
+    return teacher_of(candidate_IW, click_IW, settings.model.dim, settings.training.seed)
+
+
+def clicks_between(log: Log, start: datetime, end: datetime, settings: Settings, most: int) -> TrainSet:
+    training = settings.training
+    few = teaching_impressions(
+        log, start, end, settings.candidates, max_impressions=most, seed=training.seed, negatives=training.negatives
+    )
+    history_NH = histories(log, few.user, few.time, settings.model.history)
+    learned = settings.model.clicks == "learned"
+    users_N = few.user if settings.model.long_term else None
+    return train_set(history_NH, few.offsets, few.item, few.clicked, learned, users_N)
+
+
+def fit_wide_path(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime, settings: Settings) -> Wide:
+    """The wide path from all clicks before `end`; `rows` tell how often items were candidates."""
+    before, size = log.positive & (log.time < micros(end)), (len(log.user_ids), len(log.item_ids))
+    clicks_UI = clicked_once(log.user[before], log.item[before], size)
+    others = rows.candidates_NC[:, 1:]
+    shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (clicks_UI.nnz / max(1, int(np.sum(others >= 0))))
+    known_I = log.known_at < micros(end)
+    return fit_wide(
+        texts, log.item_ids, clicks_UI, shown_I, known_I, log.neutral, settings.model, settings.training.seed
+    )

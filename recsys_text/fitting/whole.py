@@ -1,0 +1,63 @@
+"""From a log and its texts to a bundle: text model, then blend, then calibration. Knows no paths and no MLflow.
+
+Time goes only forward: the text model learns from the clicks of the older training windows and stops early on
+the newest of them; the blend learns from the windows after those, and the calibrator from users of them that the
+blend has not seen. All of it lies before the cutoff, so that the test windows are untouched.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from recsys_text.bundle import Bundle
+from recsys_text.config import Settings
+from recsys_text.errors import ContractError
+from recsys_text.fitting.ranker import blend_windows, fit_neighbours, fit_ranker
+from recsys_text.fitting.text import Stages, clicks_between, fit_text, fit_wide_path
+from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.model.fit import EpochResult
+from recsys_text.ranking.log import Log
+
+
+def fit_bundle(
+    log: Log,
+    texts: Sequence[str],
+    starts: Sequence[datetime],
+    *,
+    cutoff: datetime,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    progress: Stages,
+) -> tuple[Bundle, list[EpochResult]]:
+    """Trains everything on a log that ends strictly before `cutoff`; one text per item of the log.
+
+    `starts` are the starts of the training windows, oldest first. Raises ContractError when there are fewer than
+    three, or when none of their clicks is in its candidate pool.
+    """
+    if len(starts) < 3:
+        raise ContractError(
+            f"training needs three windows before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has {len(starts)}; "
+            "extract older windows or give a later --cutoff"
+        )
+    first_of_blend = len(starts) - blend_windows(log, [*starts, cutoff], settings)
+    blend_start = starts[first_of_blend]
+    older = starts[:first_of_blend]
+    text, results = fit_text(
+        log, texts, older, end=blend_start, settings=settings, checkpoint=checkpoint, progress=progress
+    )
+    items = text.items(texts, log.item_ids)
+    progress.stage(f"Blend: learning from what came since {blend_start:%Y-%m-%dT%H:%MZ}")
+    blend, without_interest, calibrator = fit_ranker(text, log, items, [*starts[first_of_blend:], cutoff], settings)
+    # Only now may the wide path and the neighbours see the newest clicks: the blend has learned from what they said
+    # without them.
+    everything = clicks_between(log, starts[0], cutoff, settings, settings.training.max_clicks)
+    bundle = Bundle(
+        text=replace(text, wide=fit_wide_path(log, texts, everything, cutoff, settings)),
+        neighbours=fit_neighbours(log, cutoff),
+        blend=blend,
+        without_interest=without_interest,
+        calibrator=calibrator,
+        candidates=settings.candidates,
+        cutoff=cutoff,
+    )
+    return bundle, results

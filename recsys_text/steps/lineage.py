@@ -1,0 +1,136 @@
+"""What a bundle was made of, as its run in MLflow keeps it, and the way back to it. Computes nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recsys_text.config import Settings
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.lake.store import Lake
+from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, the_store
+from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
+
+#: Sections that decide a bundle's bytes, and those that tell how it was watched and used; none holds a secret.
+DECIDING = ("windows", "candidates", "model", "training", "blend", "evaluation")
+_TOLD = (*DECIDING, "publish", "gate")
+_CONFIG, _LINEAGE = "config.json", "lineage.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """Of one registered version.
+
+    windows: of each table the digest of each window that it read. parent: the version that a warm start began with.
+    """
+
+    version: str
+    run_id: str
+    config: Mapping[str, Any]
+    cutoff: datetime
+    parent: str | None
+    windows: Mapping[str, Mapping[str, str]]
+    environment: Mapping[str, str]
+
+
+def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | None) -> None:
+    """Puts the configuration and the windows with their digests beside the present run, before it trains."""
+    config = settings.model_dump(mode="json", include=set(_TOLD))
+    # Where the data lay and who may read them is not told: addresses may hold a password.
+    own = {"kind", "conn_id", "query", "columns", "values", "time_zone", "min_rows", "max_rejected", "clicks_within"}
+    config["sources"] = {
+        name: source.model_dump(mode="json", include=own) for name, source in settings.sources if source is not None
+    }
+    lake = Lake(settings.lake)
+    windows = {
+        table: {key: lake.digest(table, [key]) for key in keys}
+        for table, keys in lake_state(settings, before=cutoff).keys.items()
+        if keys
+    }
+    about = {"cutoff": cutoff.isoformat(), "parent": parent, "windows": windows}
+    registry.text(json.dumps(config, indent=1), _CONFIG)
+    registry.text(json.dumps(about, indent=1), _LINEAGE)
+
+
+def config_of(registry: Tracker, version: str) -> Mapping[str, Any] | None:
+    """The configuration that a version was trained with; None where its run does not tell."""
+    text = registry.read(version, _CONFIG)
+    return None if text is None else dict(json.loads(text))
+
+
+def lineage(settings: Settings, registry: Tracker, name: str) -> Lineage:
+    """Of a version's number, of champion or challenger, or of the model of a published version of the scores.
+
+    Raises ConfigError for a name that is none of these, ContractError for a version whose run does not tell.
+    """
+    version = _model_version(settings, name)
+    config, text = config_of(registry, version), registry.read(version, _LINEAGE)
+    if config is None or text is None:
+        raise ContractError(
+            f"the run of model version {version} does not tell what it was trained on: an older recsys-text trained "
+            "it, or its artifacts are gone; train anew, and repeat that version"
+        )
+    about, (run_id, environment) = json.loads(text), registry.run_of(version)
+    return Lineage(
+        version=version,
+        run_id=run_id,
+        config=config,
+        cutoff=datetime.fromisoformat(about["cutoff"]),
+        parent=about["parent"],
+        windows=about["windows"],
+        environment=environment,
+    )
+
+
+def as_trained(settings: Settings, found: Lineage) -> Settings:
+    """The settings with every section that decides a bundle as it was.
+
+    Raises ConfigError where a source's clicks_within is another now: clicks would be told in another way.
+    """
+    then = found.config["sources"].get("impressions") or {}
+    now = settings.sources.impressions
+    told = None if now is None else now.model_dump(mode="json")["clicks_within"]
+    if then.get("clicks_within") != told:
+        raise ConfigError(
+            f"sources.impressions.clicks_within was {then.get('clicks_within')!r} when version {found.version} was "
+            f"trained and is {told!r}; set it back to repeat that training"
+        )
+    sections = {name: type(getattr(settings, name)).model_validate(found.config[name]) for name in DECIDING}
+    return settings.model_copy(update=sections)
+
+
+def check_windows(settings: Settings, found: Lineage) -> None:
+    """Raises ContractError, and names the first of them, where a window that was read is gone or was changed since."""
+    lake = Lake(settings.lake)
+    for table, digests in found.windows.items():
+        present = set(lake.keys(table))
+        for key, digest in digests.items():
+            if key not in present:
+                raise ContractError(
+                    f"window {key} of {table}, which version {found.version} was trained on, is gone from the lake; "
+                    f"extract it again (recsys-text extract --window {key})"
+                )
+            if lake.digest(table, [key]) != digest:
+                raise ContractError(
+                    f"window {key} of {table} is not what version {found.version} was trained on: rows came late, or "
+                    "it was extracted from another source since. Put the window back as it was, or train without --like"
+                )
+
+
+def whole_cutoff(tags: Mapping[str, str]) -> str:
+    """The cutoff of the whole training that a version goes back to, from its tags."""
+    return tags.get("whole_cutoff", tags["cutoff"])
+
+
+def _model_version(settings: Settings, name: str) -> str:
+    if name.isdecimal() or name in (CHAMPION, CHALLENGER):
+        return bundle_path(settings, name)[0]
+    with the_store(settings) as store:
+        infos = {info.version: info for info in store.versions(VIEW)}
+    if name not in infos or "model_version" not in infos[name].metadata:
+        raise ConfigError(
+            f"'{name}' is no model version, champion, challenger or published version; `recsys-text versions` lists "
+            "the published ones"
+        )
+    return infos[name].metadata["model_version"]

@@ -1,0 +1,93 @@
+"""From a version back to its data and settings, and the same training once more."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys_text.config import Settings
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.ranking import trees
+from recsys_text.steps import lineage as steps_lineage
+from recsys_text.steps.inputs import tracker
+from recsys_text.steps.lineage import lineage
+from recsys_text.steps.repeat import repeat
+from recsys_text.steps.store import versions
+from recsys_text.steps.train import train
+from tests.pipeline.conftest import Quiet, run_cli
+
+
+def config_of(settings: Settings) -> str:
+    return str(settings.project.root.parent / "recsys.toml")
+
+
+def test_a_published_version_leads_to_its_run_its_windows_and_its_settings(published: Settings) -> None:
+    registry = tracker(published)
+    name = versions(published)["user_scores"][1]
+    assert name is not None
+    found = lineage(published, registry, name)
+    assert found == lineage(published, registry, "champion") == lineage(published, registry, found.version)
+    assert list(found.windows) == ["items", "events"]
+    assert list(found.windows["events"]) == ["2024-05-01", "2024-05-02", "2024-05-03", "2024-05-04"]
+    assert found.config["model"] == published.model.model_dump(mode="json")
+    assert found.config["sources"]["events"]["kind"] == "file"
+    assert "path" not in found.config["sources"]["events"]
+    assert {"recsys_text", "python", "torch", "numpy", "scipy", "tokenizers"} <= found.environment.keys()
+    with pytest.raises(ConfigError, match="'elsewhere' is no model version, champion, challenger or published version"):
+        lineage(published, registry, "elsewhere")
+
+
+def test_repeated_with_a_newer_lake_and_other_settings_it_is_the_same_to_the_byte(
+    published: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = tracker(published)
+    before = registry.version("challenger"), registry.version("champion")
+    assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-06") == 0
+    config = Path(config_of(published))
+    config.write_text(config.read_text().replace("negatives = 4", "negatives = 3\nseed = 12"))
+    capsys.readouterr()
+    assert run_cli("train", "-c", str(config), "--like", "champion") == 0
+    assert "every byte is the same; nothing was registered" in capsys.readouterr().out.replace("\n", " ")
+    assert (registry.version("challenger"), registry.version("champion")) == before
+    assert run_cli("train", "-c", str(config), "--like", "champion", "--warm-start") == 2
+
+
+def test_a_warm_start_is_repeated_from_its_parent(published: Settings) -> None:
+    assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-06") == 0
+    result = train(published, warm_start=True, progress=Quiet())
+    tracker(published).set_alias("champion", result.version)  # no longer the parent
+    assert repeat(published, result.version, progress=Quiet()).differs == []
+
+
+def test_another_bundle_is_told_with_the_metrics_of_both(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other code: the blend's trees learn faster.
+    monkeypatch.setitem(trees._PARAMETERS, "learning_rate", 0.3)
+    found = repeat(published, "champion", progress=Quiet())
+    assert found.differs
+    assert "blend-0.txt" in found.differs
+    assert "model.safetensors" not in found.differs
+    then, now = found.metrics["score/ndcg_at_10"]
+    assert 0 < then < 1
+    assert then != now
+    assert found.changed == {}
+
+
+def test_a_window_that_changed_or_is_gone_is_refused_by_its_name(published: Settings) -> None:
+    events = published.project.root.parent / "events.parquet"
+    rows = pl.read_parquet(events)
+    late = rows.filter(pl.col("occurred_at").dt.day() == 3).head(1).with_columns(item_id=pl.lit("i001"))
+    pl.concat([rows, late]).write_parquet(events)
+    assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-03") == 0
+    with pytest.raises(ContractError, match="window 2024-05-03 of events is not what version 1 was trained on"):
+        repeat(published, "1", progress=Quiet())
+    rows.write_parquet(events)
+    assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-03") == 0
+    (published.lake / "items" / "window=2024-05-02" / "_manifest.json").unlink()
+    with pytest.raises(ContractError, match=r"window 2024-05-02 of items, .* is gone from the lake; extract it again"):
+        repeat(published, "1", progress=Quiet())
+
+
+def test_a_run_that_does_not_tell_cannot_be_repeated(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_lineage, "_LINEAGE", "none.json")  # as one of an older version, which kept no such file
+    with pytest.raises(ContractError, match="the run of model version 1 does not tell what it was trained on"):
+        repeat(published, "1", progress=Quiet())
