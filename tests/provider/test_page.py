@@ -18,10 +18,7 @@ from tests.service.explore.reading import CONTRASTS
 CHROMIUM = shutil.which("chromium")
 PAGE = "/recsys-text/projects/small"
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it"),
-    pytest.mark.xdist_group("airflow-page"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it")
 
 Visit = Callable[..., Any]
 expect.set_options(timeout=30_000)

@@ -13,8 +13,6 @@ from recsys_text.steps.inputs import VIEW, bundle_path, the_store, tracker
 from tests.dags.live.catalogue import BROKEN, DAYS, FORMER_TASTE, LATE, Catalogue
 from tests.dags.live.conftest import CONSUMERS, SOURCE_PASSWORD, STORE_PASSWORD, Nights, served
 
-pytestmark = pytest.mark.xdist_group("live")
-
 
 def files(folder: Path) -> dict[str, str]:
     """The checksum of every file below a folder."""
