@@ -10,8 +10,6 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
-
 from feature_store import open_store
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
@@ -81,7 +79,6 @@ def lake_bytes(settings: Settings) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(settings.lake.rglob("window=*/*")) if path.is_file()}
 
 
-@pytest.mark.xdist_group("kill")
 def test_a_killed_extract_leaves_the_former_window_or_the_new_one(published: Settings) -> None:
     config = str(published.project.root.parent / "recsys.toml")
     span = windows_between(parse_time("2024-05-01"), parse_time("2024-05-06"), published.windows.span)
@@ -102,7 +99,6 @@ def test_a_killed_extract_leaves_the_former_window_or_the_new_one(published: Set
     assert lake_bytes(published) == before
 
 
-@pytest.mark.xdist_group("kill")
 def test_a_killed_training_leaves_a_whole_champion(published: Settings) -> None:
     config = str(published.project.root.parent / "recsys.toml")
     text = Path(config).read_text()
@@ -124,7 +120,6 @@ def test_a_killed_training_leaves_a_whole_champion(published: Settings) -> None:
     assert int(bundle_path(published, "champion")[0]) > int(before)
 
 
-@pytest.mark.xdist_group("kill")
 def test_a_killed_publication_leaves_the_former_version(published: Settings, tmp_path: Path) -> None:
     config = str(published.project.root.parent / "recsys.toml")
     text = Path(config).read_text()

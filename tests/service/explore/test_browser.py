@@ -29,7 +29,6 @@ PATHS = (
 # One worker for all: each has a browser of its own.
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it"),
-    pytest.mark.xdist_group("browser"),
 ]
 
 Visit = Callable[..., Any]
