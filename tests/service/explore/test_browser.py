@@ -26,7 +26,6 @@ PATHS = (
     "/versions",
 )
 
-# One worker for all: each has a browser of its own.
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it"),
 ]
