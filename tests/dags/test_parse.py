@@ -144,11 +144,12 @@ def test_forms_say_what_they_ask_for(parsed: dict[str, Any]) -> None:
     forms = {dag_id.removeprefix("books_"): dag["params"] for dag_id, dag in parsed["dags"].items()}
     assert {step: set(forms[step]) for step in ("extract", "train", "rollback")} == {
         "extract": {"from", "to"},
-        "train": {"cutoff", "seed"},
+        "train": {"cutoff", "seed", "warm_start"},
         "rollback": {"version"},
     }
     for form in forms.values():
-        assert all(field["text"] and "null" in field["type"] for field in form.values())
+        assert all(field["text"] for field in form.values())
+        assert all("null" in field["type"] or field["type"] == "boolean" for field in form.values())
 
 
 def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:

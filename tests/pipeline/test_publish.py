@@ -197,6 +197,7 @@ def test_a_bundle_is_measured_on_its_own_candidates(published: Settings) -> None
 
 
 def test_a_report_that_cannot_be_written(published: Settings) -> None:
+    shutil.rmtree(published.project.root / "reports")  # of the training
     (published.project.root / "reports").write_text("in the way")
     with pytest.raises(UnavailableError, match="cannot write"):
         evaluate(published)
