@@ -29,8 +29,8 @@ def build(project: Project) -> DAG:
             None,
             type=["null", "string"],
             title="Cutoff",
-            description_md="Train on what is strictly before this time (UTC), such as `2026-11-01` or "
-            "`2026-11-01T06:00Z`. Empty: the start of the newest windows, which then measure the model.",
+            description_md="Train on what is strictly before this time (UTC), such as 2026-11-01 or "
+            "2026-11-01T06:00Z. Empty: the start of the newest windows, which then measure the model.",
         ),
         "seed": Param(
             None,
