@@ -91,6 +91,7 @@ class Airflow:
 
     def stop(self) -> None:
         """Ends Airflow and all that it started, a scheduler that took the place of a killed one too."""
+        self.api.close()
         for name in (f"{self.name}-scheduler", self.name):
             processes.end(name)
 
@@ -179,6 +180,7 @@ class Airflow:
             return False
         if answer.is_success:
             bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            self.api.close()
             self.api = httpx.Client(base_url=address, headers=bearer, timeout=30)
         return answer.is_success
 
