@@ -70,7 +70,7 @@ def build(project: Project) -> DAG:
 
             result = publish_commit(settings, plan)
             if not result["swapped"]:
-                raise AirflowSkipException(result.get("reason", f"{result['version']} was published before"))
+                raise AirflowSkipException(result.get("reason") or telling.published(result)[0])
             telling.tell(telling.published(result))
             event = get_current_context()["outlet_events"][project.scores]
             event.add_partitions(plan["last_window"])

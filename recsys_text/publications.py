@@ -99,6 +99,11 @@ def go_with(store: Store, view: str, published: VersionInfo, *, first: str | Non
     return None
 
 
+def found(store: Store, view: str, version: str | None) -> VersionInfo | None:
+    """What was committed under this name; what was refused wasn't."""
+    return next((info for info in store.versions(view) if info.version == version and not info.refused), None)
+
+
 def _served(store: Store, view: str) -> str | None:
     try:
         return store.current(view)

@@ -8,6 +8,7 @@ SCHEMA_VERSION = 1
 EVENT_TYPES = ("view", "click", "comment", "share", "purchase", "dislike")
 #: The events that say that a user wanted an item; the others only count as consumption.
 POSITIVE_TYPES = ("click", "comment", "share", "purchase")
+IS_POSITIVE = pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES)
 
 _ID_LENGTH = 256
 

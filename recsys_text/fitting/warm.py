@@ -14,8 +14,9 @@ import numpy as np
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.fitting.ranker import continue_ranker, fit_neighbours
-from recsys_text.fitting.text import Stages, clicks_between, fit_wide_path, own_clicks
+from recsys_text.fitting.ranker import continue_ranker
+from recsys_text.fitting.text import Stages, clicks_between, own_clicks
+from recsys_text.fitting.whole import assembled
 from recsys_text.model.collaborative import clicked_once
 from recsys_text.model.data import Rows, TrainSet, libraries
 from recsys_text.model.fit import EpochResult
@@ -61,19 +62,10 @@ def continue_bundle(
         )
     progress.stage(f"Blend: going on with what came since {champion.cutoff:%Y-%m-%dT%H:%MZ}")
     items = champion.text.items(texts, log.item_ids)
-    blend, without_interest, calibrator = continue_ranker(champion, log, items, [*newer, cutoff], settings)
+    ranker = continue_ranker(champion, log, items, [*newer, cutoff], settings)
     text, results, trainable = _continue_text(champion, log, texts, starts[0], cutoff, settings, progress)
     progress.stage("Wide path and neighbours: all clicks")
-    everything = clicks_between(log, starts[0], cutoff, settings, settings.training.max_clicks)
-    bundle = Bundle(
-        text=replace(text, wide=fit_wide_path(log, texts, everything, cutoff, settings)),
-        neighbours=fit_neighbours(log, cutoff),
-        blend=blend,
-        without_interest=without_interest,
-        calibrator=calibrator,
-        candidates=settings.candidates,
-        cutoff=cutoff,
-    )
+    bundle = assembled(text, ranker, log, texts, starts[0], cutoff, settings)
     return Continued(bundle=bundle, results=results, trainable=trainable)
 
 

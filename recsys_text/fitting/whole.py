@@ -16,6 +16,9 @@ from recsys_text.fitting.ranker import blend_windows, fit_neighbours, fit_ranker
 from recsys_text.fitting.text import Stages, clicks_between, fit_text, fit_wide_path
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
+from recsys_text.model.text_model import TextModel
+from recsys_text.ranking.blend import Blend
+from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.log import Log
 
 
@@ -50,8 +53,26 @@ def fit_bundle(
     blend, without_interest, calibrator = fit_ranker(text, log, items, [*starts[first_of_blend:], cutoff], settings)
     # Only now may the wide path and the neighbours see the newest clicks: the blend has learned from what they said
     # without them.
-    everything = clicks_between(log, starts[0], cutoff, settings, settings.training.max_clicks)
-    bundle = Bundle(
+    bundle = assembled(text, (blend, without_interest, calibrator), log, texts, starts[0], cutoff, settings)
+    return bundle, results
+
+
+def assembled(
+    text: TextModel,
+    ranker: tuple[Blend, Blend, Calibrator],
+    log: Log,
+    texts: Sequence[str],
+    first: datetime,
+    cutoff: datetime,
+    settings: Settings,
+) -> Bundle:
+    """The bundle of a text model and a ranker, whose wide path and neighbours are fitted to all clicks from `first` on.
+
+    ranker: blend, the one without the interest, and the calibrator, all fitted already: they must not see these.
+    """
+    blend, without_interest, calibrator = ranker
+    everything = clicks_between(log, first, cutoff, settings, settings.training.max_clicks)
+    return Bundle(
         text=replace(text, wide=fit_wide_path(log, texts, everything, cutoff, settings)),
         neighbours=fit_neighbours(log, cutoff),
         blend=blend,
@@ -60,4 +81,3 @@ def fit_bundle(
         candidates=settings.candidates,
         cutoff=cutoff,
     )
-    return bundle, results

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from recsys_text.tables import POSITIVE_TYPES
+from recsys_text.tables import IS_POSITIVE
 
 _ASKED, _CLICKED = "__asked", "__clicked"
 
@@ -19,7 +19,7 @@ def found_clicks(
     before it, and no later than it. Those of `later` take theirs too, and are not in the answer. Frames and events
     have the columns of their contracts.
     """
-    clicks = events.filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
+    clicks = events.filter(IS_POSITIVE)
     clicks = clicks.select("user_id", "item_id", "occurred_at").sort("occurred_at")
     wanted = clicks.select("user_id", "item_id").unique()
     shown = [

@@ -21,7 +21,7 @@ from recsys_text.ranking.states import clicks_by_arrival
 from recsys_text.ranking.sums import Categories, Sums, categories, sums
 from recsys_text.ranking.timeline import Timeline, timeline
 from recsys_text.ranking.transitions import PairIndex, pair_index
-from recsys_text.tables import POSITIVE_TYPES
+from recsys_text.tables import IS_POSITIVE
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -204,7 +204,7 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         "user_id",
         pl.Series("item", _codes(events["item_id"], item_ids)),
         _micros("occurred_at").alias("time"),
-        pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES).alias("positive"),
+        IS_POSITIVE.alias("positive"),
         (pl.col("event_type").cast(pl.String) == "dislike").alias("disliked"),
         pl.col("value").cast(pl.Float64) if "value" in events.columns else pl.lit(None, pl.Float64).alias("value"),
     ).filter(pl.col("item") >= 0)

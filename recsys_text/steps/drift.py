@@ -8,7 +8,7 @@ import polars as pl
 from recsys_text.evaluation.drift import drift_of_kinds, drift_of_numbers
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window
-from recsys_text.tables import POSITIVE_TYPES, TABLES
+from recsys_text.tables import IS_POSITIVE, TABLES
 
 INPUT, NULLS, REJECTS = "input_psi", "null_rate", "reject_rate"
 
@@ -59,11 +59,7 @@ def _kinds(lake: Lake, keys: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[
 
 
 def _clicks(lake: Lake, keys: Sequence[str]) -> pl.DataFrame:
-    clicks = (
-        lake.read("events", keys)
-        .filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
-        .select("window", "user_id", "item_id", "occurred_at")
-    )
+    clicks = lake.read("events", keys).filter(IS_POSITIVE).select("window", "user_id", "item_id", "occurred_at")
     items = lake.items([key for key in lake.keys("items") if not keys or key <= max(keys)])
     return clicks.join(items.select("item_id", "category", "published_at"), on="item_id", how="left").with_columns(
         ((pl.col("occurred_at") - pl.col("published_at")).dt.total_minutes() / 60).alias("age_hours")

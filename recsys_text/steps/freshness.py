@@ -38,8 +38,17 @@ def freshness(settings: Settings, now: datetime) -> dict[str, Any]:
     }
 
 
+def last_deadline(now: datetime, due: timedelta) -> datetime:
+    """The newest time `due` after a midnight (UTC), at `now` or before it."""
+    today = window_of(now, DAY).start
+    return today + due if today + due <= now else today + due - DAY
+
+
+def closed_before(deadline: datetime, span: timedelta) -> datetime:
+    """The end of the newest window, `span` long, that had closed before a deadline."""
+    return window_of(deadline - timedelta(microseconds=1), span).start
+
+
 def newest_at(now: datetime, due: timedelta, span: timedelta) -> datetime:
     """The end of the newest window that had closed before the last deadline at or before `now`."""
-    today = window_of(now, DAY).start
-    deadline = today + due if today + due <= now else today + due - DAY
-    return window_of(deadline - timedelta(microseconds=1), span).start
+    return closed_before(last_deadline(now, due), span)

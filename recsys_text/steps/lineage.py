@@ -55,7 +55,7 @@ def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | 
 
 def config_of(registry: Tracker, version: str) -> Mapping[str, Any] | None:
     """The configuration that a version was trained with; None where its run does not tell."""
-    text = registry.read(version, _CONFIG)
+    text = registry.attached(version, _CONFIG)
     return None if text is None else dict(json.loads(text))
 
 
@@ -65,7 +65,7 @@ def lineage(settings: Settings, registry: Tracker, name: str) -> Lineage:
     Raises ConfigError for a name that is none of these, ContractError for a version whose run does not tell.
     """
     version = _model_version(settings, name)
-    config, text = config_of(registry, version), registry.read(version, _LINEAGE)
+    config, text = config_of(registry, version), registry.attached(version, _LINEAGE)
     if config is None or text is None:
         raise ContractError(
             f"the run of model version {version} does not tell what it was trained on: an older recsys-text trained "

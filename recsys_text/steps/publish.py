@@ -17,7 +17,7 @@ from typing import Any
 from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.publications import go_with, vectors_go_with
+from recsys_text.publications import found, go_with, vectors_go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
@@ -48,7 +48,7 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
 def begin(settings: Settings, plan: dict[str, Any]) -> dict[str, Any]:
     """The plan with the views and the buckets that are to be written, whose staging areas it opens."""
     with the_store(settings) as store:
-        known = [view for view in VIEWS if _find(store, view, plan["version"])]
+        known = [view for view in VIEWS if found(store, view, plan["version"])]
         rolled_back = VIEW in known and store.current(VIEW) != plan["version"]
         if not rolled_back and not {USER_VECTORS, VIEW} <= set(known):
             plan |= {"views": [view for view in VIEWS if view not in known]}
@@ -89,7 +89,7 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
                 prune(store, settings)
             raise
         prune(store, settings)
-        info = _find(store, VIEW, plan["version"])
+        info = found(store, VIEW, plan["version"])
         assert info is not None
         return {"version": info.version, "users": info.rows, "swapped": True}
 
@@ -107,7 +107,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         model_version = _users(store).metadata["model_version"]
     plan = plan_of(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
-        if _find(store, ITEM_VECTORS, plan["version"]):
+        if found(store, ITEM_VECTORS, plan["version"]):
             return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
         store.begin(ITEM_VECTORS, plan["version"])
     plan = write_items(settings, plan)
@@ -121,7 +121,7 @@ def publish_items(settings: Settings) -> dict[str, Any]:
             go_with(store, ITEM_VECTORS, users)
         _check_model(users, model_version)
         prune(store, settings)
-        info = _find(store, ITEM_VECTORS, plan["version"])
+        info = found(store, ITEM_VECTORS, plan["version"])
         assert info is not None
         return {"version": info.version, "items": info.rows, "swapped": True}
 
@@ -185,14 +185,9 @@ def checks(settings: Settings, view: str, now: datetime) -> Checks:
     )
 
 
-def _find(store: Store, view: str, version: str | None) -> VersionInfo | None:
-    """What was committed under this name; what was refused wasn't."""
-    return next((info for info in store.versions(view) if info.version == version and not info.refused), None)
-
-
 def _users(store: Store) -> VersionInfo:
     """The served user vectors. Raises ConfigError where there are none."""
-    served = _find(store, USER_VECTORS, store.current(USER_VECTORS))
+    served = found(store, USER_VECTORS, store.current(USER_VECTORS))
     if served is None or served.problem:
         raise ConfigError("item vectors go with user vectors, and none are served; run `recsys-text publish` first")
     return served
@@ -228,7 +223,7 @@ def _serve_items(settings: Settings, store: Store, plan: Mapping[str, Any]) -> N
 
 def _overtaking(store: Store, view: str, plan: Mapping[str, Any]) -> VersionInfo | None:
     """What is served of a view, where it speaks of a later time than the plan."""
-    served = _find(store, view, store.current(view))
+    served = found(store, view, store.current(view))
     later = served is not None and served.as_of is not None and served.as_of > datetime.fromisoformat(plan["as_of"])
     return served if later else None
 
@@ -258,7 +253,7 @@ def _make_way(store: Store, view: str, plan: Mapping[str, Any]) -> None:
 def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any], parts: Sequence[str]) -> None:
     """Commits the plan's version of a view; one that was committed before is served again."""
     version, current = plan["version"], store.current(view)
-    if view in plan["views"] and (version == current or _find(store, view, version) is None):
+    if view in plan["views"] and (version == current or found(store, view, version) is None):
         _make_way(store, view, plan)
         told = ("as_of", "model_version", "last_window", *(["match"] if view == ITEM_VECTORS else []))
         store.commit(
@@ -276,12 +271,12 @@ def _stay(store: Store, plan: Mapping[str, Any], before: Mapping[str, str | None
     """Scores that made way come back, and vectors that were served ahead of their scores go back: to those `before`, or
     others that go with the scores.
     """
-    newer = _find(store, VIEW, before[VIEW])
+    newer = found(store, VIEW, before[VIEW])
     if newer is not None and newer.as_of is not None:
-        present = _find(store, VIEW, store.current(VIEW))
+        present = found(store, VIEW, store.current(VIEW))
         if present is not None and present.as_of is not None and present.as_of < newer.as_of:
             store.rollback(VIEW, newer.version)
-    scores = _find(store, VIEW, store.current(VIEW))
+    scores = found(store, VIEW, store.current(VIEW))
     if scores is not None and scores.version != plan["version"]:
         # Where a commit was killed and is tried again, the plan's own were served before.
         own = dict.fromkeys(plan["views"], plan["version"])

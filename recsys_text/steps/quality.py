@@ -15,7 +15,7 @@ from recsys_text.evaluation.published import Published, figures
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window
 from recsys_text.publications import ITEMS, SCORES, SHADOW
-from recsys_text.tables import POSITIVE_TYPES
+from recsys_text.tables import IS_POSITIVE
 
 #: Metric, slice, value and, where it has one, the bounds of its interval.
 Figure = tuple[str, str, float, float | None, float | None]
@@ -49,11 +49,7 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
 
 
 def _clicks(lake: Lake, keys: list[str]) -> pl.LazyFrame:
-    return (
-        lake.scan("events", keys)
-        .filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
-        .select("user_id", "item_id", "occurred_at")
-    )
+    return lake.scan("events", keys).filter(IS_POSITIVE).select("user_id", "item_id", "occurred_at")
 
 
 def _lists(store: Store, view: str, version: str, clicks: pl.DataFrame) -> pl.DataFrame:

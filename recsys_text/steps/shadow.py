@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from feature_store import RefusedVersion, Store, VersionInfo
+from feature_store import RefusedVersion
 from recsys_text.config import Settings
-from recsys_text.publications import SHADOW
+from recsys_text.publications import SHADOW, found
 from recsys_text.steps.inputs import bundle_path, check_unchanged, part_name, the_store, tracker
 from recsys_text.steps.plan import plan_of
 from recsys_text.steps.publish import checks, write_parts
@@ -30,7 +30,7 @@ def shadow_begin(settings: Settings) -> dict[str, Any]:
         return {"version": None, "views": [], "buckets": [], "reason": "there is no challenger, so nothing is compared"}
     plan = plan_of(settings, *bundle_path(settings, version))
     with the_store(settings) as store:
-        if _find(store, plan["version"]):
+        if found(store, SHADOW, plan["version"]):
             return plan | {"reason": f"{plan['version']} was published before"}
         store.begin(SHADOW, plan["version"])
     return plan | {"views": [SHADOW], "buckets": list(range(settings.publish.buckets))}
@@ -48,7 +48,7 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
     with the_store(settings) as store:
         check_unchanged(settings, plan)
         try:
-            if _find(store, version) is None:  # a task may be tried again after it has committed
+            if found(store, SHADOW, version) is None:  # a task may be tried again after it has committed
                 store.commit(
                     SHADOW,
                     version,
@@ -60,7 +60,7 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
             store.prune(SHADOW, settings.publish.keep)
             raise
         store.prune(SHADOW, settings.publish.keep)
-        info = _find(store, version)
+        info = found(store, SHADOW, version)
         assert info is not None
         return {"version": version, "users": info.rows, "swapped": True}
 
@@ -69,8 +69,3 @@ def publish_shadow(settings: Settings) -> dict[str, Any]:
     """Scores every user with the challenger and swaps the new version into the shadow view; see `shadow_commit`."""
     plan, results = write_parts(settings, shadow_begin(settings))
     return shadow_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}
-
-
-def _find(store: Store, version: str) -> VersionInfo | None:
-    """What was committed under this name; what was refused wasn't."""
-    return next((info for info in store.versions(SHADOW) if info.version == version and not info.refused), None)

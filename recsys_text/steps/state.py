@@ -19,7 +19,8 @@ from feature_store import StoreError, VersionInfo, shown_url
 from recsys_text.config import Settings
 from recsys_text.errors import RecsysTextError, UnavailableError
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import window_of
+from recsys_text.lake.windows import DAY
+from recsys_text.steps.freshness import closed_before, last_deadline
 from recsys_text.steps.inputs import VIEW, the_store, tracker
 
 T = TypeVar("T")
@@ -143,10 +144,9 @@ def deadline(due: timedelta | None, span: timedelta, as_of: datetime | None, now
     """
     if due is None:
         return None
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    last = midnight + due if midnight + due <= now else midnight - timedelta(days=1) + due
-    for at in (last, last + timedelta(days=1)):
-        wanted = window_of(at - timedelta(microseconds=1), span).start
+    last = last_deadline(now, due)
+    for at in (last, last + DAY):
+        wanted = closed_before(at, span)
         if as_of is None or as_of < wanted:
             return Deadline(late=at == last, at=at, wanted=wanted)
     return Deadline(late=False, at=at, wanted=wanted)

@@ -23,7 +23,7 @@ from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker
-from recsys_text.steps.lineage import keep, whole_cutoff
+from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
@@ -65,8 +65,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
                 "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
             )
     starts = starts_of(before, settings)
-    sections = {"model", "training", "blend", "candidates", "evaluation", "windows"}
-    chosen = settings.model_dump(mode="json", include=sections)
+    chosen = settings.model_dump(mode="json", include=set(DECIDING))
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
     checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
     with registry.run(params=params, datasets=before.digests) as run_id:

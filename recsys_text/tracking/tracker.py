@@ -112,7 +112,7 @@ class Tracker:
     def served(self, version: str, values: Mapping[str, float], *, step: int, time: datetime) -> None:
         """Logs figures, as of `time`, to the run of a registered version."""
         with self._mlflow():
-            run_id = self._client.get_model_version(self._name, version).run_id
+            run_id = self._run_id(version)
             at = int(time.timestamp() * 1000)
             self._client.log_batch(run_id, metrics=[Metric(name, value, at, step) for name, value in values.items()])
 
@@ -197,20 +197,21 @@ class Tracker:
     def attach(self, version: str, texts: Mapping[str, str]) -> None:
         """Keeps texts as artifacts of the run that made a version, by path; former ones at these paths are replaced."""
         with self._mlflow():
-            run_id = self._client.get_model_version(self._name, version).run_id
+            run_id = self._run_id(version)
             for path, text in texts.items():
                 self._client.log_text(run_id, text, path)
 
     def attached(self, version: str, path: str) -> str | None:
-        """A text that `attach` kept; None where there is none, or no such version."""
+        """A text that `attach`, or `text` within the run, kept; None where there is none, or no such version."""
         with self._mlflow():
             try:
-                run_id = self._client.get_model_version(self._name, version).run_id
+                run_id = self._run_id(version)
             except MlflowException as error:
                 if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     return None
                 raise
-            if path not in {file.path for file in self._client.list_artifacts(run_id, str(Path(path).parent))}:
+            folder = path.rpartition("/")[0] or None
+            if path not in {file.path for file in self._client.list_artifacts(run_id, folder)}:
                 return None
             return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
 
@@ -222,21 +223,13 @@ class Tracker:
     def recorded(self, version: str) -> Recorded | None:
         """What the run of a registered version has recorded; None where it was deleted."""
         with self._mlflow():
-            return recorded(self._client, self._client.get_model_version(self._name, version).run_id)
+            return recorded(self._client, self._run_id(version))
 
     def run_of(self, version: str) -> tuple[str, dict[str, str]]:
         """The run that made a registered version, and its tags."""
         with self._mlflow():
-            run_id = str(self._client.get_model_version(self._name, version).run_id)
+            run_id = self._run_id(version)
             return run_id, dict(self._client.get_run(run_id).data.tags)
-
-    def read(self, version: str, name: str) -> str | None:
-        """A text that `text` kept beside the run that made a version; None where there is none."""
-        run_id, _ = self.run_of(version)
-        with self._mlflow(), tempfile.TemporaryDirectory() as scratch:
-            if name not in [file.path for file in self._client.list_artifacts(run_id)]:
-                return None
-            return Path(self._client.download_artifacts(run_id, name, scratch)).read_text(encoding="utf-8")
 
     def bundle(self, version: str) -> Path:
         """The folder of a registered bundle, fetched once and kept under the project's root.
@@ -245,7 +238,7 @@ class Tracker:
         """
         with self._mlflow():
             try:
-                run_id = self._client.get_model_version(self._name, version).run_id
+                run_id = self._run_id(version)
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     raise ConfigError(f"model '{self._name}' has no version '{version}'") from None
@@ -262,6 +255,9 @@ class Tracker:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process may have fetched it meanwhile
                     raise
         return folder
+
+    def _run_id(self, version: str) -> str:
+        return str(self._client.get_model_version(self._name, version).run_id)
 
     def _scratch(self) -> Path:
         folder = self._root / "bundles"

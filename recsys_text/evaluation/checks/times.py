@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from recsys_text.evaluation.checks.finding import Finding, Rule
-from recsys_text.tables import POSITIVE_TYPES
+from recsys_text.tables import IS_POSITIVE
 
 #: Clocks of two machines differ by so much.
 _SKEW = timedelta(minutes=5)
@@ -122,4 +122,4 @@ def _on_items(events: pl.DataFrame, items: pl.DataFrame, time: str) -> pl.DataFr
 
 def clicks_of(events: pl.DataFrame) -> pl.DataFrame:
     """The events that say that a user wanted an item."""
-    return events.filter(pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES))
+    return events.filter(IS_POSITIVE)

@@ -13,8 +13,8 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if value is not None and math.isfinite(value) else "–"
 
 
-def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def age(seconds: float) -> str:
