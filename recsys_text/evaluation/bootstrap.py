@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from recsys_text.errors import ContractError
 
@@ -90,6 +91,24 @@ def weights(users: int, resamples: int, seed: int) -> Iterator[Double]:
 
 def means(weight_RU: Double, total_UK: Double, count_UK: Double) -> Double:
     """float64[R, K]: the mean of each column in each resample; NaN where it drew no value of the column."""
-    count_RK = weight_RU @ count_UK
-    unknown_RK = np.full(count_RK.shape, np.nan)
-    return np.asarray(np.divide(weight_RU @ total_UK, count_RK, out=unknown_RK, where=count_RK > 0))
+    return ratio(weight_RU @ total_UK, weight_RU @ count_UK)
+
+
+def ratio(over: Double, under: Double) -> Double:
+    """One by the other, of the same shape; NaN where there is nothing to divide by."""
+    return np.asarray(np.divide(over, under, out=np.full(over.shape, np.nan), where=under > 0))
+
+
+def bounds(value_K: Double, drawn_RK: Double, users_K: Int, level: float) -> tuple[Double, Double]:
+    """Of each figure, between what it is but for a probability of `level` below and above; NaN where none was drawn.
+
+    Normal, from the bootstrap's spread and less its bias (Davison and Hinkley 1997, section 5.2), with Student's t for
+    few users: for figures that are no means, whose resamples do not centre on them.
+    """
+    low_K, high_K = np.full((2, len(value_K)), np.nan)
+    for k, (value, users) in enumerate(zip(value_K, users_K, strict=True)):
+        known = drawn_RK[~np.isnan(drawn_RK[:, k]), k]
+        if len(known) > 1 and users > 1:
+            middle, reach = 2 * value - known.mean(), -stdtrit(users - 1, level) * known.std(ddof=1)
+            low_K[k], high_K[k] = middle - reach, middle + reach
+    return low_K, high_K

@@ -11,9 +11,9 @@ is inside the bounds. In the simulation of tests/evaluation/test_guards.py, with
 standard errors of .01 to .016, such a one was refused 4 times in 100 where nothing may be lost, and never in 150 with
 the default bound; one that lost .05 in the largest slice was refused 9 times in 10.
 
-Intervals are normal, from the bootstrap's spread and less its bias (Davison and Hinkley 1997, section 5.2), with
-Student's t for few users: of a thousand resamples, too few lie beyond the share of a single guard to read it off. The
-bias counts: a calibration error of resampled users is always larger than that of all, and fewer items are covered.
+Intervals are `bootstrap.bounds`: of a thousand resamples, too few lie beyond the share of a single guard to read it
+off, and the bias counts, as a calibration error of resampled users is larger than that of all, and fewer items are
+covered.
 
 Shapes: N impressions, P pairs of an impression and a candidate, U users, I items, R resamples, K guards with an
 interval, S slices, C bins of predictions.
@@ -24,10 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import stdtrit
 
 from recsys_text.evaluation import lists
-from recsys_text.evaluation.bootstrap import Double, Int, means, places, sums, weights
+from recsys_text.evaluation.bootstrap import Double, Int, bounds, means, places, ratio, sums, weights
 from recsys_text.evaluation.calibration import BINS, TOP, gaps
 from recsys_text.evaluation.metrics import Bool, Float
 from recsys_text.ranking.log import Impressions, Int64
@@ -97,7 +96,7 @@ def guards(
 
     def figures(weight_RU: Double) -> Double:
         own_R, other_R = (_error(weight_RU, *error) for error in errors)
-        covered_R = _ratio(*(_covered(weight_RU, of_UI) for of_UI in listed))
+        covered_R = ratio(*(_covered(weight_RU, of_UI) for of_UI in listed))
         return np.column_stack([own_R, own_R - other_R, covered_R, means(weight_RU, total_US, count_US)])
 
     value_K = figures(np.ones((1, users)))[0] if users else np.full(3 + len(parts), np.nan)
@@ -111,7 +110,7 @@ def guards(
     ]
     told_K = (users_K >= FEWEST) & np.isfinite([bound for *_, bound, _ in names])
     told_K[:2] &= bins > 0
-    low_K, high_K = _bounds(value_K, drawn_RK, users_K, FALSE_REFUSALS / max(1, int(told_K.sum())))
+    low_K, high_K = bounds(value_K, drawn_RK, users_K, FALSE_REFUSALS / max(1, int(told_K.sum())))
     return [
         Guard(
             key=key,
@@ -130,31 +129,20 @@ def guards(
 
 def slowdown(challenger: float, champion: float, asked: Gate) -> Guard:
     """How many times the champion's seconds the challenger took for the same pairs; no interval, see `steps.gate`."""
-    ratio = challenger / champion
+    times = challenger / champion
     return Guard(
         key="max_slowdown",
         what="seconds of scoring, ratio",
-        value=ratio,
-        low=ratio,
-        high=ratio,
+        value=times,
+        low=times,
+        high=times,
         bound=asked.max_slowdown,
         at_least=False,
     )
 
 
-def _bounds(value_K: Double, drawn_RK: Double, users_K: Int, level: float) -> tuple[Double, Double]:
-    """Of each figure, between what it is but for a probability of `level` below and above; NaN where none was drawn."""
-    low_K, high_K = np.full((2, len(value_K)), np.nan)
-    for k, (value, users) in enumerate(zip(value_K, users_K, strict=True)):
-        known = drawn_RK[~np.isnan(drawn_RK[:, k]), k]
-        if len(known) > 1:
-            middle, reach = 2 * value - known.mean(), -stdtrit(users - 1, level) * known.std(ddof=1)
-            low_K[k], high_K[k] = middle - reach, middle + reach
-    return low_K, high_K
-
-
 def _error(weight_RU: Double, gap_UC: Double, size_U: Double) -> Double:
-    return _ratio(np.abs(weight_RU @ gap_UC).sum(axis=1), weight_RU @ size_U)
+    return ratio(np.abs(weight_RU @ gap_UC).sum(axis=1), weight_RU @ size_U)
 
 
 def _listed(scores_P: Float, impressions: Impressions, neutral_I: Int64, user_N: Int, users: int) -> csr_array:
@@ -170,7 +158,3 @@ def _covered(weight_RU: Double, listed_UI: csr_array) -> Double:
     step = max(1, _CHUNK // max(1, listed_UI.shape[1]))
     parts = (weight_RU[at : at + step] @ listed_UI > 0 for at in range(0, len(weight_RU), step))
     return np.concatenate([np.zeros(0), *(part.sum(axis=1) for part in parts)])
-
-
-def _ratio(over_R: Double, under_R: Double) -> Double:
-    return np.asarray(np.divide(over_R, under_R, out=np.full(len(over_R), np.nan), where=under_R > 0))

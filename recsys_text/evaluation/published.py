@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys_text.evaluation.bootstrap import Interval, intervals
-from recsys_text.evaluation.calibration import TOP, calibration
+from recsys_text.evaluation.bootstrap import COVERAGE, Interval, bounds, intervals, ratio, weights
+from recsys_text.evaluation.calibration import BINS, gaps
 from recsys_text.evaluation.lists import Catalogue, Float32, K, surprise
 from recsys_text.evaluation.metrics import Bool, Double, auc, rank_clicked
 
@@ -96,19 +96,33 @@ class Published:
             values_U[unknown] = np.nan
         return found
 
-    def calibration(self) -> dict[str, float]:
-        """Whether scores are the probability of the first click that followed.
+    def calibration(self, *, resamples: int, seed: int) -> dict[str, Interval]:
+        """Whether scores are the probability of the first click that followed, with `bootstrap.bounds` over users.
+
+        Bounds are widened where they do not hold the figure itself.
 
         calibration_error_top1%: as in `calibration.Calibration`; calibration_ratio: the clicks that the scores promised
         by those that came. A user's later clicks tell nothing: a score is of one click. Empty without places.
         """
         if self.places.is_empty():
             return {}
-        score_P, first_P = self.places["score"].to_numpy(), self.places["first"].to_numpy()
-        clicks = float(first_P.sum())
+        user_P, score_P, first_P = (self.places[name].to_numpy() for name in ("user", "score", "first"))
+        users = len(self.users)
+        gap_UC, size_U = gaps(score_P, first_P, user_P, users, bins=BINS)
+        promised_U, clicks_U = (np.bincount(user_P, weights=of_P, minlength=users) for of_P in (score_P, first_P))
+
+        def drawn(weight_RU: Double) -> Double:
+            error_R = ratio(np.abs(weight_RU @ gap_UC).sum(axis=1), weight_RU @ size_U)
+            return np.column_stack([error_R, ratio(weight_RU @ promised_U, weight_RU @ clicks_U)])
+
+        value_K = drawn(np.ones((1, users)))[0]
+        drawn_RK = np.concatenate([drawn(weight_RU) for weight_RU in weights(users, resamples, seed)])
+        low_K, high_K = bounds(value_K, drawn_RK, np.full(2, users), (1 - COVERAGE) / 2)
+        # Less its bias, an error of noise alone lies below the figure that is told.
+        low_K, high_K = np.clip(np.minimum(low_K, value_K), 0, None), np.maximum(high_K, value_K)
         return {
-            "calibration_error_top1%": calibration(score_P, first_P).error(top=TOP),
-            "calibration_ratio": float(score_P.sum(dtype=np.float64)) / clicks if clicks else float("nan"),
+            name: Interval(mean=float(value_K[k]), low=float(low_K[k]), high=float(high_K[k]))
+            for k, name in enumerate(("calibration_error_top1%", "calibration_ratio"))
         }
 
 

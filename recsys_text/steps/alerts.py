@@ -1,5 +1,6 @@
 """Alerts: the rules of the config against the table `quality`. Knows no notifier."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ from recsys_text.evaluation.alerts import state
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import parse_window
 from recsys_text.sections import Alert
+from recsys_text.steps.drift import NULLS, REJECTS
+from recsys_text.tables import TABLES
 
 #: Figures of the challenger's scores: no rule without a slice is about them.
 _SHADOW = "shadow"
@@ -28,25 +31,28 @@ def alerts(settings: Settings, window: str | None = None) -> list[dict[str, Any]
     return [found for name, rule in sorted(settings.alerts.items()) for found in _judge(name, rule, table, keys)]
 
 
-def asks_for_training(settings: Settings, cutoff: datetime) -> str | None:
+def asks_for_training(settings: Settings, cutoff: datetime, next_cutoff: datetime) -> str | None:
     """Why a fired alert with `train` asks for a training, or None.
 
-    It asks once: a model whose cutoff is at or after the window that made the alert fire is the answer to it.
+    cutoff: of the newest model; next_cutoff: of one trained now. It asks once, for a model that learns from the window
+    that made the alert fire: not before that window is old enough to learn from, and not where a model has.
     """
     for found in alerts(settings):
         if found["fires"] and settings.alerts[found["alert"]].train:
             begun = parse_window(found["since"], settings.windows.span)
-            if begun.end > cutoff:
+            if cutoff < begun.end <= next_cutoff:
                 return str(found["line"])
     return None
 
 
 def _judge(name: str, rule: Alert, table: pl.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
-    mine = table.filter(pl.col("metric") == rule.metric)
-    parts = [rule.slice] if rule.slice else sorted(set(mine["slice"]) - {_SHADOW})
+    found = _values(table.filter(pl.col("metric") == rule.metric))
     judged = []
-    for part in parts:
-        values = dict(mine.filter(pl.col("slice") == part).select("window", "value").iter_rows())
+    for part in [rule.slice] if rule.slice else _parts(rule, found):
+        values = found.get(part, {})
+        if rule.metric == REJECTS and part not in TABLES:
+            # A rule of the contract that nothing broke has no figure, where its table has.
+            values = dict.fromkeys(found.get(part.partition(":")[0], {}), 0.0) | values
         now = state(rule, keys, [values.get(key) for key in keys])
         value = values.get(keys[-1]) if keys else None
         shown = "unknown" if value is None else f"{value:.4g}"
@@ -65,3 +71,17 @@ def _judge(name: str, rule: Alert, table: pl.DataFrame, keys: list[str]) -> list
             }
         )
     return judged
+
+
+def _parts(rule: Alert, found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The slices that a rule is about that names none: of nulls, those of the columns that were ever filled."""
+    empty = {part for part, values in found.items() if rule.metric == NULLS and min(values.values()) == 1}
+    return sorted(found.keys() - empty - {_SHADOW})
+
+
+def _values(figures: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """The value in each window, by slice."""
+    found: dict[str, dict[str, float]] = {}
+    for part, window, value in figures.select("slice", "window", "value").iter_rows():
+        found.setdefault(part, {})[window] = value
+    return found

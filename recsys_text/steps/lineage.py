@@ -118,9 +118,24 @@ def check_windows(settings: Settings, found: Lineage) -> None:
                 )
 
 
-def whole_cutoff(tags: Mapping[str, str]) -> str:
-    """The cutoff of the whole training that a version goes back to, from its tags."""
-    return tags.get("whole_cutoff", tags["cutoff"])
+def cutoff_of(registry: Tracker, version: str) -> datetime:
+    """The time before which a registered version has learned. Raises ContractError for one that doesn't tell."""
+    return datetime.fromisoformat(_cutoff(registry.tags(version), version))
+
+
+def whole_cutoff(registry: Tracker, version: str) -> datetime:
+    """The cutoff of the whole training that a version goes back to. Raises as `cutoff_of`."""
+    tags = registry.tags(version)
+    return datetime.fromisoformat(tags.get("whole_cutoff") or _cutoff(tags, version))
+
+
+def _cutoff(tags: Mapping[str, str], version: str) -> str:
+    if "cutoff" not in tags:
+        raise ContractError(
+            f"model version {version} has no tag 'cutoff', so nobody knows which windows it has seen: it was not "
+            "trained here, or the tag was removed; set the tag again, or train anew"
+        )
+    return tags["cutoff"]
 
 
 def _model_version(settings: Settings, name: str) -> str:

@@ -1,7 +1,7 @@
 """Monitor: what was published against the clicks that followed, and the data themselves. Knows no model."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from feature_store.validate import psi
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window
-from recsys_text.publications import SCORES
+from recsys_text.lake.windows import DAY, Window
+from recsys_text.publications import SCORES, is_before
 from recsys_text.steps.alerts import alerts
-from recsys_text.steps.drift import drift, faults
+from recsys_text.steps.drift import NULLS, REJECTS, drift, faults
 from recsys_text.steps.export import to_mlflow, to_prometheus
 from recsys_text.steps.inputs import the_store, tracker, windows_of
+from recsys_text.steps.lineage import cutoff_of
 from recsys_text.steps.quality import Figure, published_before, quality
+from recsys_text.tables import TABLES
 
 #: The drift of the published scores, as `feature_store.validate.psi` says.
 SCORE_DRIFT = "score_psi"
@@ -40,8 +42,11 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     input_psi, null_rate, reject_rate. Where the challenger's scores were published too, the slice "shadow" has theirs,
     and the paired "gain of ndcg@10" over what was served.
 
+    A window that was measured with a version that has been pruned since keeps the figures of that version.
+
     Returns {"window", "version", "rows", "reason", "alerts"}; version None, and the reason, where no version was
-    published before the window began or nobody clicked.
+    published before the window began, that one was pruned, or nobody clicked. Raises ConfigError for a window that is
+    not in the lake, ContractError where the version's model doesn't tell its cutoff.
     """
     windows = {known.key: known for known in windows_of(settings)}
     key = window or list(windows)[-1]
@@ -50,10 +55,14 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     span, lake = windows[key], Lake(settings.lake)
     found: list[Figure] = [(*figure, None, None) for figure in faults(lake, key)]
     reason = f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure of scores"
-    version = None
+    version, name, kept = None, NONE, _measured_before(lake, key)
     with the_store(settings) as store:
         info = published_before(store, SCORES, span.start)
-        if info is not None:
+        if kept and (info is None or is_before(info.version, kept[0]["version"])):
+            info, name = None, kept[0]["version"]
+            reason = f"Version {name}, which window {key} was measured with, was pruned since: its figures stay"
+        elif info is not None:
+            name = info.version
             learned = _learned(settings, info, list(windows.values()), span)
             found += [(*figure, None, None) for figure in drift(lake, span, learned)]
             found += _score_drift(store, info)
@@ -62,14 +71,14 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
             else:
                 version, reason = info.version, ""
                 found += measured
-    name = NONE if info is None else info.version
     rows = [
         {"window": key, "version": name, "metric": metric, "slice": part, "value": value, "low": low, "high": high}
         for metric, part, value, low, high in found
         if not np.isnan(value)
     ]
-    types = {"value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-    frame = pl.DataFrame(rows, schema_overrides=types)
+    if info is None:
+        rows += kept
+    frame = pl.DataFrame(rows, schema=pl.Schema(TABLES["quality"]))
     lake.write("quality", span, [frame], source=f"version {name}", max_rejected=0.0, min_rows=0)
     judged = alerts(settings, key)
     if info is not None:
@@ -79,23 +88,35 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     return {"window": key, "version": version, "rows": rows, "reason": reason, "alerts": judged}
 
 
+def _measured_before(lake: Lake, key: str) -> list[dict[str, Any]]:
+    """The rows that tell what the scores of a version were worth in a window, where it was measured with one."""
+    if key not in lake.keys("quality"):
+        return []
+    of_scores = (pl.col("version") != NONE) & ~pl.col("metric").is_in([NULLS, REJECTS])
+    return lake.read("quality", [key]).filter(of_scores).to_dicts()
+
+
 def _learned(settings: Settings, info: VersionInfo, windows: Sequence[Window], span: Window) -> list[str]:
-    """The windows that the model of a version has learned from, as far as they are before `span`."""
-    cutoff = datetime.fromisoformat(tracker(settings).tags(info.metadata["model_version"])["cutoff"])
-    end = min(cutoff, span.start)
-    return [window.key for window in windows if window.end <= end][-settings.training.history :]
+    """The windows that the model of a version has learned from, as far as they are before `span`.
+
+    Of hours those of the same time of day: what people do by night is no drift from what they do by day.
+    """
+    end = min(cutoff_of(tracker(settings), info.metadata["model_version"]), span.start)
+    learned = [window for window in windows if window.end <= end][-settings.training.history :]
+    return [window.key for window in learned if (span.start - window.start) % DAY == timedelta(0)]
 
 
 def _score_drift(store: Store, info: VersionInfo) -> list[Figure]:
-    """Against the oldest version of the same model that is still there."""
-    same = [
-        other
-        for other in store.versions(SCORES)
-        if not other.problem and other.metadata.get("model_version") == info.metadata.get("model_version")
-    ]
+    """Against the oldest version of the same model that is still there, or the last one of the model before it."""
+    whole = [other for other in store.versions(SCORES) if not other.problem]
+    model = info.metadata.get("model_version")
+    same = [other for other in whole if other.metadata.get("model_version") == model]
     first = min(same, key=lambda other: other.sequence)
     if first.version == info.version:
-        return []
+        earlier = [other for other in whole if is_before(other.version, info.version)]
+        if not earlier:
+            return []
+        first = max(earlier, key=lambda other: other.version)
     old, new = (_scores(store, version) for version in (first.version, info.version))
     return [(SCORE_DRIFT, "all", psi(old, new), None, None)] if len(old) and len(new) else []
 

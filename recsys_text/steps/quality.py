@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from feature_store import Store, VersionInfo
 from recsys_text.config import Settings
-from recsys_text.evaluation.bootstrap import Interval
+from recsys_text.evaluation.bootstrap import Interval, interval
 from recsys_text.evaluation.metrics import Bool, Double
 from recsys_text.evaluation.published import Published, figures
 from recsys_text.lake.store import Lake
@@ -38,12 +38,14 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
     slices = _slices(first, clicks, known)
     how = settings.evaluation.resamples, settings.evaluation.seed
     found = [_figure(*one) for one in figures(columns, slices, resamples=how[0], seed=how[1])]
-    found += [(metric, "all", value, None, None) for metric, value in first.calibration().items()]
-    users = len(first.users)
+    calibrated = first.calibration(resamples=how[0], seed=how[1])
+    found += [_figure(metric, "all", value) for metric, value in calibrated.items()]
+    listed_U = clicks["user_id"].unique().sort().is_in(first.users["user_id"].implode()).to_numpy().astype(float)
+    covered = interval(listed_U, np.arange(len(listed_U)), resamples=how[0], seed=how[1])
     found += [
-        ("coverage", "all", users / clicks["user_id"].n_unique(), None, None),
+        _figure("coverage", "all", covered),
         ("item_coverage@10", "all", _share_shown(store, info, first), None, None),
-        ("users", "all", float(users), None, None),
+        ("users", "all", float(len(first.users)), None, None),
     ]
     return found + _shadow(store, info, clicks, first, how)
 
@@ -120,6 +122,8 @@ def _shadow(
     both = served.users.select("user_id", ours=pl.int_range(pl.len())).join(
         shadow.users.select("user_id", theirs=pl.int_range(pl.len())), on="user_id", how="inner", maintain_order="left"
     )
+    if both.is_empty():
+        return []
     columns = {name: values_U[both["theirs"].to_numpy()] for name, values_U in shadow.hits().items()}
     columns["gain of ndcg@10"] = columns["ndcg@10"] - served.hits()["ndcg@10"][both["ours"].to_numpy()]
     slices = {"shadow": np.ones(len(both), np.bool_)}

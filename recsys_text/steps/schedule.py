@@ -6,7 +6,7 @@ from recsys_text import __version__
 from recsys_text.config import Settings
 from recsys_text.steps.alerts import asks_for_training
 from recsys_text.steps.inputs import tracker, windows_of
-from recsys_text.steps.lineage import config_of, whole_cutoff
+from recsys_text.steps.lineage import config_of, cutoff_of, whole_cutoff
 from recsys_text.tracking import CHALLENGER, CHAMPION
 
 
@@ -18,8 +18,8 @@ def due(settings: Settings) -> tuple[bool, str]:
     if not versions:
         return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
     version = max(versions, key=int)
-    cutoff = datetime.fromisoformat(registry.tags(version)["cutoff"])
-    if (reason := asks_for_training(settings, cutoff)) is not None:
+    cutoff = cutoff_of(registry, version)
+    if (reason := asks_for_training(settings, cutoff, _next_cutoff(settings))) is not None:
         return True, f"an alert asks for it: {reason}"
     behind = (newest.start - cutoff) // settings.windows.span
     return (
@@ -42,9 +42,14 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     config, now = config_of(registry, champion), settings.model_dump(mode="json", include={"model", "blend"})
     if config is None or {name: config.get(name) for name in now} != now:
         return False, f"champion {champion} is not known to be of this [model] and [blend]"
-    tags, cutoff = registry.tags(champion), windows_of(settings)[-settings.evaluation.windows :][0].start
-    if datetime.fromisoformat(tags["cutoff"]) >= cutoff:
+    cutoff = _next_cutoff(settings)
+    if cutoff_of(registry, champion) >= cutoff:
         return False, f"champion {champion} has seen every window before {cutoff:%Y-%m-%dT%H:%MZ}"
-    behind = (cutoff - datetime.fromisoformat(whole_cutoff(tags))) // settings.windows.span
+    behind = (cutoff - whole_cutoff(registry, champion)) // settings.windows.span
     reason = f"the last whole training of champion {champion} is {behind} windows old, and full_every = {every}"
     return behind < every, reason
+
+
+def _next_cutoff(settings: Settings) -> datetime:
+    """The cutoff of a training that is scheduled now, which leaves the newest windows to the test."""
+    return windows_of(settings)[-settings.evaluation.windows :][0].start

@@ -15,7 +15,7 @@ import polars as pl
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, continue_bundle, fit_bundle, forgetting
 from recsys_text.model.checkpoint import Checkpoint
@@ -92,11 +92,18 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
             bundle.save(folder)
             example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
             version = registry.register(folder, example, COUNTS)
-        whole = cutoff.isoformat() if parent is None else whole_cutoff(registry.tags(parent))
-        registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole} | about)
+        whole = cutoff if parent is None else whole_cutoff(registry, parent)
+        registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole.isoformat()} | about)
         registry.set_alias(CHALLENGER, version)
-        report_training(settings, registry, version, bundle, measured)
-    checkpoint.clear()
+        try:
+            report_training(settings, registry, version, bundle, measured)
+        except UnavailableError as error:  # another try would train again for the sake of its page
+            logging.getLogger("recsys_text").warning(
+                "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
+                *(version, error, version),
+            )
+    if parent is None:  # a warm start leaves that of a stopped training of the same windows alone
+        checkpoint.clear()
     return Trained(
         version=version,
         run_id=run_id,

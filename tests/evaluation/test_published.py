@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_text.evaluation.bootstrap import Interval
 from recsys_text.evaluation.published import Published, figures
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
@@ -25,6 +26,10 @@ def clicks(*pairs: tuple[str, str]) -> pl.DataFrame:
         {"user_id": [user for user, _ in pairs], "item_id": [item for _, item in pairs], "occurred_at": times},
         schema={"user_id": pl.String, "item_id": pl.String, "occurred_at": pl.Datetime("us", "UTC")},
     )
+
+
+def calibrated(found: Published) -> dict[str, Interval]:
+    return found.calibration(resamples=200, seed=1)
 
 
 def test_a_case_by_hand() -> None:
@@ -50,11 +55,30 @@ def test_a_click_below_the_tenth_place_is_no_hit() -> None:
 
 
 def test_calibration_counts_the_first_click_alone() -> None:
-    found = Published.join(lists(ann=["a", "b"]), clicks(("ann", "b"), ("ann", "a"))).calibration()
-    assert found["calibration_ratio"] == pytest.approx(0.75)
-    missed = Published.join(lists(ann=["a", "b"]), clicks(("ann", "x"), ("ann", "a"))).calibration()
-    assert np.isnan(missed["calibration_ratio"])
-    assert missed["calibration_error_top1%"] == pytest.approx(0.5)
+    found = calibrated(Published.join(lists(ann=["a", "b"]), clicks(("ann", "b"), ("ann", "a"))))
+    assert found["calibration_ratio"].mean == pytest.approx(0.75)
+    assert np.isnan(found["calibration_ratio"].low), "one user is no sample"
+    missed = calibrated(Published.join(lists(ann=["a", "b"]), clicks(("ann", "x"), ("ann", "a"))))
+    assert np.isnan(missed["calibration_ratio"].mean)
+    assert missed["calibration_error_top1%"].mean == pytest.approx(0.5)
+
+
+def test_calibration_has_the_interval_of_its_users() -> None:
+    """400 users with as many clicks in lists as the scores promise: the interval of the ratio holds 1."""
+    random = np.random.default_rng(5)
+    table = lists(**{f"u{user:03d}": [f"{user}-{place}" for place in range(10)] for user in range(400)})
+    shown = table.explode("item_id", "score").with_columns(score=pl.lit(0.1))
+    table = shown.group_by("user_id", maintain_order=True).all()
+    # One click of each user anywhere in a list of ten.
+    clicked = shown.filter(pl.Series(np.arange(4000) % 10 == np.repeat(random.integers(10, size=400), 10)))
+    other = shown.filter(pl.Series(np.arange(4000) % 10 == 0)).with_columns(item_id=pl.lit("elsewhere"))
+    for rows, expected in ((clicked, 1.0), (pl.concat([clicked[:200], other[200:]]), 2.0)):
+        found = calibrated(Published.join(table, clicks(*rows.select("user_id", "item_id").iter_rows())))
+        ratio, error = found["calibration_ratio"], found["calibration_error_top1%"]
+        assert ratio.mean == pytest.approx(expected)
+        assert ratio.low <= ratio.mean <= ratio.high
+        assert (ratio.high - ratio.low > 0.2) == (expected == 2.0), "what varies between users alone is uncertain"
+        assert 0 <= error.low <= error.mean <= error.high
 
 
 def test_lists_are_described_by_the_vectors_of_their_items() -> None:
@@ -72,7 +96,7 @@ def test_lists_are_described_by_the_vectors_of_their_items() -> None:
 
 def test_nobody_with_a_list_is_no_error() -> None:
     found = Published.join(lists(), clicks(("ann", "a")))
-    assert found.calibration() == {}
+    assert calibrated(found) == {}
     assert figures(found.hits(), {"all": np.zeros(0, np.bool_)}, resamples=10, seed=1) == []
 
 
@@ -86,4 +110,10 @@ def test_the_order_of_rows_says_nothing(pairs: list[tuple[str, str]], seed: int)
     )
     for name, values in first.hits().items():
         np.testing.assert_array_equal(values, second.hits()[name])
-    assert first.calibration() == pytest.approx(second.calibration(), nan_ok=True)
+    one, two = (
+        {name: (value.mean, value.low, value.high) for name, value in calibrated(each).items()}
+        for each in (first, second)
+    )
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        assert values == pytest.approx(two[name], nan_ok=True)

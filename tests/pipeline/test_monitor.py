@@ -1,24 +1,29 @@
 """The figures of a window, the alerts on them, and where both are told."""
 
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
 from feature_store import open_store
 from recsys_text.config import Settings, load
+from recsys_text.errors import ContractError
 from recsys_text.lake.store import Lake
-from recsys_text.publications import SCORES, SHADOW
+from recsys_text.publications import ITEMS, SCORES, SHADOW, USERS
 from recsys_text.sections import Alert
 from recsys_text.steps.alerts import alerts, asks_for_training
+from recsys_text.steps.inputs import tracker
 from recsys_text.steps.monitor import monitor
 from recsys_text.steps.schedule import due
 from tests.conftest import START, write_small_project
 from tests.pipeline.conftest import run_cli
 from tests.pipeline.test_cli import config_of
+from tests.pipeline.test_report import second
 
 LAST = "2024-05-06"
 
@@ -88,6 +93,28 @@ def test_an_older_window_does_not_speak_for_the_newest(landed: Settings) -> None
     assert (landed.project.root / "metrics" / "small.prom").read_bytes() == before
 
 
+def test_a_window_whose_version_was_pruned_keeps_its_figures(landed: Settings) -> None:
+    before = monitor(landed)
+    store = open_store(landed.store_url)
+    for name in (SCORES, ITEMS, USERS):
+        shutil.rmtree(landed.project.root / "store" / name)
+    assert not store.versions(SCORES)
+    again = monitor(landed)
+    assert again["version"] is None
+    assert f"Version {before['version']}, which window {LAST} was measured with, was pruned" in again["reason"]
+
+    def of_scores(result: dict[str, Any]) -> list[Any]:
+        data = ("null_rate", "reject_rate", "input_psi", "score_psi")
+        return sorted(
+            (row["metric"], row["slice"], row["value"]) for row in result["rows"] if row["metric"] not in data
+        )
+
+    assert of_scores(again) == of_scores(before) != []
+    assert {row["version"] for row in again["rows"]} == {before["version"]}
+    stored = Lake(landed.lake).read("quality", [LAST]).to_dicts()
+    assert sorted(row["metric"] for row in stored) == sorted(row["metric"] for row in again["rows"])
+
+
 def test_a_window_before_any_publication_has_figures_of_its_data(published: Settings) -> None:
     result = monitor(published)
     assert result["version"] is None
@@ -136,13 +163,29 @@ def test_rejected_rows_make_a_rule_fire(tmp_path: Path) -> None:
     assert [found["fires"] for found in monitor(settings, LAST)["alerts"]] == [True]
 
 
+def test_a_rule_of_the_contract_that_is_kept_again_is_over(tmp_path: Path) -> None:
+    config = write_small_project(tmp_path)
+    path = tmp_path / "events.parquet"
+    events = pl.read_parquet(path)
+    broken = events.filter(pl.col("occurred_at") < START.replace(day=2)).head(1).with_columns(user_id=pl.lit(""))
+    pl.concat([events, broken]).write_parquet(path)
+    # One row in a hundred may be broken, and the first window has fewer rows than that.
+    config.write_text(config.read_text().replace('"events.parquet"', '"events.parquet"\nmax_rejected = 0.5'))
+    assert run_cli("extract", "-c", str(config), "--from", "2024-05-01", "--to", "2024-05-04") == 0
+    settings = watching(load(config), metric="reject_rate", above=0.001)
+    fires = []
+    for day in ("2024-05-01", "2024-05-02"):
+        fires.append({found["slice"]: found["fires"] for found in monitor(settings, day)["alerts"]})
+    [rule] = [part for part in fires[0] if part.startswith("events: ")]
+    assert (fires[0][rule], fires[1][rule]) == (True, False)
+
+
 def test_a_rule_without_a_slice_is_about_each(landed: Settings) -> None:
     monitor(landed)
-    found = alerts(watching(landed, metric="null_rate", above=0.5))
-    assert {entry["slice"] for entry in found} >= {"items.category", "items.published_at", "events.text"}
-    assert {entry["slice"] for entry in found if entry["fires"]} == {
-        *("items.category", "items.description", "items.expires_at", "events.text", "events.value")
-    }
+    found = alerts(watching(landed, metric="input_psi", above=-1))
+    assert {entry["slice"] for entry in found if entry["fires"]} >= {"event_type", "clicks_per_user"}
+    found = alerts(watching(landed, metric="null_rate", above=-1))
+    assert [entry["slice"] for entry in found] == ["items.published_at"], "nobody fills the other columns"
 
 
 def test_drift_asks_for_a_training_once(landed: Settings) -> None:
@@ -155,11 +198,14 @@ def test_drift_asks_for_a_training_once(landed: Settings) -> None:
     is_due, reason = due(settings)
     assert is_due
     assert "watch fires since" in reason
-    assert asks_for_training(settings, START.replace(day=5)) is not None
-    assert asks_for_training(settings, START.replace(day=6)) is None, "the model has seen the window that made it fire"
+    fifth, sixth, seventh = (START.replace(day=day) for day in (5, 6, 7))
+    assert asks_for_training(settings, fifth, sixth) is not None
+    assert asks_for_training(settings, sixth, seventh) is None, "the model has learned from the window that fired"
+    assert asks_for_training(settings, fifth, fifth) is None, "a model of now would not learn from it"
 
 
-def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: Settings) -> None:
+def measured_after_two(landed: Settings) -> dict[str, Any]:
+    """The figures of a window after a second publication of the same model."""
     config = config_of(landed)
     assert run_cli("publish", "-c", config) == 0
     # A window after the second publication, with the clicks of the last one.
@@ -170,7 +216,11 @@ def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: S
     )
     pl.concat([pl.read_parquet(path), later]).write_parquet(path)
     assert run_cli("extract", "-c", config, "--window", "2024-05-07") == 0
-    result = monitor(landed)
+    return monitor(landed)
+
+
+def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: Settings) -> None:
+    result = measured_after_two(landed)
     assert result["version"].startswith("20240507T")
     assert value(result, "score_psi") >= 0
     [found] = alerts(watching(landed, metric="score_psi", slice="all", above=-1))
@@ -179,19 +229,41 @@ def test_the_drift_of_scores_is_against_the_first_version_of_the_model(landed: S
     assert not found["fires"]
 
 
+def test_the_first_scores_of_a_model_drift_from_those_of_the_one_before(landed: Settings) -> None:
+    measured_after_two(landed)
+    store = open_store(landed.store_url)
+    *_, newest = store.versions(SCORES)
+    with store.begin(SCORES, "20240507T000000Z-m2-another").writer("all") as writer:
+        for batch in store.snapshot(SCORES, newest.version).batches():
+            writer.write(batch)
+    told = dict(newest.metadata) | {"model_version": second(landed, seed=5)}
+    store.commit(SCORES, "20240507T000000Z-m2-another", expect_parts=["all"], metadata=told)
+    with pytest.raises(ContractError, match="model version 2 has no tag 'cutoff'"):
+        monitor(landed)
+    tracker(landed).tag("2", {"cutoff": "2024-05-05T00:00:00+00:00"})
+    result = monitor(landed)
+    assert result["version"] == "20240507T000000Z-m2-another"
+    assert value(result, "score_psi") >= 0
+
+
 def test_the_shadow_is_measured_beside_what_was_served(landed: Settings) -> None:
     store = open_store(landed.store_url)
     served = store.versions(SCORES)[0]
 
-    def shadow(name: str, as_of: str) -> None:
+    lists = list(store.snapshot(SCORES, served.version).batches())
+
+    def shadow(name: str, as_of: str, batches: list[pa.RecordBatch] = lists) -> None:
         with store.begin(SHADOW, name).writer("all") as writer:
-            for batch in store.snapshot(SCORES, served.version).batches():
+            for batch in batches:
                 writer.write(batch)
         told = dict(served.metadata) | {"model_version": "2", "as_of": as_of}
         store.commit(SHADOW, name, expect_parts=["all"], metadata=told)
 
     shadow("older", "2024-05-05T00:00:00+00:00")
     assert "shadow" not in {row["slice"] for row in monitor(landed)["rows"]}, "it knew a day less"
+    other = [batch.set_column(0, "user_id", pa.array([f"x{user}" for user in range(len(batch))])) for batch in lists]
+    shadow("strangers", served.metadata["as_of"], other)
+    assert "shadow" not in {row["slice"] for row in monitor(landed)["rows"]}, "nobody has both lists"
     shadow("same", served.metadata["as_of"])
     result = monitor(landed)
     assert value(result, "ndcg@10", "shadow") == value(result, "ndcg@10")

@@ -12,8 +12,9 @@ from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
 from recsys_text.steps.inputs import bundle_path
 from recsys_text.steps.report import report
+from recsys_text.steps.train import train
 from recsys_text.tracking.recorded import recorded
-from tests.pipeline.conftest import run_cli
+from tests.pipeline.conftest import Quiet, run_cli
 from tests.pipeline.test_check import log_impressions
 from tests.pipeline.test_cli import config_of
 
@@ -48,6 +49,16 @@ def test_training_keeps_the_page_as_a_file_and_in_mlflow(published: Settings) ->
     assert "The gate has not judged this version yet" in page
     assert "has changed since" not in page
     assert page.count("<figure>") >= 8
+
+
+def test_a_page_that_cannot_be_written_costs_no_training(published: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    reports = published.project.root / "reports"
+    shutil.rmtree(reports)
+    reports.write_text("not a folder")
+    trained = train(published, progress=Quiet())
+    assert trained.version == "2"
+    assert "version 2 is registered, but has no report" in caplog.text
+    assert "recsys-text report --model 2" in caplog.text
 
 
 def test_the_command_writes_the_page_with_the_verdict(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:

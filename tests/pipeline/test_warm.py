@@ -23,6 +23,13 @@ from tests.conftest import DAYS, START, write_small_project
 from tests.pipeline.conftest import Quiet, run_cli
 from tests.pipeline.test_bundle import digests
 
+
+class StoppedAfterTheText(Quiet):
+    def stage(self, name: str) -> None:
+        if name.startswith("Blend"):
+            raise KeyboardInterrupt
+
+
 DAY = timedelta(days=1)
 BEFORE, CUTOFF = START + (DAYS - 2) * DAY, START + (DAYS - 1) * DAY
 STARTS = [window.start for window in windows_between(START, CUTOFF, DAY)]
@@ -178,7 +185,11 @@ def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_eve
     other = scheduled.model_copy(update={"model": published.model.model_copy(update={"dim": 4})})
     assert "is not known to be of this [model]" in starts_warm(other)[1]
 
+    with pytest.raises(KeyboardInterrupt):
+        train(with_training(published, adapt="lora"), progress=StoppedAfterTheText())
+    [kept] = (path for path in (published.project.root / "checkpoints").iterdir() if any(path.iterdir()))
     result = train(with_training(published, adapt="lora"), warm_start=True, progress=Quiet())
+    assert any(kept.iterdir()), "what the whole training has learned waits for it"
     tags, cutoff = registry.tags(result.version), registry.tags(first)["cutoff"]
     assert tags["parent"] == first == result.parent
     assert tags["mode"] == "warm start, lora"
