@@ -1,8 +1,9 @@
 """Serves a version that was published before.
 
 By hand alone: the form asks for the version, and without one takes the version before the served one. Whoever may
-trigger this DAG may roll back. Vectors go back with their scores. What was rolled back is not published again by
-itself: the next window, or a new champion, makes a new version.
+trigger this DAG may roll back. Vectors go back with their scores. It holds until the next window or a new champion
+makes a new version; a refresh leaves it alone. To go back to a former model for good, give it the alias `champion` in
+MLflow as well.
 """
 
 from datetime import timedelta
@@ -26,18 +27,25 @@ def build(project: Project) -> DAG:
     }
 
     with DAG(**project.dag_args("rollback", __doc__ or ""), schedule=None, params=form) as dag:
+        # Two tasks, as another try of the second one must not go back by one version more.
+        @task(pool=STORE_POOL, execution_timeout=timedelta(minutes=30))
+        @step
+        def choose() -> dict[str, Any]:
+            from recsys_text.steps.store import previous
+
+            return {"version": get_current_context()["params"]["version"] or previous(settings)}
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(minutes=30))
         @step
-        def rollback() -> dict[str, Any]:
+        def rollback(chosen: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.store import rollback as run_step
 
-            version = run_step(settings, get_current_context()["params"]["version"])
+            version = run_step(settings, chosen["version"])
             telling.tell([f"{version} is served now"])
             return {"version": version}
 
-        rollback()
+        rollback(choose())
     return dag
 
 

@@ -1,4 +1,6 @@
 import os
+import shutil
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -7,8 +9,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
+import recsys_text
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.tracking import Tracker
+from recsys_text.tracking import tracker as tracker_module
 
 
 def a_tracker(folder: Path) -> Tracker:
@@ -85,6 +89,43 @@ def test_a_machine_without_git_trains(tmp_path: Path, monkeypatch: pytest.Monkey
     tags = mlflow.MlflowClient(f"sqlite:///{tmp_path}/a/mlflow.db").get_run(run).data.tags
     assert "torch" in tags
     assert "mlflow.source.git.commit" not in tags
+
+
+def test_a_package_within_somebodys_repository_has_no_commit_of_its_own(tmp_path: Path) -> None:
+    package = Path(recsys_text.__file__).parent
+    shutil.copytree(package / "tracking", tmp_path / "lib" / "tracking", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".gitignore").write_text("lib")
+    commands = ["git init -q", "git add .gitignore", "git -c user.name=a -c user.email=a@b.c commit -q -m one"]
+    for command in commands:
+        subprocess.run(command.split(), cwd=tmp_path, check=True)
+    code = "import environment; print(environment.environment())"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "lib" / "tracking", capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert "'torch'" in told.stdout
+    assert "'processor'" in told.stdout
+    assert "git.commit" not in told.stdout
+
+
+def test_bundles_that_nobody_uses_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_module, "_BUNDLES", 2)
+    bundle, tracker = tmp_path / "bundle", a_tracker(tmp_path / "a")
+    bundle.mkdir()
+    (bundle / "bundle.json").write_text("{}")
+    for _ in range(3):
+        with tracker.run(params={}, datasets={}):
+            version = tracker.register(bundle, {"history": ["x"], "candidates": ["y"]}, [])
+    assert tracker.versions().keys() == {"1", "2", version}
+
+    def kept() -> list[str]:
+        return sorted(path.name.partition("-")[0] for path in (tmp_path / "a" / "bundles").glob("[!.]*"))
+
+    for number, name in enumerate(("1", "2", "1")):
+        os.utime(tracker.bundle(name), (number, number))
+    assert kept() == ["1", "2"]
+    assert (tracker.bundle("3") / "bundle.json").exists()
+    assert kept() == ["1", "3"], "the one that was not used for the longest time has gone"
+    assert (tracker.bundle("2") / "bundle.json").exists(), "and comes again where it is wanted"
 
 
 def test_a_new_registry_never_gives_the_model_of_the_old_one(tmp_path: Path) -> None:

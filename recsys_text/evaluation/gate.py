@@ -3,7 +3,8 @@
 The gain in nDCG@10 alone decides for it; guards can only refuse (see `evaluation.guards`).
 
 What an interval of 95% that must clear `min_gain = 0` lets through, as simulated in tests/evaluation/test_gate.py with
-400 users (and with 20, whose few values make intervals too narrow): of challengers that are no better and no worse 2.7%
+400 users (and with 20, whose few values make intervals too narrow; fewer than that decide nothing, as of two users the
+luckiest quarter of all challengers would pass): of challengers that are no better and no worse 2.7%
 (4.1%), so that a project that trains every night swaps champions for nothing ten times a year, and one that trains
 every seven windows once or twice. That costs nothing but a publication. Of challengers that are worse by one standard
 error of the gain .19% (.4%), by two .003% (.008%): one that is clearly worse does not pass by a lucky window. Asking
@@ -20,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from recsys_text.errors import ContractError
-from recsys_text.evaluation.bootstrap import Double, Int, interval
-from recsys_text.evaluation.guards import Guard
+from recsys_text.evaluation.bootstrap import Double, Int, interval, places
+from recsys_text.evaluation.guards import FEWEST, Guard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,12 @@ class Verdict:
     @property
     def line(self) -> str:
         """One line for people: the gain, its interval and the bar, and the guards that refuse."""
-        outcome = "clears" if self.gains else "does not clear"
-        line = (
-            f"challenger's gain over the champion {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}] "
-            f"{outcome} gate.min_gain = {self.min_gain:g}"
-        )
+        line = f"challenger's gain over the champion {self.gain:+.4f} "
+        if np.isnan(self.low):
+            line += f"is one of fewer than {FEWEST} users, too few to tell; take more evaluation.windows"
+        else:
+            outcome = "clears" if self.gains else "does not clear"
+            line += f"[{self.low:+.4f}, {self.high:+.4f}] {outcome} gate.min_gain = {self.min_gain:g}"
         refusals = [_refusal(guard) for guard in self.guards if not guard.passed]
         return f"{line}; {'but' if self.gains else 'and'} {'; '.join(refusals)}" if refusals else line
 
@@ -72,16 +74,19 @@ def decide(
 ) -> Verdict:
     """Promotes where the lower bound of the paired bootstrap interval of the gain lies above `min_gain` and all pass.
 
-    challenger_N, champion_N: nDCG of the same impressions, NaN where undefined. Too little evidence for an
-    interval (no impression, or one user) never promotes. Raises ContractError for vectors of different lengths.
+    challenger_N, champion_N: nDCG of the same impressions, NaN where undefined. Of fewer than `guards.FEWEST` users
+    there is no interval, and nothing is promoted. Raises ContractError for vectors of different lengths.
     """
     if len(challenger_N) != len(champion_N):
         raise ContractError(
             f"{len(challenger_N)} impressions of the challenger and {len(champion_N)} of the champion; "
             "evaluate both on the same ones"
         )
-    gain = interval(challenger_N - champion_N, users_N, resamples=resamples, seed=seed)
-    return Verdict(gain=gain.mean, low=gain.low, high=gain.high, min_gain=min_gain, guards=tuple(guards))
+    gain_N = challenger_N - champion_N
+    gain = interval(gain_N, users_N, resamples=resamples, seed=seed)
+    few = places(users_N[~np.isnan(gain_N)])[1] < FEWEST
+    low, high = (np.nan, np.nan) if few else (gain.low, gain.high)
+    return Verdict(gain=gain.mean, low=low, high=high, min_gain=min_gain, guards=tuple(guards))
 
 
 def _refusal(guard: Guard) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,11 @@ class Checkpoint:
         return load(content), pointer["state"]
 
     def clear(self) -> None:
-        """Removes what this class wrote; the folder stays."""
+        """Removes what this class wrote, and the folder where nothing else is in it."""
         (self.folder / _STATE).unlink(missing_ok=True)
         self._remove_but(set())
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _remove_but(self, names: set[str]) -> None:
         for pattern in ("state-*.safetensors", "*.tmp"):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError, ContractError, LakeChanged
 from recsys_text.lake.store import Lake
 from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, the_store
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
@@ -34,20 +36,21 @@ class Lineage:
     environment: Mapping[str, str]
 
 
-def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | None) -> None:
-    """Puts the configuration and the windows with their digests beside the present run, before it trains."""
+def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | None, read: Mapping[str, str]) -> None:
+    """Puts the configuration and the windows with their digests beside the present run, before it trains.
+
+    read: the digest of each table as it was read. Raises LakeChanged where a window has changed since.
+    """
     config = settings.model_dump(mode="json", include=set(_TOLD))
     # Where the data lay and who may read them is not told: addresses may hold a password.
     own = {"kind", "conn_id", "query", "columns", "values", "time_zone", "min_rows", "max_rejected", "clicks_within"}
     config["sources"] = {
         name: source.model_dump(mode="json", include=own) for name, source in settings.sources if source is not None
     }
-    lake = Lake(settings.lake)
-    windows = {
-        table: {key: lake.digest(table, [key]) for key in keys}
-        for table, keys in lake_state(settings, before=cutoff).keys.items()
-        if keys
-    }
+    lake, state = Lake(settings.lake), lake_state(settings, before=cutoff)
+    windows = {table: {key: lake.digest(table, [key]) for key in keys} for table, keys in state.keys.items() if keys}
+    if not read == state.digests == lake_state(settings, before=cutoff).digests:
+        raise LakeChanged("the lake changed while it was read; train again")
     about = {"cutoff": cutoff.isoformat(), "parent": parent, "windows": windows}
     registry.text(json.dumps(config, indent=1), _CONFIG)
     registry.text(json.dumps(about, indent=1), _LINEAGE)
@@ -96,7 +99,14 @@ def as_trained(settings: Settings, found: Lineage) -> Settings:
             f"sources.impressions.clicks_within was {then.get('clicks_within')!r} when version {found.version} was "
             f"trained and is {told!r}; set it back to repeat that training"
         )
-    sections = {name: type(getattr(settings, name)).model_validate(found.config[name]) for name in DECIDING}
+    try:
+        sections = {name: type(getattr(settings, name)).model_validate(found.config[name]) for name in DECIDING}
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ContractError(
+            f"this release cannot read the configuration of version {found.version} ({told}); repeat it with "
+            f"recsys-text {found.environment.get('recsys_text', 'of then')}"
+        ) from error
     return settings.model_copy(update=sections)
 
 
@@ -121,6 +131,15 @@ def check_windows(settings: Settings, found: Lineage) -> None:
 def cutoff_of(registry: Tracker, version: str) -> datetime:
     """The time before which a registered version has learned. Raises ContractError for one that doesn't tell."""
     return datetime.fromisoformat(_cutoff(registry.tags(version), version))
+
+
+def cutoffs(registry: Tracker, *, whole: bool = False) -> dict[str, datetime]:
+    """The cutoff of every registered version that tells it; `whole`: of the whole training that it goes back to."""
+    keys = ("whole_cutoff", "cutoff") if whole else ("cutoff",)
+    found = {
+        version: next((tags[key] for key in keys if key in tags), None) for version, tags in registry.versions().items()
+    }
+    return {version: datetime.fromisoformat(cutoff) for version, cutoff in found.items() if cutoff is not None}
 
 
 def whole_cutoff(registry: Tracker, version: str) -> datetime:

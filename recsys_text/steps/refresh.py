@@ -20,8 +20,8 @@ from recsys_text.steps.publish import begin, publish_commit, write_parts
 def refresh(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """Publishes all views again with the served model and the newest events; returns as `publish` does.
 
-    Where there is nothing new it publishes nothing, and "reason" says why. Raises ConfigError where nothing is served,
-    and what `extract` and `publish` raise.
+    Where there is nothing new, or a person has rolled back, it publishes nothing, and "reason" says why. Raises
+    ConfigError where nothing is served, and what `extract` and `publish` raise.
     """
     plan = refresh_begin(settings, now)
     if not plan["views"]:
@@ -37,13 +37,16 @@ def refresh_begin(settings: Settings, now: datetime | None = None) -> dict[str, 
     A plan without views is no work: "served" is the version that stays, and "reason" says why.
     """
     with the_store(settings) as store:
-        served = next((info for info in store.versions(VIEW) if info.version == store.current(VIEW)), None)
+        versions, current = store.versions(VIEW), store.current(VIEW)
+    served = next((info for info in versions if info.version == current), None)
     model_version = "" if served is None else served.metadata.get("model_version", "")
     if served is None or not model_version:
         raise ConfigError("no scores are served that a refresh could follow; run `recsys-text publish` first")
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     window, newest = window_of(now, settings.windows.span), windows_of(settings)[-1]
     stays = {"version": served.version, "served": served.version, "views": [], "buckets": []}
+    if rolled_back := [info.version for info in versions if info.sequence > served.sequence and not info.problem]:
+        return stays | {"reason": f"{rolled_back[-1]} was rolled back, so that what is served waits for a new window"}
     if newest.end < window.start:
         missing = window_of(newest.end, settings.windows.span)
         return stays | {"reason": f"window {missing} has ended and is not in the lake yet: extract it first"}

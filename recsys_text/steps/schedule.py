@@ -1,31 +1,52 @@
 """Whether scheduled training should run, and where it starts. Knows the lake's windows and the versions, no model."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from recsys_text import __version__
 from recsys_text.config import Settings
 from recsys_text.steps.alerts import asks_for_training
 from recsys_text.steps.inputs import tracker, windows_of
-from recsys_text.steps.lineage import config_of, cutoff_of, whole_cutoff
+from recsys_text.steps.lineage import config_of, cutoff_of, cutoffs
 from recsys_text.tracking import CHALLENGER, CHAMPION
+
+#: Windows that a training needs before its cutoff: of text, of the blend, and one before both.
+_LEARNED = 3
 
 
 def due(settings: Settings) -> tuple[bool, str]:
-    """Whether scheduled training should run now, and why: no model yet, an alert, or `training.every` new windows."""
-    newest = windows_of(settings)[-1]
-    registry = tracker(settings)
-    versions = [version for alias in (CHALLENGER, CHAMPION) if (version := registry.version(alias)) is not None]
-    if not versions:
-        return len(windows_of(settings)) > 3, "there is no model yet; the first needs four windows"
-    version = max(versions, key=int)
-    cutoff = cutoff_of(registry, version)
+    """Whether scheduled training should run now, and why: no model yet, an alert, or `training.every` new windows.
+
+    Counted is from the cutoff of the newest model, whatever became of it, to that of one trained now.
+    """
+    registry, least = tracker(settings), _LEARNED + settings.evaluation.windows
+    known = cutoffs(registry)
+    if not known or all(registry.version(alias) is None for alias in (CHALLENGER, CHAMPION)):
+        return len(windows_of(settings)) >= least, f"there is no model yet; the first needs {least} windows"
+    version, cutoff = max(known.items(), key=lambda told: (told[1], int(told[0])))
     if (reason := asks_for_training(settings, cutoff, _next_cutoff(settings))) is not None:
         return True, f"an alert asks for it: {reason}"
-    behind = (newest.start - cutoff) // settings.windows.span
+    behind = (_next_cutoff(settings) - cutoff) // settings.windows.span
     return (
         behind >= settings.training.every,
         f"version {version} is {behind} of {settings.training.every} windows behind",
     )
+
+
+def unjudged(settings: Settings) -> Mapping[str, str] | None:
+    """The challenger that the gate has not judged, as {"version", "run_id", "cutoff"}; None where there is none.
+
+    A training that was stopped after it had registered its model leaves one.
+    """
+    registry = tracker(settings)
+    version = registry.version(CHALLENGER)
+    if version is None or any(key.startswith("gate.") for key in registry.tags(version)):
+        return None
+    return {
+        "version": version,
+        "run_id": registry.run_of(version)[0],
+        "cutoff": cutoff_of(registry, version).isoformat(),
+    }
 
 
 def starts_warm(settings: Settings) -> tuple[bool, str]:
@@ -45,9 +66,9 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     cutoff = _next_cutoff(settings)
     if cutoff_of(registry, champion) >= cutoff:
         return False, f"champion {champion} has seen every window before {cutoff:%Y-%m-%dT%H:%MZ}"
-    behind = (cutoff - whole_cutoff(registry, champion)) // settings.windows.span
-    reason = f"the last whole training of champion {champion} is {behind} windows old, and full_every = {every}"
-    return behind < every, reason
+    # Also one that was refused: it was the chance of a whole training, and the next comes N windows later.
+    behind = (cutoff - max(cutoffs(registry, whole=True).values())) // settings.windows.span
+    return behind < every, f"the last whole training is {behind} windows old, and full_every = {every}"
 
 
 def _next_cutoff(settings: Settings) -> datetime:

@@ -1,6 +1,7 @@
 """Versions and roll-back of what is published. Knows the store, no model."""
 
-from feature_store import VersionInfo
+from feature_store import VersionInfo, shown_url
+from feature_store.rules import previous_version
 from recsys_text.config import Settings
 from recsys_text.publications import SHADOW, roll_back
 from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, VIEW, the_store
@@ -15,6 +16,12 @@ def versions(settings: Settings) -> dict[str, tuple[list[VersionInfo], str | Non
         shown = VIEW, ITEM_VECTORS, USER_VECTORS, SHADOW
         views = {view: (store.versions(view), store.current(view)) for view in shown}
     return {view: listed for view, listed in views.items() if listed[0]}
+
+
+def previous(settings: Settings) -> str:
+    """The version of the scores that a roll-back without a name goes back to. Raises ConfigError without one."""
+    with the_store(settings) as store:
+        return previous_version(VIEW, shown_url(settings.store_url), store.current(VIEW), store.versions(VIEW))
 
 
 def rollback(settings: Settings, version: str | None = None, *, shadow: bool = False) -> str:

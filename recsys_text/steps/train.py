@@ -3,10 +3,12 @@
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import polars as pl
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, UnavailableError
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, continue_bundle, fit_bundle, forgetting
+from recsys_text.lake.store import Lake
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.features import COUNTS
@@ -26,6 +29,9 @@ from recsys_text.steps.inputs import Inputs, inputs, tracker
 from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
+
+#: A training that was stopped is gone on with within this time, or never.
+_ABANDONED = timedelta(days=14)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
     """
     registry = tracker(settings)
     cutoff = cutoff or newest_windows(settings)[0].start
-    newest_windows(settings, cutoff)
+    _check_measurable(settings, cutoff)
     parent = champion_of(registry) if warm_start else None
     before = inputs(settings, before=cutoff)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
@@ -67,9 +73,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
     starts = starts_of(before, settings)
     chosen = settings.model_dump(mode="json", include=set(DECIDING))
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
-    checkpoint = Checkpoint(settings.project.root / "checkpoints" / _fingerprint(params, before))
+    checkpoints = settings.project.root / "checkpoints"
+    _drop_abandoned(checkpoints)
+    checkpoint = Checkpoint(checkpoints / _fingerprint(params, before))
     with registry.run(params=params, datasets=before.digests) as run_id:
-        keep(registry, settings, cutoff, parent)
+        keep(registry, settings, cutoff, parent, before.digests)
         show = Logged(progress, registry)
         bundle, about, forgotten = fitted(
             settings, before, cutoff, registry, parent, checkpoint=checkpoint, progress=show
@@ -155,6 +163,23 @@ def champion_of(registry: Tracker) -> str:
     if champion is None:
         raise ConfigError("a warm start goes on from the champion, and there is none; train without --warm-start first")
     return champion
+
+
+def _check_measurable(settings: Settings, cutoff: datetime) -> None:
+    """Hours of training must not end in that nothing can be measured. Raises ContractError."""
+    lake, windows = Lake(settings.lake), newest_windows(settings, cutoff)
+    if not any(lake.manifest("events", window.key)["rows"] for window in windows):
+        raise ContractError(
+            f"no event is in the windows {windows[0]} to {windows[-1]}, so a model could not be measured on them; "
+            "extract them again once their events are there, or train with more evaluation.windows"
+        )
+
+
+def _drop_abandoned(checkpoints: Path) -> None:
+    """Removes what stopped trainings left that nobody has gone on with; new data have other checkpoints."""
+    for folder in checkpoints.glob("*"):
+        if time.time() - folder.stat().st_mtime > _ABANDONED.total_seconds():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fingerprint(params: dict[str, Any], data: Inputs) -> str:

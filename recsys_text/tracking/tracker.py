@@ -1,13 +1,11 @@
 """Runs, registered bundles and their aliases in MLflow. Knows no data."""
 
 import errno
-import subprocess
-import sys
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,14 @@ from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from recsys_text import __version__
 from recsys_text.errors import ConfigError
 from recsys_text.tracking.connection import Connection, creating
+from recsys_text.tracking.environment import environment
 from recsys_text.tracking.recorded import Recorded, recorded
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-#: What a bundle's bytes depend on beside our own code.
-_PACKAGES = ("lightgbm", "mlflow", "numpy", "polars", "safetensors", "scikit-learn", "scipy", "tokenizers", "torch")
+#: Bundles that are kept here beside MLflow's own: more than are in use at one time.
+_BUNDLES = 8
 _TEXTS = Array(DataType.string)
 _NUMBERS = Array(DataType.double)
 
@@ -220,6 +219,16 @@ class Tracker:
         with self._mlflow():
             return dict(self._client.get_model_version(self._name, version).tags)
 
+    def versions(self) -> dict[str, dict[str, str]]:
+        """The tags of every registered version."""
+        with self._mlflow():
+            page = self._client.search_model_versions(f"name = '{self._name}'")
+            found = list(page)
+            while page.token:
+                page = self._client.search_model_versions(f"name = '{self._name}'", page_token=page.token)
+                found += page
+        return {str(version.version): dict(version.tags) for version in found}
+
     def recorded(self, version: str) -> Recorded | None:
         """What the run of a registered version has recorded; None where it was deleted."""
         with self._mlflow():
@@ -232,7 +241,7 @@ class Tracker:
             return run_id, dict(self._client.get_run(run_id).data.tags)
 
     def bundle(self, version: str) -> Path:
-        """The folder of a registered bundle, fetched once and kept under the project's root.
+        """The folder of a registered bundle, fetched once and kept under the project's root; so are the last used ones.
 
         Raises ConfigError for a version that the registry does not know.
         """
@@ -246,6 +255,7 @@ class Tracker:
         # The run too: a registry that was made anew counts its versions from 1 again.
         folder = self._root / "bundles" / f"{version}-{run_id[:12]}"
         if folder.exists():
+            folder.touch()
             return folder
         with self._mlflow(), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
             fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
@@ -254,6 +264,9 @@ class Tracker:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process may have fetched it meanwhile
                     raise
+        folder.touch()
+        for unused in sorted(self._scratch().glob("[!.]*"), key=_used, reverse=True)[_BUNDLES:]:
+            shutil.rmtree(unused, ignore_errors=True)
         return folder
 
     def _run_id(self, version: str) -> str:
@@ -265,24 +278,15 @@ class Tracker:
         return folder
 
 
+def _used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process has removed it
+        return 0.0
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def environment() -> dict[str, str]:
-    """What a run ran on: versions, and the git commit of the package's own checkout where it has one."""
-    found = {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
-    found |= {name: metadata.version(name) for name in _PACKAGES}
-    with suppress(OSError):  # no git on this machine
-        git = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        found |= {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
-    return found

@@ -41,6 +41,12 @@ def test_the_gate_is_about_pairs():
 def test_the_gate_keeps_the_champion_where_there_is_no_evidence():
     assert not decide(np.ones(9), np.zeros(9), np.zeros(9, int), min_gain=0.0, seed=0).promote
     assert not decide(np.zeros(0), np.zeros(0), np.zeros(0, int), min_gain=-1.0, seed=0).promote
+    few = decide(np.ones(19), np.zeros(19), np.arange(19), min_gain=0.0, seed=0)
+    assert not few.promote
+    assert few.line.endswith("+1.0000 is one of fewer than 20 users, too few to tell; take more evaluation.windows")
+    assert decide(np.ones(20), np.zeros(20), np.arange(20), min_gain=0.0, seed=0).promote
+    unknown = np.where(np.arange(20) < 19, 1.0, np.nan)
+    assert not decide(unknown, np.zeros(20), np.arange(20), min_gain=0.0, seed=0).promote
     equal = np.random.default_rng(6).random(50)
     assert not decide(equal, equal, np.arange(50), min_gain=0.0, seed=0).promote
     with pytest.raises(ContractError, match="evaluate both on the same ones"):

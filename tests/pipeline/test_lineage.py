@@ -1,15 +1,18 @@
 """From a version back to its data and settings, and the same training once more."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError, ContractError, LakeChanged
 from recsys_text.ranking import trees
 from recsys_text.steps import lineage as steps_lineage
-from recsys_text.steps.inputs import tracker
+from recsys_text.steps import train as steps_train
+from recsys_text.steps.inputs import inputs, tracker
 from recsys_text.steps.lineage import lineage
 from recsys_text.steps.repeat import repeat
 from recsys_text.steps.store import versions
@@ -85,6 +88,41 @@ def test_a_window_that_changed_or_is_gone_is_refused_by_its_name(published: Sett
     (published.lake / "items" / "window=2024-05-02" / "_manifest.json").unlink()
     with pytest.raises(ContractError, match=r"window 2024-05-02 of items, .* is gone from the lake; extract it again"):
         repeat(published, "1", progress=Quiet())
+
+
+def test_a_window_that_changes_while_it_is_read_trains_nothing(
+    published: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = published.project.root.parent / "events.parquet"
+
+    def read_then_late(*arguments: Any, **more: Any) -> Any:
+        found = inputs(*arguments, **more)
+        rows = pl.read_parquet(events)
+        late = rows.filter(pl.col("occurred_at").dt.day() == 3).head(1).with_columns(item_id=pl.lit("i001"))
+        pl.concat([rows, late]).write_parquet(events)
+        assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-03") == 0
+        return found
+
+    monkeypatch.setattr(steps_train, "inputs", read_then_late)
+    with pytest.raises(LakeChanged, match="the lake changed while it was read; train again"):
+        train(published, progress=Quiet())
+    assert tracker(published).version("challenger") is None
+
+
+def test_a_configuration_of_another_release_is_named(published: Settings) -> None:
+    registry = tracker(published)
+    text = json.loads(str(registry.attached("1", "config.json")))
+    text["training"]["momentum"] = 0.9
+    registry.attach("1", {"config.json": json.dumps(text)})
+    with pytest.raises(ContractError, match=r"cannot read the configuration of version 1 \(momentum: Extra inputs"):
+        repeat(published, "1", progress=Quiet())
+
+
+def test_a_window_without_events_is_found_before_the_training(published: Settings) -> None:
+    assert run_cli("extract", "-c", config_of(published), "--from", "2024-05-06", "--to", "2024-05-08") == 0
+    with pytest.raises(ContractError, match="no event is in the windows 2024-05-07 to 2024-05-07"):
+        train(published, progress=Quiet())
+    assert not list((published.project.root / "checkpoints").glob("*"))
 
 
 def test_a_run_that_does_not_tell_cannot_be_repeated(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

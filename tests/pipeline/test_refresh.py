@@ -20,6 +20,7 @@ from recsys_text.steps.publish import VIEWS, publish, publish_begin, write_parts
 from recsys_text.steps.refresh import refresh, refresh_begin
 from recsys_text.steps.schedule import due
 from recsys_text.steps.score import rank
+from recsys_text.steps.store import previous, rollback
 from tests.pipeline.conftest import run_cli
 from tests.pipeline.test_publish_vectors import config, info, served
 
@@ -121,6 +122,33 @@ def test_a_night_without_news_needs_no_refresh(published: Settings) -> None:
     assert refresh(published, NOON + timedelta(minutes=1))["swapped"]
     with the_store(published) as store:
         assert store.reader("item_vectors").get("new") is not None
+
+
+def test_a_refresh_leaves_a_roll_back_alone(published: Settings) -> None:
+    """Neither what was rolled back comes back by itself, nor anything else before the next window."""
+    first = served(published)["user_scores"]
+    click(published, "u001", "i047", NOON - timedelta(hours=2))
+    assert refresh(published, NOON)["swapped"]
+    rolled_back = served(published)["user_scores"]
+    assert rollback(published) == first == previous_of(published, rolled_back)
+    click(published, "u002", "i046", NOON + timedelta(minutes=5))
+    for later in (1, 30):
+        found = refresh(published, NOON + timedelta(minutes=later))
+        assert (found["swapped"], found["served"]) == (False, first)
+        assert f"{rolled_back} was rolled back" in found["reason"]
+    extract(published, [TODAY])
+    assert publish(published)["swapped"]
+    assert refresh(published, TODAY.end + timedelta(hours=1))["reason"].startswith("nothing is new since")
+
+
+def previous_of(settings: Settings, version: str | None) -> str:
+    """What was named before the roll-back; once named, it can be asked for as often as one likes."""
+    with the_store(settings) as store:
+        now = store.current("user_scores")
+        store.rollback("user_scores", version)
+        named = previous(settings)
+        store.rollback("user_scores", now)
+    return named
 
 
 def test_who_reads_windows_never_sees_the_open_one(published: Settings, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A warm start: what it learns from, what it must not know, and what its run tells."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_eve
     assert not starts_warm(scheduled)[0]  # nothing is newer than the champion
     assert run_cli("extract", "-c", config, "--window", "2024-05-06") == 0
     assert starts_warm(scheduled) == (
-        True, f"the last whole training of champion {first} is 1 windows old, and full_every = 2"
+        True, "the last whole training is 1 windows old, and full_every = 2"
     )  # fmt: skip
     assert not starts_warm(with_training(published, full_every=1))[0]
     other = scheduled.model_copy(update={"model": published.model.model_copy(update={"dim": 4})})
@@ -187,9 +188,13 @@ def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_eve
 
     with pytest.raises(KeyboardInterrupt):
         train(with_training(published, adapt="lora"), progress=StoppedAfterTheText())
+    abandoned = published.project.root / "checkpoints" / "abandoned"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
     [kept] = (path for path in (published.project.root / "checkpoints").iterdir() if any(path.iterdir()))
     result = train(with_training(published, adapt="lora"), warm_start=True, progress=Quiet())
     assert any(kept.iterdir()), "what the whole training has learned waits for it"
+    assert not abandoned.exists(), "nobody goes on with what was stopped in 1970"
     tags, cutoff = registry.tags(result.version), registry.tags(first)["cutoff"]
     assert tags["parent"] == first == result.parent
     assert tags["mode"] == "warm start, lora"
