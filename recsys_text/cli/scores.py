@@ -23,6 +23,9 @@ def score(config: Config = CONFIG) -> None:
 
     plan, results = write_parts(settings, publish_begin(settings))
     users = sum(result["users"] for result in results)
+    if not plan["views"]:
+        out.print(f"{plan['version']} was published before: nothing is to be staged")
+        return
     out.print(f"Staged the scores of {users:,} users as {plan['version']}; `recsys-text publish` serves them")
 
 

@@ -3,13 +3,13 @@
 Shapes: V values, B bins.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.floating[Any]]
-Texts = NDArray[np.str_]
 
 _BINS = 10
 #: Kinds that have a bin of their own, the most frequent of the old ones; the others share one.
@@ -45,16 +45,13 @@ def drift_of_numbers(old_V: Numbers, new_V: Numbers) -> float:
     return psi(old_B, new_B)
 
 
-def drift_of_kinds(old_V: Texts, new_V: Texts) -> float:
-    """`psi` with a bin for each of the most frequent old kinds, and one for all others. NaN without values."""
-    kinds, counts = np.unique(old_V, return_counts=True)
-    kept = np.sort(kinds[np.lexsort((kinds, -counts))[:_KINDS]])
-    old_B, new_B = (_counts(kept, values_V) for values_V in (old_V, new_V))
+def drift_of_kinds(old: Mapping[str, int], new: Mapping[str, int]) -> float:
+    """`psi` of how often each kind occurs, with a bin for each of the most frequent old ones and one for all others.
+
+    NaN without values.
+    """
+    kept = sorted(old, key=lambda kind: (-old[kind], kind))[:_KINDS]
+    own_KB = np.array([[counts.get(kind, 0) for kind in kept] for counts in (old, new)]).reshape(2, -1)
+    others_K = np.array([sum(old.values()), sum(new.values())]) - own_KB.sum(axis=1)
+    old_B, new_B = np.column_stack([own_KB, others_K])
     return psi(old_B, new_B)
-
-
-def _counts(kinds: Texts, values_V: Texts) -> NDArray[np.integer[Any]]:
-    if not len(kinds):
-        return np.array([len(values_V)])
-    place = np.minimum(np.searchsorted(kinds, values_V), len(kinds) - 1)
-    return np.bincount(np.where(kinds[place] == values_V, place, len(kinds)), minlength=len(kinds) + 1)

@@ -26,6 +26,8 @@ from recsys_text.lake.sources import describe_path, plain_frame
 from recsys_text.sections import Source
 
 _FETCH_ROWS = 100_000
+#: How long another process may write to SQLite before reading fails.
+_BUSY_MS = 10_000
 # Everything in which a colon is only text (strings, names, comments, casts), then the placeholders.
 _SQL_TOKENS = re.compile(
     r"""[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*`
@@ -55,6 +57,8 @@ def read_query(source: Source, wanted: Collection[str], span: Span) -> Iterator[
     try:
         yield from read(address.target, source.query.strip().rstrip(";"), wanted, span)
     except adbc_driver_manager.ProgrammingError as error:
+        if "database is locked" in str(error):
+            raise UnavailableError(f"somebody writes to the database: {_line(error, address)}; try again") from None
         raise ConfigError(f"the database refuses the query: {_line(error, address)}") from None
     except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
         raise UnavailableError(f"reading from {address.kind} broke off: {_line(error, address)}") from None
@@ -175,6 +179,7 @@ def _sqlite(path: str, query: str, wanted: Collection[str], span: Span) -> Itera
     text, names = bind(query, "?")
     values = [bounds[name] for name in names] or None
     with dbapi.connect(f"file:{quote(path)}?mode=ro") as connection, connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         cursor.execute(f"SELECT * FROM ({text}\n) LIMIT 0", values)  # noqa: S608 - the user's own query
         columns = [name for name in cursor.fetch_record_batch().schema.names if name in wanted]
         yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))

@@ -136,19 +136,25 @@ class Lake:
         frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
         return frame.with_columns(pl.col("window").str.extract(folders.WINDOW_OF_PATH))
 
-    def read(self, table: str, keys: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of `scan`, all of one moment: no writer replaces a window meanwhile.
+    def read(self, table: str, keys: Sequence[str] | None = None, *, where: pl.Expr | None = None) -> pl.DataFrame:
+        """The rows of `scan`, or those `where` something holds, all of one moment: no writer replaces any meanwhile.
 
         Raises as `scan` does, and ContractError for a part that is not what was written.
         """
-        return self._unchanging(table, keys, lambda chosen: self.scan(table, chosen).collect())
+        holds = pl.lit(True) if where is None else where
+        return self._unchanging(table, keys, lambda chosen: self.scan(table, chosen).filter(holds).collect())
 
     def items(self, keys: Sequence[str]) -> pl.DataFrame:
         """The newest version of each item in these windows (of equally new ones that of the last window),
         sorted by item_id, and `known_at`: when it was published or, if nobody says, the start of the first
         of these windows that brought it. Raises as `read` does.
         """
-        return self._unchanging("items", keys, lambda chosen: newest_items(partial(self.scan, "items"), chosen))
+        return self._unchanging("items", keys, lambda some: newest_items(partial(self.scan, "items"), self._news(some)))
+
+    def _news(self, keys: Sequence[str]) -> list[str]:
+        """The windows of items without those that are what the one before them was, as of a snapshot most are."""
+        parts = [[part["sha256"] for part in self.manifest("items", key)["parts"]] for key in keys]
+        return [key for place, key in enumerate(keys) if place == 0 or parts[place] != parts[place - 1]]
 
     def digest(self, table: str, keys: Sequence[str]) -> str:
         """A SHA-256 over the checksums of the windows' parts: what a model was trained on. When an open window was read

@@ -1,10 +1,18 @@
 """What is watched once scores are served: alerts on figures of the table `quality`."""
 
+from difflib import get_close_matches
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys_text.sections.base import PositiveInt, Section
+
+#: The metrics of the table `quality`.
+METRICS = (
+    *("ndcg@10", "hit_rate@10", "auc", "gain of ndcg@10", "diversity@10", "novelty@10", "calibration_error_top1%"),
+    *("calibration_ratio", "coverage", "item_coverage@10", "users", "score_psi", "input_psi", "null_rate"),
+    "reject_rate",
+)
 
 
 class Alert(Section):
@@ -23,6 +31,15 @@ class Alert(Section):
     clear: float | None = Field(default=None, allow_inf_nan=False)
     windows: PositiveInt = 1
     train: bool = False
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in METRICS:
+            near = get_close_matches(metric, METRICS, n=1)
+            told = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(METRICS)}"
+            raise ValueError(f"there is no metric '{metric}'; {told}")
+        return metric
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:

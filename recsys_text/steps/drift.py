@@ -22,7 +22,7 @@ def drift(lake: Lake, window: Window, learned: Sequence[str]) -> list[tuple[str,
     old, new = _clicks(lake, learned), _clicks(lake, [window.key])
     found = {
         "event_type": drift_of_kinds(_kinds(lake, learned), _kinds(lake, [window.key])),
-        "category": drift_of_kinds(*(_texts(frame["category"].drop_nulls()) for frame in (old, new))),
+        "category": drift_of_kinds(*(_counts(frame["category"]) for frame in (old, new))),
         "age_hours": drift_of_numbers(*(frame["age_hours"].drop_nulls().to_numpy() for frame in (old, new))),
         "clicks_per_user": drift_of_numbers(
             *(frame.group_by("window", "user_id").len()["len"].to_numpy().astype(float) for frame in (old, new))
@@ -54,17 +54,17 @@ def faults(lake: Lake, key: str) -> list[tuple[str, str, float]]:
     return found
 
 
-def _kinds(lake: Lake, keys: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
-    return _texts(lake.read("events", keys)["event_type"].cast(pl.String))
+def _kinds(lake: Lake, keys: Sequence[str]) -> dict[str, int]:
+    return _counts(lake.read("events", keys)["event_type"].cast(pl.String))
 
 
 def _clicks(lake: Lake, keys: Sequence[str]) -> pl.DataFrame:
-    clicks = lake.read("events", keys).filter(IS_POSITIVE).select("window", "user_id", "item_id", "occurred_at")
+    clicks = lake.read("events", keys, where=IS_POSITIVE).select("window", "user_id", "item_id", "occurred_at")
     items = lake.items([key for key in lake.keys("items") if not keys or key <= max(keys)])
     return clicks.join(items.select("item_id", "category", "published_at"), on="item_id", how="left").with_columns(
         ((pl.col("occurred_at") - pl.col("published_at")).dt.total_minutes() / 60).alias("age_hours")
     )
 
 
-def _texts(series: pl.Series) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
-    return series.to_numpy().astype(np.str_)
+def _counts(kinds: pl.Series) -> dict[str, int]:
+    return dict(kinds.drop_nulls().value_counts().iter_rows())

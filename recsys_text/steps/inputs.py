@@ -61,7 +61,13 @@ def windows_of(settings: Settings) -> list[Window]:
     keys = Lake(settings.lake).keys("events")
     if not keys:
         raise ContractError(f"no window of events is in {settings.lake}; run `recsys-text extract` first")
-    return [parse_window(key, settings.windows.span) for key in keys]
+    try:
+        return [parse_window(key, settings.windows.span) for key in keys]
+    except ConfigError as error:
+        raise ConfigError(
+            f"the windows of the lake at {settings.lake} are not of the windows.length that is configured: {error}; "
+            "set it back, or give another project.root"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

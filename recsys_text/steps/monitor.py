@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from logging import getLogger
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from feature_store import Store, VersionInfo
-from feature_store.validate import psi
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, UnavailableError
+from recsys_text.evaluation.drift import drift_of_numbers
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, Window
 from recsys_text.publications import SCORES, is_before
@@ -22,7 +23,7 @@ from recsys_text.steps.lineage import cutoff_of
 from recsys_text.steps.quality import Figure, published_before, quality
 from recsys_text.tables import TABLES
 
-#: The drift of the published scores, as `feature_store.validate.psi` says.
+#: The drift of the published scores, as `evaluation.drift.drift_of_numbers` says.
 SCORE_DRIFT = "score_psi"
 #: The version of figures of the data, where no version was published before the window.
 NONE = "none"
@@ -81,10 +82,18 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     frame = pl.DataFrame(rows, schema=pl.Schema(TABLES["quality"]))
     lake.write("quality", span, [frame], source=f"version {name}", max_rejected=0.0, min_rows=0)
     judged = alerts(settings, key)
-    if info is not None:
-        to_mlflow(settings, info.metadata["model_version"], span, rows)
-    if key == max(windows):
-        to_prometheus(settings, rows, judged)
+    try:
+        if key == max(windows):
+            to_prometheus(settings, rows, judged)
+        if info is not None:
+            to_mlflow(settings, info.metadata["model_version"], span, rows)
+    except (ConfigError, UnavailableError) as error:  # what fires is told all the same
+        getLogger("recsys_text").warning(
+            "window %s is measured, but %s; `recsys-text monitor --window %s` tells its figures once more",
+            key,
+            error,
+            key,
+        )
     return {"window": key, "version": version, "rows": rows, "reason": reason, "alerts": judged}
 
 
@@ -118,7 +127,7 @@ def _score_drift(store: Store, info: VersionInfo) -> list[Figure]:
             return []
         first = max(earlier, key=lambda other: other.version)
     old, new = (_scores(store, version) for version in (first.version, info.version))
-    return [(SCORE_DRIFT, "all", psi(old, new), None, None)] if len(old) and len(new) else []
+    return [(SCORE_DRIFT, "all", drift_of_numbers(old, new), None, None)]
 
 
 def _scores(store: Store, version: str) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":

@@ -43,11 +43,11 @@ def drop(store: Store, view: str, version: str) -> None:
 def _to_be_measured(listed: Sequence[VersionInfo], span: timedelta) -> set[str]:
     """What clicks of the present window, and of the one before it, are held against: the newest as of their starts.
 
-    Where a version comes with each window `keep` alone decides; refreshes would push them out within the hour.
+    Refreshes would push them out within the hour, and `keep = 1` the one before at once.
     """
     times = {info.version: info.as_of for info in listed if info.as_of is not None and not info.problem}
-    starts = {window_of(time, span).start for time in times.values()}
-    if starts >= set(times.values()):
+    if not times:
         return set()
-    before = [[name for name in times if times[name] <= start] for start in (max(starts), max(starts) - span)]
+    start = window_of(max(times.values()), span).start
+    before = [[name for name in times if times[name] <= since] for since in (start, start - span)]
     return {max(names, key=lambda name: times[name]) for names in before if names}

@@ -29,7 +29,7 @@ def published_before(store: Store, view: str, time: datetime) -> VersionInfo | N
 
 def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, span: Window) -> list[Figure] | None:
     """The figures of a version of the scores, and of the shadow beside it; None where nobody clicked in the window."""
-    clicks = _clicks(lake, [span.key]).collect()
+    clicks = _clicks(lake, [span.key])
     if clicks.is_empty():
         return None
     known = _clicks(lake, [key for key in lake.keys("events") if key < span.key])
@@ -50,8 +50,8 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
     return found + _shadow(store, info, clicks, first, how)
 
 
-def _clicks(lake: Lake, keys: list[str]) -> pl.LazyFrame:
-    return lake.scan("events", keys).filter(IS_POSITIVE).select("user_id", "item_id", "occurred_at")
+def _clicks(lake: Lake, keys: list[str]) -> pl.DataFrame:
+    return lake.read("events", keys, where=IS_POSITIVE).select("user_id", "item_id", "occurred_at")
 
 
 def _lists(store: Store, view: str, version: str, clicks: pl.DataFrame) -> pl.DataFrame:
@@ -64,10 +64,9 @@ def _lists(store: Store, view: str, version: str, clicks: pl.DataFrame) -> pl.Da
     ).filter(pl.col("item_id").is_not_null())
 
 
-def _slices(lists: Published, clicks: pl.DataFrame, known: pl.LazyFrame) -> Mapping[str, Bool]:
+def _slices(lists: Published, clicks: pl.DataFrame, known: pl.DataFrame) -> Mapping[str, Bool]:
     """Users by what was known before the window: their own clicks, and whether they clicked an item that had none."""
-    before = known.group_by("user_id").len().collect()
-    old = known.select("item_id").unique().collect()["item_id"]
+    before, old = known.group_by("user_id").len(), known["item_id"].unique()
     new = clicks.filter(~pl.col("item_id").is_in(old.implode()))["user_id"].unique()
     users = lists.users.join(before, on="user_id", how="left", maintain_order="left").select(
         pl.col("len").fill_null(0), new_item=pl.col("user_id").is_in(new.implode())
@@ -84,15 +83,17 @@ def _slices(lists: Published, clicks: pl.DataFrame, known: pl.LazyFrame) -> Mapp
     return {name: chosen_U for name, chosen_U in found.items() if chosen_U.any()}
 
 
-def _described(store: Store, info: VersionInfo, lists: Published, known: pl.LazyFrame) -> dict[str, Double]:
+def _described(store: Store, info: VersionInfo, lists: Published, known: pl.DataFrame) -> dict[str, Double]:
     """What the lists are like, by the vectors that were published with them; nothing where there are none."""
     if all(other.version != info.version or other.problem for other in store.versions(ITEMS)):
         return {}
     ids = lists.places["item_id"].unique().sort()
+    if ids.is_empty():
+        return {}
     column = store.snapshot(ITEMS, info.version).get_many(ids.to_list()).column("vector")
     known_I = column.is_valid().to_numpy(zero_copy_only=False)
     vectors_ID = column.drop_null().flatten().to_numpy().astype(np.float32).reshape(int(known_I.sum()), -1)
-    clicks = known.group_by("item_id").agg(pl.len().alias("clicks")).collect()
+    clicks = known.group_by("item_id").agg(pl.len().alias("clicks"))
     catalogue = (
         pl.DataFrame({"item_id": ids.filter(pl.Series(known_I))})
         .join(clicks, on="item_id", how="left", maintain_order="left")

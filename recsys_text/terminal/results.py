@@ -69,7 +69,10 @@ def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | N
         table = Table(title=view, title_justify="left")
         for name in ("version", "rows", "as of", "model", "published", "served"):
             table.add_column(
-                name, justify="right" if name == "rows" else "left", overflow="fold", no_wrap=name != "version"
+                name,
+                justify="right" if name == "rows" else "left",
+                overflow="fold",
+                no_wrap=name not in ("as of", "published"),
             )
         for info in listed:
             as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""

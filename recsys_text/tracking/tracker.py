@@ -3,9 +3,9 @@
 import errno
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,11 @@ class Tracker:
         with self._mlflow():
             mlflow.log_metrics(dict(values), step=step)
 
-    def served(self, version: str, values: Mapping[str, float], *, step: int, time: datetime) -> None:
-        """Logs figures, as of `time`, to the run of a registered version."""
+    def served(self, version: str, values: Mapping[str, float], *, step: int) -> None:
+        """Logs figures to the run of a registered version. Of a step that is logged again the later figure counts."""
         with self._mlflow():
             run_id = self._run_id(version)
-            at = int(time.timestamp() * 1000)
+            at = int(time.time() * 1000)
             self._client.log_batch(run_id, metrics=[Metric(name, value, at, step) for name, value in values.items()])
 
     def mark(self, tags: Mapping[str, Any]) -> None:

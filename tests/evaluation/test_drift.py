@@ -44,14 +44,21 @@ def test_numbers_that_repeat_have_one_bin() -> None:
 
 
 def test_a_kind_that_was_never_seen_drifts() -> None:
-    old = np.array(["sport"] * 500 + ["news"] * 500)
-    assert drift_of_kinds(old, old[::3]) == pytest.approx(0, abs=0.01)
-    assert drift_of_kinds(old, np.array(["films"] * 100)) > 0.25
-    assert drift_of_kinds(old, np.array(["sport"] * 100)) > 0.25
+    old = {"sport": 500, "news": 500}
+    assert drift_of_kinds(old, {"sport": 167, "news": 167}) == pytest.approx(0, abs=0.01)
+    assert drift_of_kinds(old, {"films": 100}) > 0.25
+    assert drift_of_kinds(old, {"sport": 100}) > 0.25
+
+
+def test_kinds_that_are_rare_share_a_bin() -> None:
+    many = {f"kind {number:02d}": 100 - number for number in range(30)}
+    swapped = many | {"kind 28": many["kind 29"], "kind 29": many["kind 28"]}
+    assert drift_of_kinds(many, swapped) == drift_of_kinds(many, many) == 0
 
 
 def test_without_values_nothing_is_known() -> None:
     none, some = np.zeros(0), np.ones(3)
     assert np.isnan(drift_of_numbers(none, some))
     assert np.isnan(drift_of_numbers(some, none))
-    assert np.isnan(drift_of_kinds(none.astype(np.str_), some.astype(np.str_)))
+    assert np.isnan(drift_of_kinds({}, {"a": 1}))
+    assert np.isnan(drift_of_kinds({"a": 1}, {}))

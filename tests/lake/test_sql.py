@@ -4,7 +4,9 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +109,28 @@ def test_sqlite_leaves_other_days_out(database: Path) -> None:
 def test_sqlite_is_opened_to_read_only(database: Path) -> None:
     with pytest.raises((ConfigError, UnavailableError)):
         read(query("delete from clicks returning user_id", uri=f"sqlite:///{database}"), "user_id")
+
+
+def test_sqlite_waits_for_who_writes_and_then_says_so(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = query("select user_id from clicks", uri=f"sqlite:///{database}")
+    fill(database, [("u", None, "a")])
+    # In a process of its own: a process never waits for its own locks.
+    code = "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
+    code += "connection.execute('begin exclusive'); print('writing', flush=True); input()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    monkeypatch.setattr(sql, "_BUSY_MS", 50)
+    with pytest.raises(UnavailableError, match=r"somebody writes to the database: .* try again"):
+        read(source, "user_id")
+    monkeypatch.setattr(sql, "_BUSY_MS", 60_000)
+    later = threading.Timer(0.3, writer.communicate, ["\n"])
+    later.start()
+    assert read(source, "user_id")["user_id"].to_list() == ["u"]
+    later.join()
+    assert writer.wait() == 0
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_part_that_is_as_long_but_not_as_it_was_is_named(tmp_path: Path) -> No
     lake = Lake(tmp_path)
     for number, key in enumerate(("2024-03-01", "2024-03-02")):
         write(lake, typed(make_events(50, days=1, start=DAY_1 + timedelta(days=number))), at=window(key))
-        write(lake, items({"item_id": "a"}), table="items", at=window(key))
+        write(lake, items({"item_id": f"a{number}"}), table="items", at=window(key))
     for table in ("events", "items"):
         (part,) = (tmp_path / table / "window=2024-03-02").glob("part-*.parquet")
         part.write_bytes(bytes(part.stat().st_size))
@@ -119,6 +119,23 @@ def test_of_two_copies_as_old_as_each_other_the_later_window_wins(tmp_path: Path
     write(lake, items({"item_id": "a", "title": "one"}), table="items")
     write(lake, items({"item_id": "a", "title": "two"}), table="items", at=window("2024-03-02"))
     assert lake.items(lake.keys("items"))["title"].to_list() == ["two"]
+
+
+def test_snapshots_that_say_nothing_new_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text goes back to what it was on the fourth day, which counts, and then stays."""
+    lake, read = Lake(tmp_path), []
+    for day, title in enumerate(("one", "one", "two", "one", "one"), 1):
+        write(lake, items({"item_id": "a", "title": title}), table="items", at=window(f"2024-03-0{day}"))
+    keys, scan = lake.keys("items"), Lake.scan
+
+    def watched(self: Lake, table: str, keys: Sequence[str] | None = None) -> pl.LazyFrame:
+        read.append(keys)
+        return scan(self, table, keys)
+
+    monkeypatch.setattr(Lake, "scan", watched)
+    found = lake.items(keys)
+    assert found.select("title", "known_at").rows() == [("one", DAY_1)]
+    assert read[0] == ["2024-03-01", "2024-03-03", "2024-03-04"]
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
