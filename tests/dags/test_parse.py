@@ -56,7 +56,7 @@ dags = {
                 "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
                 "pool": task.pool,
                 "policy": type(task.retry_policy).__name__,
-                "failing": [type(callback).__name__ for callback in task.on_failure_callback],
+                "failing": [callback.__name__ for callback in task.on_failure_callback],
                 "outlets": [asset.uri for asset in task.outlets],
                 "downstream": sorted(task.downstream_task_ids),
             }
