@@ -82,13 +82,15 @@ def build(project: Project) -> DAG:
         def gate(trained: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.gate import gate as run_step
+            from recsys_text.steps.inputs import windows_of
 
             verdict = run_step(settings, trained["version"])
             telling.tell(telling.judged(verdict))
             if not verdict["promoted"]:
                 raise AirflowSkipException(verdict["reason"])
             context = get_current_context()
-            key = context["dag_run"].partition_key or trained["cutoff"]  # triggered by hand, a run has no partition
+            # Triggered by hand, a run has no partition; what follows is for the newest window then.
+            key = context["dag_run"].partition_key or windows_of(settings)[-1].key
             event = context["outlet_events"][project.champion]
             event.add_partitions(key)
             event.extra = telling.promoted(verdict)

@@ -168,6 +168,7 @@ def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
         "books_publish.commit": ["store://books/user_scores"],
         "books_monitor.monitor": ["lake://books/quality"],
     }
+    assert emitted["hourly_refresh.refresh"] == ["store://hourly/refreshed_scores"]
 
 
 def test_pools_come_from_the_environment(parsed: dict[str, Any]) -> None:
