@@ -4,7 +4,8 @@ The assets that connect the DAGs of a project are properties of `recsys_text.pro
 `lake://<project>/items` and `lake://<project>/events` -> `model://<project>/champion` ->
 `store://<project>/user_scores`, and of what is
 published -> `lake://<project>/quality`. Their events carry the key of the window as their partition key, so a
-DAG of yours that listens to them needs a `PartitionedAssetTimetable`.
+DAG of yours that listens to them needs a `PartitionedAssetTimetable`. `store://<project>/refreshed_scores` is told of
+what is published between two windows; its events have no partition, so any asset schedule hears of them.
 
 This file makes no airflow DAG. A config that does not load must not take down the DAGs of the other
 projects, so the files beside this one leave it out, and this one fails in its place: Airflow shows

@@ -2,7 +2,8 @@
 
 Runs when a window has landed in the lake, and measures the version that was published before that window
 began. Skips when there is none, or when the window has no clicks. An alert that begins to fire is
-told to the notifiers of `schedule.notify`.
+told to the notifiers of `schedule.notify`, once: as of the newest window that was measured, also where a late one is
+measured after it. One that no notifier could be told of is told by the next run.
 """
 
 from datetime import timedelta
@@ -25,14 +26,17 @@ def build(project: Project) -> DAG:
         @step
         def monitor() -> dict[str, Any]:
             from recsys_text.provider import telling
+            from recsys_text.steps.alerts import tell_once
             from recsys_text.steps.monitor import monitor as run_step
 
             context = get_current_context()
+
+            def tell(line: str) -> bool:
+                telling.tell([line])
+                return notify(project.notifiers, context, line)
+
             result = run_step(settings, context["dag_run"].partition_key)
-            for alert in result.get("alerts", []):
-                if alert["fires"] and alert["changed"]:
-                    telling.tell([alert["line"]])
-                    notify(project.notifiers, context, alert["line"])
+            tell_once(settings, tell)
             if result["version"] is None:
                 raise AirflowSkipException(result["reason"])
             telling.tell(telling.measured(result))

@@ -1,7 +1,8 @@
 """Publishes again between two windows: the same model, and the newest events.
 
 Runs every `schedule.refresh`; a config without it has no such DAG. The nightly run of the publish DAG stays what
-it is: it scores whatever the lake has when a window has closed.
+it is: it scores whatever the lake has when a window has closed. Skips where nothing is served that it could follow, or
+nothing is new. Its events are those of an asset of its own, without a partition.
 """
 
 from datetime import timedelta
@@ -18,7 +19,7 @@ def build(project: Project, every: timedelta) -> DAG:
 
     with DAG(**project.dag_args("refresh", __doc__ or ""), schedule=DeltaTriggerTimetable(every)) as dag:
 
-        @task(pool=STORE_POOL, outlets=[project.scores], execution_timeout=timedelta(hours=2))
+        @task(pool=STORE_POOL, outlets=[project.refreshed], execution_timeout=timedelta(hours=2))
         @step
         def refresh() -> dict[str, Any]:
             from recsys_text.provider import telling
@@ -28,7 +29,7 @@ def build(project: Project, every: timedelta) -> DAG:
             if not result["swapped"]:
                 raise AirflowSkipException(result["reason"])
             telling.tell(telling.published(result))
-            get_current_context()["outlet_events"][project.scores].extra = {
+            get_current_context()["outlet_events"][project.refreshed].extra = {
                 "version": result["version"],
                 "rows": result["users"],
             }

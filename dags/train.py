@@ -52,7 +52,7 @@ def build(project: Project) -> DAG:
         @task(pool=TRAIN_POOL, execution_timeout=timedelta(hours=12))
         @step
         def train() -> dict[str, Any]:
-            from recsys_text.provider import telling
+            from recsys_text.provider import telling, training
             from recsys_text.steps.schedule import due, starts_warm, unjudged
 
             context = get_current_context()
@@ -62,10 +62,6 @@ def build(project: Project) -> DAG:
                 return dict(registered)
             if scheduled:
                 skip_if_another_waits(context)
-            from rich.console import Console
-
-            from recsys_text.lake.windows import parse_time
-            from recsys_text.terminal import TrainingProgress
 
             warm_start = context["params"]["warm_start"]
             if scheduled:
@@ -74,18 +70,8 @@ def build(project: Project) -> DAG:
                     raise AirflowSkipException(reason)
                 warm_start, how = starts_warm(settings)
                 telling.tell([f"Training: {reason}", f"{'Warm start' if warm_start else 'Whole training'}: {how}"])
-            from recsys_text.steps.train import train as run_step
-
             cutoff, seed = context["params"]["cutoff"], context["params"]["seed"]
-            chosen = settings
-            if seed is not None:
-                training = settings.training.model_copy(update={"seed": seed})
-                chosen = settings.model_copy(update={"training": training})
-            with TrainingProgress(Console()) as progress:
-                trained = run_step(
-                    chosen, cutoff=parse_time(cutoff) if cutoff else None, warm_start=warm_start, progress=progress
-                )
-            told = {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
+            told = training.train(settings, cutoff=cutoff, seed=seed, warm_start=warm_start)
             telling.tell(
                 [f"Trained version {told['version']} on what is before {told['cutoff']}, run {told['run_id']}"]
             )
@@ -96,13 +82,15 @@ def build(project: Project) -> DAG:
         def gate(trained: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.gate import gate as run_step
+            from recsys_text.steps.inputs import windows_of
 
             verdict = run_step(settings, trained["version"])
             telling.tell(telling.judged(verdict))
             if not verdict["promoted"]:
                 raise AirflowSkipException(verdict["reason"])
             context = get_current_context()
-            key = context["dag_run"].partition_key or trained["cutoff"]  # triggered by hand, a run has no partition
+            # Triggered by hand, a run has no partition; what follows is for the newest window then.
+            key = context["dag_run"].partition_key or windows_of(settings)[-1].key
             event = context["outlet_events"][project.champion]
             event.add_partitions(key)
             event.extra = telling.promoted(verdict)

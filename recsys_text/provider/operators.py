@@ -13,7 +13,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
+from recsys_text.provider.rendered import flag, given, number
 from recsys_text.provider.running import hide_secrets, step
+from recsys_text.provider.training import train
 
 # ruff: noqa: PLC0415 - parsing a DAG must import neither torch nor MLflow
 
@@ -68,37 +70,45 @@ class ExtractOperator(StepOperator):
         }
 
     def _windows(self, settings: Settings) -> list[Window]:
-        if self.window and not (self.start or self.end):
-            return [parse_window(self.window, settings.windows.span)]
-        if self.window or not (self.start and self.end):
+        window, start, end = given(self.window), given(self.start), given(self.end)
+        if window and not (start or end):
+            return [parse_window(window, settings.windows.span)]
+        if window or not (start and end):
             raise ConfigError(
-                f"{self.task_id} has window={self.window!r}, start={self.start!r}, end={self.end!r}; "
-                "give it either a window, or a start and an end"
+                f"{self.task_id} has {window=}, {start=}, {end=}; give it either a window, or a start and an end"
             )
-        return windows_between(parse_time(self.start), parse_time(self.end), settings.windows.span)
+        return windows_between(parse_time(start), parse_time(end), settings.windows.span)
 
 
 class TrainOperator(StepOperator):
     """Trains a challenger on what is strictly before `cutoff`, by default the start of the newest windows.
 
+    `seed` replaces that of the config; with `warm_start` the training goes on from the champion.
     Returns {"version", "run_id", "cutoff"}.
     """
 
-    template_fields = (*StepOperator.template_fields, "cutoff")
+    template_fields = (*StepOperator.template_fields, "cutoff", "seed", "warm_start")
 
-    def __init__(self, *, cutoff: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        cutoff: str | None = None,
+        seed: int | str | None = None,
+        warm_start: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cutoff = cutoff
+        self.seed = seed
+        self.warm_start = warm_start
 
     def run_step(self, settings: Settings) -> dict[str, Any]:
-        from rich.console import Console
-
-        from recsys_text.steps.train import train
-        from recsys_text.terminal import TrainingProgress
-
-        with TrainingProgress(Console()) as progress:
-            trained = train(settings, cutoff=parse_time(self.cutoff) if self.cutoff else None, progress=progress)
-        return {"version": trained.version, "run_id": trained.run_id, "cutoff": trained.cutoff.isoformat()}
+        return train(
+            settings,
+            cutoff=given(self.cutoff),
+            seed=number("seed", self.seed),
+            warm_start=flag("warm_start", self.warm_start),
+        )
 
 
 class GateOperator(StepOperator):
@@ -149,7 +159,7 @@ class MonitorOperator(StepOperator):
     def run_step(self, settings: Settings) -> dict[str, Any]:
         from recsys_text.steps.monitor import monitor
 
-        result = monitor(settings, self.window)
+        result = monitor(settings, given(self.window))
         if not result["rows"]:
             raise AirflowSkipException(result["reason"])
         return {"window": result["window"], "version": result["version"]}

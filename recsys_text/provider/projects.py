@@ -68,6 +68,11 @@ class Project:
         return _asset(f"store://{self.name}/user_scores")
 
     @property
+    def refreshed(self) -> Asset:
+        """Of its own, as what is published between two windows is of none: who listens to `scores` hears of windows."""
+        return _asset(f"store://{self.name}/refreshed_scores")
+
+    @property
     def quality(self) -> Asset:
         return _asset(f"lake://{self.name}/quality")
 

@@ -1,6 +1,8 @@
 """How the tasks of all DAGs fail, are tried again, are told of and keep secrets. Knows Airflow; imports no step."""
 
+import copy
 import functools
+import logging
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,11 @@ from recsys_text.errors import ConfigError, ContractError, LakeChanged
 
 P = ParamSpec("P")
 Notify = Callable[[Any], None]
+
+logger = logging.getLogger("recsys_text")
+
+#: What templates find as `exception` where Airflow itself ended a task, and has none.
+KILLED = "it was killed, lost its worker or never got one; see its log"
 
 FIRST_DELAY = timedelta(seconds=30)
 LONGEST_DELAY = timedelta(minutes=30)
@@ -84,7 +91,12 @@ class Backoff(RetryPolicy):
 
 
 def notifiers(settings: Settings, path: Path) -> list[Notify]:
-    """The notifiers that the config names. Raises ConfigError that names the file, the key and the class."""
+    """A callback for each notifier that the config names, which may be called with one context after the other.
+
+    Airflow's notifiers themselves may not: the first call renders their templates for good, and leaves their fields in
+    the context. Where Airflow gives no `exception`, templates find `KILLED`. Raises ConfigError that names the file,
+    the key and the class.
+    """
     made = []
     for number, named in enumerate(settings.schedule.notify):
         place = f"{path}: schedule.notify[{number}]: class '{named.path}'"
@@ -96,13 +108,31 @@ def notifiers(settings: Settings, path: Path) -> list[Notify]:
             raise ConfigError(f"{place} does not take these arguments: {error}") from error
         if not callable(made[-1]):
             raise ConfigError(f"{place} is no notifier: what it makes cannot be called with a context")
-    return made
+    return [_fresh_each_time(notifier) for notifier in made]
 
 
-def notify(told: Sequence[Notify], context: Mapping[str, Any], message: str) -> None:
-    """Tells every notifier what is no failure of a task, such as an alert; templates find it as `exception`."""
+def _fresh_each_time(notifier: Notify) -> Notify:
+    def tell(context: Mapping[str, Any]) -> None:
+        copy.copy(notifier)({"exception": KILLED, **context})
+
+    tell.__name__ = type(notifier).__name__  # Airflow's logs name a callback by it
+    return tell
+
+
+def notify(told: Sequence[Notify], context: Mapping[str, Any], message: str) -> bool:
+    """Tells every notifier what is no failure of a task, such as an alert; templates find it as `exception`.
+
+    One that fails is logged, and keeps nothing from the others. False where there are some and all failed.
+    """
+    heard = not told
     for one in told:
-        one({**context, "exception": message})
+        try:
+            one({**context, "exception": message})
+        except Exception:
+            logger.exception("A notifier failed, and does not tell: %s", message)
+        else:
+            heard = True
+    return heard
 
 
 def hide_secrets(settings: Settings) -> Callable[[Any], None]:

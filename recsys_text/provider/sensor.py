@@ -10,6 +10,7 @@ from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.lake.windows import parse_time, parse_window
 from recsys_text.provider.projects import step
+from recsys_text.provider.rendered import given
 
 
 class ScoresPublishedSensor(BaseSensorOperator):
@@ -64,8 +65,7 @@ class ScoresPublishedSensor(BaseSensorOperator):
         return {"version": served, "as_of": as_of.isoformat()}
 
     def _wanted(self, settings: Settings) -> datetime:
-        if bool(self.window) == bool(self.as_of):
-            raise ConfigError(
-                f"{self.task_id} has window={self.window!r} and as_of={self.as_of!r}; give it one of the two"
-            )
-        return parse_window(self.window, settings.windows.span).end if self.window else parse_time(self.as_of or "")
+        window, as_of = given(self.window), given(self.as_of)
+        if bool(window) == bool(as_of):
+            raise ConfigError(f"{self.task_id} has {window=} and {as_of=}; give it one of the two")
+        return parse_window(window, settings.windows.span).end if window else parse_time(as_of)

@@ -1,6 +1,7 @@
-"""Alerts: the rules of the config against the table `quality`. Knows no notifier."""
+"""Alerts: the rules of the config against the table `quality`, and which of them were told. Knows no notifier."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import parse_window
 from recsys_text.sections import Alert
 from recsys_text.steps.drift import NULLS, REJECTS
+from recsys_text.steps.inputs import write_whole
 from recsys_text.tables import TABLES
 
 #: Figures of the challenger's scores: no rule without a slice is about them.
@@ -22,13 +24,29 @@ def alerts(settings: Settings, window: str | None = None) -> list[dict[str, Any]
     """The state of each rule and slice after `window`, the newest by default, from the whole table `quality`.
 
     Each is {"alert", "metric", "slice", "fires", "changed", "since", "value", "line"}: `changed` where that window
-    began or ended it, `line` says it for people. Nothing is kept but the table: measuring a window again changes what
-    follows from it.
+    began or ended it, `line` says it for people. It follows from the table alone: measuring a window again changes it.
     """
     lake = Lake(settings.lake)
     keys = [key for key in lake.keys("quality") if window is None or key <= window]
     table = lake.read("quality", keys)
     return [found for name, rule in sorted(settings.alerts.items()) for found in _judge(name, rule, table, keys)]
+
+
+def tell_once(settings: Settings, tell: Callable[[str], bool]) -> None:
+    """Tells the line of each alert that fires after the newest measured window, once for as long as it fires.
+
+    tell: whether anybody heard the line; if nobody did, the next call tells it again. What was heard is kept in
+    `metrics/PROJECT.told.json` under the project's root, as the newest window when it was, so that it does not matter
+    in which order windows are measured, how often, and whether that moves the begin of what fires. Raises
+    UnavailableError where the file cannot be written.
+    """
+    path = settings.project.root / "metrics" / f"{settings.project.name}.told.json"
+    told: dict[str, dict[str, str]] = json.loads(path.read_bytes()) if path.exists() else {}
+    for found in (found for found in alerts(settings) if found["fires"]):
+        of_rule = told.setdefault(found["alert"], {})
+        if of_rule.get(found["slice"], "") >= found["since"] or tell(found["line"]):
+            of_rule[found["slice"]] = Lake(settings.lake).keys("quality")[-1]
+            write_whole(path, lambda partial: partial.write_text(json.dumps(told, indent=1, sort_keys=True)))
 
 
 def asks_for_training(settings: Settings, cutoff: datetime, next_cutoff: datetime) -> str | None:

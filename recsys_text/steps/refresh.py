@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import window_of
 from recsys_text.publications import named_time, same_but_time
 from recsys_text.steps.extract import extract_open
@@ -20,8 +19,8 @@ from recsys_text.steps.publish import begin, publish_commit, write_parts
 def refresh(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """Publishes all views again with the served model and the newest events; returns as `publish` does.
 
-    Where there is nothing new, or a person has rolled back, it publishes nothing, and "reason" says why. Raises
-    ConfigError where nothing is served, and what `extract` and `publish` raise.
+    Where there is nothing new, a person has rolled back, or nothing that it could follow is served, it publishes
+    nothing, and "reason" says why. Raises what `extract` and `publish` raise.
     """
     plan = refresh_begin(settings, now)
     if not plan["views"]:
@@ -34,17 +33,18 @@ def refresh(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
 def refresh_begin(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """Reads the open window until `now`, to the second; returns the plan of its publication, as `publish_begin` does.
 
-    A plan without views is no work: "served" is the version that stays, and "reason" says why.
+    A plan without views is no work: "served" is the version that stays, if any, and "reason" says why.
     """
     with the_store(settings) as store:
         versions, current = store.versions(VIEW), store.current(VIEW)
     served = next((info for info in versions if info.version == current), None)
+    version = None if served is None else served.version
+    stays: dict[str, Any] = {"version": version, "served": version, "views": [], "buckets": []}
     model_version = "" if served is None else served.metadata.get("model_version", "")
     if served is None or not model_version:
-        raise ConfigError("no scores are served that a refresh could follow; run `recsys-text publish` first")
+        return stays | {"reason": "no scores are served that a refresh could follow; run `recsys-text publish` first"}
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     window, newest = window_of(now, settings.windows.span), windows_of(settings)[-1]
-    stays = {"version": served.version, "served": served.version, "views": [], "buckets": []}
     if rolled_back := [info.version for info in versions if info.sequence > served.sequence and not info.problem]:
         return stays | {"reason": f"{rolled_back[-1]} was rolled back, so that what is served waits for a new window"}
     if newest.end < window.start:

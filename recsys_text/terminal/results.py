@@ -38,7 +38,8 @@ def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
 
 def published(out: Console, result: Mapping[str, Any]) -> None:
     if "reason" in result:
-        out.print(f"{result['served']} stays: {result['reason']}", soft_wrap=True)
+        stays = f"{result['served']} stays" if result["served"] else "Nothing was published"
+        out.print(f"{stays}: {result['reason']}", soft_wrap=True)
     elif result["swapped"] and "items" in result:
         out.print(f"Published the vectors of {result['items']:,} items as {result['version']}")
     elif result["swapped"]:

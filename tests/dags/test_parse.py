@@ -56,7 +56,7 @@ dags = {
                 "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
                 "pool": task.pool,
                 "policy": type(task.retry_policy).__name__,
-                "failing": [type(callback).__name__ for callback in task.on_failure_callback],
+                "failing": [callback.__name__ for callback in task.on_failure_callback],
                 "outlets": [asset.uri for asset in task.outlets],
                 "downstream": sorted(task.downstream_task_ids),
             }
@@ -168,6 +168,7 @@ def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
         "books_publish.commit": ["store://books/user_scores"],
         "books_monitor.monitor": ["lake://books/quality"],
     }
+    assert emitted["hourly_refresh.refresh"] == ["store://hourly/refreshed_scores"]
 
 
 def test_pools_come_from_the_environment(parsed: dict[str, Any]) -> None:

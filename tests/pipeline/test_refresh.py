@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recsys_text.config import Settings
+from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, known_until, parse_window
@@ -249,9 +249,15 @@ def test_a_day_that_is_missing_stops_a_refresh(published: Settings) -> None:
     assert Lake(published.lake).open_keys("events") == []
 
 
-def test_a_refresh_follows_something(small_config: Path) -> None:
-    assert run_cli("extract", "-c", str(small_config), "--from", "2024-05-01", "--to", "2024-05-03") == 0
-    assert run_cli("refresh", "-c", str(small_config)) == 2
+def test_where_nothing_is_served_there_is_nothing_to_follow(
+    small_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No mistake, and no mail every 15 minutes: the first publication has not come yet."""
+    assert run_cli("refresh", "-c", str(small_config)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Nothing was published: no scores are served that a refresh could follow; run `recsys-text publish`" in said
+    done = refresh(load(small_config))
+    assert (done["swapped"], done["served"]) == (False, None)
 
 
 def test_a_window_that_has_not_ended_is_not_extracted_as_a_whole(
