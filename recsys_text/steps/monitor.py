@@ -34,7 +34,7 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     data against what the model of that version has learned from.
 
     `window` is the newest by default. Writes the window of the table `quality`, logs the figures to the model version's
-    run in MLflow and, for the newest window, to Prometheus' text format, and judges `alerts`.
+    run in MLflow and those of the newest measured window to Prometheus' text format, and judges `alerts`.
 
     Metrics, with 95% intervals over users where they are a mean over users: ndcg@10, hit_rate@10 and auc (see
     `evaluation.published`), diversity@10, novelty@10, for slices of users by what was known before the window;
@@ -83,8 +83,8 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     lake.write("quality", span, [frame], source=f"version {name}", max_rejected=0.0, min_rows=0)
     judged = alerts(settings, key)
     try:
-        if key == max(windows):
-            to_prometheus(settings, rows, judged)
+        newest = lake.keys("quality")[-1]
+        to_prometheus(settings, lake.read("quality", [newest]).to_dicts(), alerts(settings))
         if info is not None:
             to_mlflow(settings, info.metadata["model_version"], span, rows)
     except (ConfigError, UnavailableError) as error:  # what fires is told all the same

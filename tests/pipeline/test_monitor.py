@@ -16,11 +16,12 @@ from recsys_text.errors import ContractError
 from recsys_text.lake.store import Lake
 from recsys_text.publications import ITEMS, SCORES, SHADOW, USERS
 from recsys_text.sections import Alert
-from recsys_text.sections.watching import METRICS
+from recsys_text.sections.watching import SLICES
 from recsys_text.steps.alerts import alerts, asks_for_training
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.monitor import monitor
 from recsys_text.steps.schedule import due
+from recsys_text.tables import TABLES
 from tests.conftest import START, write_small_project
 from tests.pipeline.conftest import run_cli
 from tests.pipeline.test_cli import config_of
@@ -62,6 +63,19 @@ def test_every_figure_has_its_row_in_the_table(landed: Settings) -> None:
     assert 0 < value(result, "item_coverage@10") <= 1
     row = next(row for row in result["rows"] if (row["metric"], row["slice"]) == ("ndcg@10", "all"))
     assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_a_window_measured_again_corrects_the_alerts_of_the_newest_one(landed: Settings) -> None:
+    """It began two windows ago as the older one says now, of which the newest knew nothing when it was measured."""
+    settings = watching(landed, metric="null_rate", slice="items.category", above=0.5, windows=2)
+    shutil.rmtree(landed.lake / "quality")
+    fires = 'recsys_text_alert{alert="watch",metric="null_rate",project="small",slice="items.category"} '
+    told = landed.project.root / "metrics" / "small.prom"
+    monitor(settings)
+    assert fires + "0.0" in told.read_text()
+    monitor(settings, "2024-05-05")
+    assert fires + "1.0" in told.read_text()
+    assert f'window="{LAST}"' in told.read_text()
 
 
 def test_measuring_again_gives_the_same_bytes(landed: Settings) -> None:
@@ -141,9 +155,21 @@ def fires_and_keeps_quiet(settings: Settings, rows: list[dict[str, Any]]) -> set
     return {row["metric"] for row in rows}
 
 
+def test_the_slices_that_a_rule_may_name_are_those_that_there_are(landed: Settings) -> None:
+    for row in monitor(landed)["rows"]:
+        assert row["metric"] == "reject_rate" or row["slice"] in SLICES[row["metric"]]
+    nullable = [
+        f"{table}.{name}"
+        for table in ("items", "events", "impressions")
+        for name, column in TABLES[table].columns().items()
+        if column.nullable
+    ]
+    assert sorted(SLICES["null_rate"]) == sorted(nullable)
+
+
 def test_a_rule_about_each_figure_fires_and_keeps_quiet(landed: Settings) -> None:
     told = fires_and_keeps_quiet(landed, monitor(landed)["rows"])
-    assert told == set(METRICS) - {"score_psi", "gain of ndcg@10"}, "which have tests of their own"
+    assert told == SLICES.keys() - {"score_psi", "gain of ndcg@10"}, "which have tests of their own"
 
 
 def test_rejected_rows_make_a_rule_fire(tmp_path: Path) -> None:
@@ -277,9 +303,15 @@ def test_the_command_line_shows_what_fires(landed: Settings, capsys: pytest.Capt
 
 def test_a_metric_that_there_is_not_is_refused(published: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     config = Path(config_of(published))
-    config.write_text(config.read_text() + '[alerts.few]\nmetric = "ndgc@10"\nbelow = 0.1\n')
-    assert run_cli("monitor", "-c", str(config)) == 2
-    assert "there is no metric 'ndgc@10'; did you mean 'ndcg@10'?" in capsys.readouterr().err
+    for rule, told in (
+        ('metric = "ndgc@10"', "there is no metric 'ndgc@10'; did you mean 'ndcg@10'?"),
+        ('metric = "users"\nslice = "al"', "there is no slice of users 'al'; did you mean 'all'?"),
+        ('metric = "null_rate"\nslice = "x"', "there is no slice of null_rate 'x'; there are items.description, "),
+    ):
+        config.write_text((text := config.read_text()) + f"[alerts.few]\n{rule}\nbelow = 0.1\n")
+        assert run_cli("monitor", "-c", str(config)) == 2
+        assert told in " ".join(capsys.readouterr().err.split())
+        config.write_text(text)
 
 
 def test_a_window_of_nothing_but_new_users_has_figures(landed: Settings) -> None:
