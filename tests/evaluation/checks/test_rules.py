@@ -24,6 +24,13 @@ def clicked(shift: float) -> tuple[pl.DataFrame, pl.DataFrame]:
     return impressions(rows), events(acts)
 
 
+def bought(users: int, again: int) -> list[Finding]:
+    """Lists that each user clicked two of, of which one was bought a minute later, or by the last users before."""
+    rows = [(f"s{n}{k}", f"u{n}", 30.0 + k, {f"i{k}": True, "i9": False}) for n in range(users) for k in (0, 1)]
+    acts = [(f"u{n}", "i0", 29.0 if n >= users - again else 30.02) for n in range(users)]
+    return shown.clocks(impressions(rows), events(acts, "purchase"))
+
+
 def at_hours(*hours: float) -> pl.DataFrame:
     return events((f"u{n}", f"i{n % 7}", hour) for n, hour in enumerate(hours))
 
@@ -211,6 +218,12 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
         lambda: shown.clocks(clicked(0)[0], clicked(-0.5)[1])[0],
         lambda: shown.clocks(clicked(0)[0], pl.concat([clicked(-0.5)[1], clicked(0)[1]]))[0],
         "error", 30, "s0",
+    ),
+    "a few purchases that were looked at again": (
+        lambda: bought(30, 30)[0], lambda: bought(6, 6)[0], "error", 30, "s00",
+    ),
+    "some purchases that were looked at again": (
+        lambda: bought(100, 5)[0], lambda: bought(100, 2)[0], "warning", 5, "s950",
     ),
     "time zones": (
         lambda: shown.clocks(*clicked(8))[1], lambda: shown.clocks(*clicked(0))[1], "error", 30, "",
