@@ -33,13 +33,13 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     items, events = lake.items(items_keys), lake.read("events", keys)
     impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
     dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
-    dates = times.dates(events, ordered=settings.evaluation.at == "window")
+    cut = times.cut(events, ordered=settings.evaluation.at == "window")
     found = [
         times.future(events, items, impressions, now or datetime.now(UTC)),
         times.future_items(items, chosen[-1].end),
         times.before_publication(events, items),
         times.after_expiry(events, items),
-        dates,
+        *cut,
         catalogue.unknown_items(events, items),
         catalogue.vanished(
             events.filter(pl.col("window") == keys[-1]), _ids(lake, items_keys[:-1]), _ids(lake, items_keys[-1:])
@@ -48,7 +48,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
         people.repeated(events, dropped),
         people.copied(events, settings.windows.span),
         people.duplicated_users(events),
-        people.inhuman(events, dates=dates.level != "ok"),
+        people.inhuman(events, cut=any(each.level != "ok" for each in cut)),
     ]
     if len(impressions):
         found += [shown.shown_twice(impressions), *shown.labels(impressions), *shown.clocks(impressions, events)]

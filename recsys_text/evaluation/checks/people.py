@@ -127,10 +127,10 @@ def copied(events: pl.DataFrame, length: timedelta) -> Finding:
     return COPIED.judge(len(found), len(events), examples)
 
 
-def inhuman(events: pl.DataFrame, *, dates: bool) -> Finding:
-    """Clicks of users who click faster than people do. dates: the times of a day say nothing."""
+def inhuman(events: pl.DataFrame, *, cut: bool) -> Finding:
+    """Clicks of users who click faster than people do. cut: times are so coarse that only days say something."""
     clicks = clicks_of(events)
-    fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if dates else [_faster(clicks, _MINUTES, _IN_MINUTES)])
+    fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if cut else [_faster(clicks, _MINUTES, _IN_MINUTES)])
     users = pl.concat(fast).unique(maintain_order=True)
     count = int(clicks["user_id"].is_in(users.implode()).sum())
     return INHUMAN.judge(count, len(clicks), users, users=f"{len(users):,}")

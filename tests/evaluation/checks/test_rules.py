@@ -116,13 +116,13 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
         "error", 1, "i1",
     ),
     "dates for times": (
-        lambda: times.dates(at_hours(*(24.0 * n for n in range(30)), 1.5), ordered=False),
-        lambda: times.dates(honest(), ordered=False),
+        lambda: times.cut(at_hours(*(24.0 * n for n in range(30)), 1.5), ordered=False)[0],
+        lambda: times.cut(honest(), ordered=False)[0],
         "error", 30, "those of user u0",
     ),
     "dates of a log that has only an order": (
-        lambda: times.dates(at_hours(*(24.0 * n + 12 for n in range(30))), ordered=True),
-        lambda: times.dates(at_hours(*(float(n) for n in range(30))), ordered=True),
+        lambda: times.cut(at_hours(*(24.0 * n + 12 for n in range(30))), ordered=True)[0],
+        lambda: times.cut(at_hours(*(float(n) for n in range(30))), ordered=True)[0],
         "warning", 30, "those of user u0",
     ),
     "clicks on unknown items": (
@@ -184,11 +184,11 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
         "warning", 2, "c0",
     ),
     "inhuman in minutes": (
-        lambda: people.inhuman(robot(110, 0.15), dates=False), lambda: people.inhuman(robot(110, 3), dates=False),
+        lambda: people.inhuman(robot(110, 0.15), cut=False), lambda: people.inhuman(robot(110, 3), cut=False),
         "warning", 110, "robot",
     ),
     "inhuman in a day": (
-        lambda: people.inhuman(robot(2001, 23.9), dates=True), lambda: people.inhuman(robot(2000, 23.9), dates=True),
+        lambda: people.inhuman(robot(2001, 23.9), cut=True), lambda: people.inhuman(robot(2000, 23.9), cut=True),
         "error", 2001, "robot",
     ),
     "impressions in several windows": (
