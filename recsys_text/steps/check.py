@@ -10,7 +10,7 @@ from recsys_text.errors import ConfigError
 from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
 from recsys_text.evaluation.freshness import drawn
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import build_log
 from recsys_text.ranking.logged import evaluated_impressions, take, with_logged
 from recsys_text.steps.inputs import windows_of
@@ -41,9 +41,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
         times.after_expiry(events, items),
         *cut,
         catalogue.unknown_items(events, items),
-        catalogue.vanished(
-            events.filter(pl.col("window") == keys[-1]), _ids(lake, items_keys[:-1]), _ids(lake, items_keys[-1:])
-        ),
+        _vanished(settings, events.filter(pl.col("window") == keys[-1]), items, items_keys, chosen[-1]),
         *catalogue.titles(items),
         people.repeated(events, dropped),
         people.copied(events, settings.windows.span),
@@ -53,6 +51,19 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     if len(impressions):
         found += [shown.shown_twice(impressions), *shown.labels(impressions), *shown.clocks(impressions, events)]
     return [*found, _leaks(settings, items, events, impressions, chosen)]
+
+
+def _vanished(
+    settings: Settings, clicks: pl.DataFrame, items: pl.DataFrame, keys: Sequence[str], last: Window
+) -> Finding:
+    """What the newest window of items lacks; nothing where the project says that its windows bring changes.
+
+    keys: of the windows of items; where there is none, `last` stands for it.
+    """
+    source, present = settings.sources.items, Lake(settings.lake).read("items", keys[-1:])
+    changes = "updated_at" in {*source.columns, *source.values}
+    newest = parse_window(keys[-1], settings.windows.span) if keys else last
+    return catalogue.vanished(clicks, present if changes else items, present, newest.start, newest.end)
 
 
 def _leaks(
@@ -70,7 +81,3 @@ def _leaks(
     )
     few = take(found, drawn(found, _CANDIDATES, chosen.seed)) if len(found) else found
     return leaks.telling_features(log, few)
-
-
-def _ids(lake: Lake, keys: Sequence[str]) -> pl.Series:
-    return lake.scan("items", keys).select(pl.col("item_id").unique().sort()).collect()["item_id"]

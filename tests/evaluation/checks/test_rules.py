@@ -80,10 +80,6 @@ def titles(which: int, *names: str) -> Finding:
     return catalogue.titles(items(names))[which]
 
 
-def vanished(present: list[str]) -> Finding:
-    return catalogue.vanished(at_hours(1, 2, 3), pl.Series(["i0", "i1", "i2"]), pl.Series(present, dtype=pl.String))
-
-
 RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, str]] = {
     "event after now": (
         lambda: times.future(at_hours(1, 101), items(["a"]), impressions([]), NOW),
@@ -130,8 +126,6 @@ RULES: dict[str, tuple[Callable[[], Finding], Callable[[], Finding], str, int, s
         lambda: catalogue.unknown_items(at_hours(1, 2), items(["a", "b"])),
         "error", 1, "i1",
     ),
-    "vanished items": (lambda: vanished(["i0", "i2"]), lambda: vanished(["i0", "i1", "i2", "i3"]), "error", 1, "i1"),
-    "changes are no catalogue": (lambda: vanished(["i0", "i2"]), lambda: vanished(["i0"]), "error", 1, "i1"),
     "empty titles": (
         lambda: titles(0, "a boat", "  ", "-!", "sails"),
         lambda: titles(0, "a boat", "水", "7"),
