@@ -4,18 +4,22 @@ Each has a title, axes with labels and units, and its values as a text alternati
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup
 
 _WIDTH = 480
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 34, 44
 #: Values that a text alternative lists at most of each series.
 _TOLD = 40
-_LABEL = 24
-#: The width of a letter, on a narrow screen, whose letters are larger.
-_LETTER = 7.3
+#: Where labels beside bars end, and what the values behind bars have.
+_LABEL, _VALUE = 180, 68
+#: The size of letters where it is largest, in print, and how wide they are in a wide font; all others are _OTHER.
+_SIZE, _OTHER = 14, 0.63
+_WIDTHS = dict.fromkeys("ijl|!'.,:; ", 0.34) | dict.fromkeys('frtI()[]{}/-"', 0.46) | dict.fromkeys("mwMW@%", 1.0)
 
 Points = Sequence[tuple[float, float]]
 
@@ -32,6 +36,9 @@ class Estimate:
 
 
 def number(value: float) -> str:
+    """At most three digits, or whole, and of millions two after the point."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:,.2f}".rstrip("0").rstrip(".") + "M"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
@@ -87,7 +94,7 @@ def columns(
             left = _LEFT + (place + 0.08) * step + (0 if stacked else kind * wide)
             parts.append(_bar(kind, left, up(below[place] + value), wide, up(0.0) - up(value)))
             below[place] += value if stacked else 0
-    every = max(1, math.ceil((max(map(len, labels), default=1) + 2) * _LETTER / step))
+    every = max(1, math.ceil((max(map(_width, labels), default=1) + 10) / step))
     for place in range(0, len(labels), every):
         parts.append(_text(_LEFT + (place + 0.5) * step, height - _BOTTOM + 15, labels[place], "middle"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, height - 6, x, "middle"))
@@ -104,12 +111,12 @@ def columns(
 def bars(title: str, rows: Sequence[tuple[str, float]], *, x: str, shown: Format = number) -> Markup:
     """Lying bars from 0, one below the other."""
     height = _TOP + 20 * len(rows) + _BOTTOM
-    across = _Scale.over([0.0, *(value for _, value in rows)], 160, _WIDTH - 52)
+    across = _Scale.over([0.0, *(value for _, value in rows)], _LABEL + 6, _WIDTH - _VALUE)
     parts = [_across_axis(across, height, x, shown)]
     for place, (label, value) in enumerate(rows):
         top = _TOP - 8 + 20 * place
         left, right = sorted((across(0.0), across(value)))
-        parts += [_text(154, top + 12, _short(label), "end"), _bar(0, left, top + 2, right - left, 13)]
+        parts += [_text(_LABEL, top + 12, _short(label), "end"), _bar(0, left, top + 2, right - left, 13)]
         parts.append(_text(right + 4, top + 12, shown(value), "start"))
     return _figure(title, ", ".join(f"{label} {shown(value)}" for label, value in rows), height, parts)
 
@@ -118,7 +125,7 @@ def intervals(title: str, rows: Sequence[Estimate], *, x: str, zero: bool = Fals
     """A dot for each estimate and a line for its interval. zero: marks 0, as for gains."""
     height = _TOP + 20 * len(rows) + _BOTTOM
     bounds = [bound for row in rows for bound in (row.value, row.low, row.high) if bound is not None]
-    across = _Scale.over([*bounds, *([0.0] if zero else [])], 160, _WIDTH - _RIGHT)
+    across = _Scale.over([*bounds, *([0.0] if zero else [])], _LABEL + 6, _WIDTH - _RIGHT)
     parts = [_across_axis(across, height, x, number)]
     if zero:
         parts.append(
@@ -128,7 +135,7 @@ def intervals(title: str, rows: Sequence[Estimate], *, x: str, zero: bool = Fals
         )
     for place, row in enumerate(rows):
         middle = _TOP + 20 * place
-        parts.append(_text(154, middle + 4, _short(row.label), "end", "strong" if row.strong else ""))
+        parts.append(_text(_LABEL, middle + 4, _short(row.label), "end", "strong" if row.strong else ""))
         if row.low is not None and row.high is not None:
             parts.append(
                 Markup('<line class="whisker" x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}"/>').format(
@@ -216,7 +223,7 @@ def _axes(across: _Scale, up: _Scale, height: int, *, x: str, y: str, shown: For
 
 
 def _up_axis(up: _Scale, label: str, shown: Format) -> Markup:
-    parts = [_text(4, 12, label, "start")]
+    parts = [_text(4, 14, label, "start")]
     for tick in up.ticks:
         parts.append(
             Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>').format(
@@ -244,7 +251,7 @@ def _legend(names: Sequence[str], kind: str) -> Markup:
     parts: list[Markup] = []
     left = float(_WIDTH - _RIGHT)
     for place in reversed(range(len(names) if len(names) > 1 else 0)):
-        left -= _LETTER * len(names[place])
+        left -= _width(names[place])
         parts.append(_text(left, 28, names[place], "start"))
         left -= 24
         if kind == "line":
@@ -264,10 +271,27 @@ def _bar(kind: int, x: float, y: float, width: float, height: float) -> Markup:
 
 
 def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:
+    """Moved aside where it would be cut off at an edge."""
+    before = _width(text) * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+    x = max(before, min(x, _WIDTH - _width(text) + before))
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>{}</text>').format(
         x, y, anchor, Markup(' class="{}"').format(style) if style else "", text
     )
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"
+    """As much of it as there is room for beside a bar."""
+    if _width(label) <= _LABEL:
+        return label
+    widths = accumulate(map(_width, label))
+    return label[: sum(width <= _LABEL - _width("…") for width in widths)] + "…"
+
+
+def _width(text: str) -> float:
+    return sum(map(_letter, text))
+
+
+def _letter(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.3 * _SIZE  # an emoji is wider than a character of Chinese
+    return _SIZE * _WIDTHS.get(letter, 0.8 if letter.isupper() or letter == "…" else _OTHER)

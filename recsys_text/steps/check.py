@@ -10,7 +10,7 @@ from recsys_text.errors import ConfigError
 from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
 from recsys_text.evaluation.freshness import drawn
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window
+from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import build_log
 from recsys_text.ranking.logged import evaluated_impressions, take, with_logged
 from recsys_text.steps.inputs import windows_of
@@ -33,26 +33,37 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     items, events = lake.items(items_keys), lake.read("events", keys)
     impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
     dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
-    dates = times.dates(events, ordered=settings.evaluation.at == "window")
+    cut = times.cut(events, ordered=settings.evaluation.at == "window")
     found = [
         times.future(events, items, impressions, now or datetime.now(UTC)),
         times.future_items(items, chosen[-1].end),
         times.before_publication(events, items),
         times.after_expiry(events, items),
-        dates,
+        *cut,
         catalogue.unknown_items(events, items),
-        catalogue.vanished(
-            events.filter(pl.col("window") == keys[-1]), _ids(lake, items_keys[:-1]), _ids(lake, items_keys[-1:])
-        ),
+        _vanished(settings, events.filter(pl.col("window") == keys[-1]), items, items_keys, chosen[-1]),
         *catalogue.titles(items),
         people.repeated(events, dropped),
         people.copied(events, settings.windows.span),
         people.duplicated_users(events),
-        people.inhuman(events, dates=dates.level != "ok"),
+        people.inhuman(events, cut=any(each.level != "ok" for each in cut)),
     ]
     if len(impressions):
         found += [shown.shown_twice(impressions), *shown.labels(impressions), *shown.clocks(impressions, events)]
     return [*found, _leaks(settings, items, events, impressions, chosen)]
+
+
+def _vanished(
+    settings: Settings, clicks: pl.DataFrame, items: pl.DataFrame, keys: Sequence[str], last: Window
+) -> Finding:
+    """What the newest window of items lacks; nothing where the project says that its windows bring changes.
+
+    keys: of the windows of items; where there is none, `last` stands for it.
+    """
+    source, present = settings.sources.items, Lake(settings.lake).read("items", keys[-1:])
+    changes = "updated_at" in {*source.columns, *source.values}
+    newest = parse_window(keys[-1], settings.windows.span) if keys else last
+    return catalogue.vanished(clicks, present if changes else items, present, newest.start, newest.end)
 
 
 def _leaks(
@@ -70,7 +81,3 @@ def _leaks(
     )
     few = take(found, drawn(found, _CANDIDATES, chosen.seed)) if len(found) else found
     return leaks.telling_features(log, few)
-
-
-def _ids(lake: Lake, keys: Sequence[str]) -> pl.Series:
-    return lake.scan("items", keys).select(pl.col("item_id").unique().sort()).collect()["item_id"]

@@ -1,9 +1,11 @@
 """Report: what a version learned from what, how it did and what changed, as one HTML page. Knows no store."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +73,14 @@ def to_html(
     verdict = {key.removeprefix("gate."): _short(value) for key, value in tags.items() if key.startswith("gate.")}
     champion = verdict.get("champion") or registry.version(CHAMPION)
     former = registry.recorded(champion) if champion not in (None, version) else None
-    windows = _windows(settings, bundle.cutoff, measured.windows if measured else [])
+    manifests = _manifests(Lake(settings.lake))
     content = Content(
         project=settings.project.name,
         version=version,
         facts=_facts(bundle.cutoff, run, measured),
         notes=[*(notes or []), *_notes(settings, bundle.cutoff, run)],
-        windows=windows,
-        rejected=_rejected(settings, windows),
+        windows=_windows(settings, bundle.cutoff, measured.windows if measured else [], manifests),
+        rejected=_rejected(manifests),
         digests=run.digests if run else {},
         curves=run.curves if run else {},
         table=measured.table if measured else None,
@@ -139,22 +141,27 @@ def _notes(settings: Settings, cutoff: datetime, run: Recorded | None) -> list[s
     return notes
 
 
-def _windows(settings: Settings, cutoff: datetime, tested: list[Window]) -> list[WindowRow]:
-    lake = Lake(settings.lake)
-    keys = lake.keys("events")
-    spans = [parse_window(key, settings.windows.span) for key in keys]
-    learned = [span for span in spans if span.end <= cutoff][-settings.training.history :]
+def _manifests(lake: Lake) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of each window of events, by its key: what the manifests of the tables that have it say. Each is read once."""
+    found: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in lake.keys("events")}
+    for table in ("events", "items", "impressions"):
+        for key in lake.keys(table):
+            if key in found:
+                found[key][table] = lake.manifest(table, key)
+    return found
+
+
+def _windows(
+    settings: Settings, cutoff: datetime, tested: list[Window], manifests: Mapping[str, Mapping[str, dict[str, Any]]]
+) -> list[WindowRow]:
+    spans = [parse_window(key, settings.windows.span) for key in manifests]
+    learned = set([span for span in spans if span.end <= cutoff][-settings.training.history :])
     rows = []
-    for key, span in zip(keys, spans, strict=True):
+    for span, found in zip(spans, manifests.values(), strict=True):
         role = "tested on" if span in tested else "learned from" if span in learned else "older"
-        found = {
-            table: lake.manifest(table, key)
-            for table in ("events", "items", "impressions")
-            if key in set(lake.keys(table))
-        }
         rows.append(
             WindowRow(
-                key=key,
+                key=span.key,
                 role="later" if role == "older" and span.start >= cutoff else role,
                 events=found["events"]["rows"],
                 items=found["items"]["rows"] if "items" in found else 0,
@@ -166,17 +173,13 @@ def _windows(settings: Settings, cutoff: datetime, tested: list[Window]) -> list
     return rows
 
 
-def _rejected(settings: Settings, windows: list[WindowRow]) -> dict[str, int]:
-    """Rows by table and rule, of the windows that have any."""
-    lake = Lake(settings.lake)
-    found: dict[str, int] = {}
-    for row in windows:
-        for table in ("events", "items", "impressions") if row.rejected else ():
-            if row.key in lake.keys(table):
-                for rule, count in lake.manifest(table, row.key)["rejected"].items():
-                    name = f"{table}: {rule}"
-                    found[name] = found.get(name, 0) + count
-    return found
+def _rejected(manifests: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, int]:
+    """Rows by table and rule."""
+    counts: Counter[str] = Counter()
+    for found in manifests.values():
+        for table, manifest in found.items():
+            counts.update({f"{table}: {rule}": count for rule, count in manifest["rejected"].items()})
+    return dict(counts)
 
 
 def _configuration(former: Recorded | None, run: Recorded | None) -> list[Change]:

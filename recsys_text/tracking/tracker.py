@@ -203,14 +203,9 @@ class Tracker:
     def attached(self, version: str, path: str) -> str | None:
         """A text that `attach`, or `text` within the run, kept; None where there is none, or no such version."""
         with self._mlflow():
-            try:
-                run_id = self._run_id(version)
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
+            run_id = self._known_run_id(version)
             folder = path.rpartition("/")[0] or None
-            if path not in {file.path for file in self._client.list_artifacts(run_id, folder)}:
+            if run_id is None or path not in {file.path for file in self._client.list_artifacts(run_id, folder)}:
                 return None
             return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
 
@@ -230,9 +225,10 @@ class Tracker:
         return {str(version.version): dict(version.tags) for version in found}
 
     def recorded(self, version: str) -> Recorded | None:
-        """What the run of a registered version has recorded; None where it was deleted."""
+        """What the run of a registered version has recorded; None where the run or the version was deleted."""
         with self._mlflow():
-            return recorded(self._client, self._run_id(version))
+            run_id = self._known_run_id(version)
+            return None if run_id is None else recorded(self._client, run_id)
 
     def run_of(self, version: str) -> tuple[str, dict[str, str]]:
         """The run that made a registered version, and its tags."""
@@ -271,6 +267,14 @@ class Tracker:
 
     def _run_id(self, version: str) -> str:
         return str(self._client.get_model_version(self._name, version).run_id)
+
+    def _known_run_id(self, version: str) -> str | None:
+        try:
+            return self._run_id(version)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
 
     def _scratch(self) -> Path:
         folder = self._root / "bundles"

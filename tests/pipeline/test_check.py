@@ -84,6 +84,30 @@ def test_windows_that_are_asked_for_and_those_that_are_not_there(small_config: P
         check(settings, [parse_window("2024-06-01", timedelta(days=1))])
 
 
+def test_items_that_a_query_lost_are_told_and_a_feed_of_changes_is_not(small_config: Path) -> None:
+    def vanished() -> tuple[str, int]:
+        assert run_cli("extract", "-c", str(small_config), "--window", "2024-05-05") == 0
+        found = {finding.name: finding for finding in check(load(small_config))}["vanished items"]
+        return found.level, found.count
+
+    extracted(small_config)
+    assert vanished() == ("ok", 0)
+    path = small_config.parent / "items.parquet"
+    items = pl.read_parquet(path)
+    items.head(30).write_parquet(path)
+    level, count = vanished()
+    assert (level, count > 10) == ("error", True)
+    changed = items.head(30).with_columns(updated_at=pl.lit(START + timedelta(days=4, hours=3)))
+    changed.write_parquet(path)
+    assert vanished() == ("ok", 0)
+    # By the day alone, changes without a publication look like a snapshot, unless the project maps the column.
+    changed.with_columns(day=pl.lit(START + timedelta(days=4))).drop("updated_at", "published_at").write_parquet(path)
+    small_config.write_text(
+        small_config.read_text().replace('"items.parquet"', '"items.parquet"\ncolumns = { updated_at = "day" }', 1)
+    )
+    assert vanished() == ("ok", 0)
+
+
 def test_what_is_after_now_is_told(small_config: Path) -> None:
     extracted(small_config)
     found = {finding.name: finding for finding in check(load(small_config), now=START + timedelta(days=2))}

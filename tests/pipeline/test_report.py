@@ -2,16 +2,19 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
-from recsys_text.steps.inputs import bundle_path
-from recsys_text.steps.report import report
+from recsys_text.steps.inputs import bundle_path, tracker
+from recsys_text.steps.report import report, to_html
 from recsys_text.steps.train import train
 from recsys_text.tracking.recorded import recorded
 from tests.pipeline.conftest import Quiet, run_cli
@@ -95,6 +98,35 @@ def test_a_run_that_was_stopped(published: Settings) -> None:
     client.set_terminated(client.get_model_version("small", "1").run_id, "KILLED")
     assert "Its run was killed before its end" in report(published).read_text()
     assert recorded(client, "0" * 32) is None
+
+
+def test_a_champion_whose_predecessor_was_deleted(published: Settings) -> None:
+    former = second(published, 99)
+    version = second(published, 100, champion=former)
+    MlflowClient(published.tracking_uri, published.tracking_uri).delete_model_version("small", former)
+    page = report(published, version).read_text()
+    assert "There is no champion to compare it with." in page
+    assert f"<dt>champion</dt><dd>{former}</dd>" in page
+
+
+def test_every_window_is_looked_at_once(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[tuple[str, ...]] = Counter()
+    keys, manifest = Lake.keys, Lake.manifest
+
+    def counted_keys(lake: Lake, table: str) -> list[str]:
+        counted[table,] += 1
+        return keys(lake, table)
+
+    def counted_manifest(lake: Lake, table: str, key: str) -> dict[str, Any]:
+        counted[table, key] += 1
+        return manifest(lake, table, key)
+
+    registry, bundle = tracker(published), Bundle.load(bundle_path(published, "1")[1])
+    monkeypatch.setattr(Lake, "keys", counted_keys)
+    monkeypatch.setattr(Lake, "manifest", counted_manifest)
+    page = to_html(published, registry, "1", bundle, None)
+    assert page.count("learned from</td>") > 2
+    assert max(counted.values()) <= 3, "for the windows, and for their digests and whether there are any"
 
 
 def test_only_the_tested_window_is_left(published: Settings) -> None:

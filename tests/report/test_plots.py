@@ -64,6 +64,22 @@ def test_a_short_label_is_whole_and_a_long_one_is_cut_but_told() -> None:
     assert ">short<" in made
 
 
+@pytest.mark.parametrize("letter", ["i", "n", "W", "水", "🚀"])
+def test_a_label_is_cut_by_its_width_and_not_by_its_letters(letter: str) -> None:
+    made = plots.bars("t", [(letter * 100, 1.0)], x="x")
+    shown = re.search(rf">({letter}+)…<", made)
+    assert shown is not None
+    wide = {"i": 0.28, "n": 0.63, "W": 0.99, "水": 1.0, "🚀": 1.25}[letter] * 14 * len(shown[1])
+    assert 0.7 * plots._LABEL < wide + 14 < plots._LABEL + 14
+
+
+def test_numbers_are_as_short_as_an_axis_asks() -> None:
+    values = (0.0, 0.123456, 999.0, 1234.0, 200_000.0, 1_000_000.0, -3_456_789.0, 2e9)
+    assert [plots.number(value) for value in values] == [
+        "0", "0.123", "999", "1,234", "200,000", "1M", "-3.46M", "2,000M",
+    ]  # fmt: skip
+
+
 @example([0.0, 1e-10], True)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), st.booleans())
 def test_the_ticks_of_an_axis_embrace_its_values(values: list[float], whole: bool) -> None:

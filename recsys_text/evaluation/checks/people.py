@@ -17,6 +17,14 @@ _ONCE = timedelta(seconds=1)
 #: Clicks that no person makes.
 _IN_MINUTES, _MINUTES = 100, "10m"
 _IN_A_DAY = 2000
+#: Programmes begin, and alarms go off, at the same full five minutes every day.
+_SCHEDULED = timedelta(minutes=5)
+#: A copy of a window has at least so many of its events, and so many times those of it that lie a step of some clock
+#: aside, which are there by chance.
+_FEWEST, _PART, _RARE = 10, 0.05, 3
+_ASIDE = [sign * timedelta(seconds=seconds) for seconds in (1, 60, 300, 600, 900) for sign in (-1, 1)]
+_MICROSECOND = timedelta(microseconds=1)
+_ACT = ("user_id", "item_id", "event_type")
 
 TWINS = Rule(
     name="duplicated users",
@@ -86,23 +94,62 @@ def repeated(events: pl.DataFrame, dropped: int) -> Finding:
 
 
 def copied(events: pl.DataFrame, length: timedelta) -> Finding:
-    """Events that come again whole windows later, to the microsecond; those at full hours may do so by themselves."""
-    offset = pl.col("occurred_at").dt.epoch("us") % (length // timedelta(microseconds=1))
-    placed = events.with_columns(offset=offset).filter(pl.col("offset") % 3_600_000_000 != 0)
-    again = placed.sort("occurred_at").filter(
-        ~pl.struct("user_id", "item_id", "event_type", "offset").is_first_distinct()
+    """Events that an earlier window has at the same microsecond of it, where both share more of them than by chance.
+
+    Who comes back to an item often meets a time of an earlier window by chance, more so by a clock of minutes, and what
+    a player writes every minute does too; but both meet the times around as well, and a copy does not. Those at full
+    five minutes may meet by themselves.
+    """
+    size = length // _MICROSECOND
+    time = pl.col("occurred_at").dt.epoch("us")
+    placed = events.select(*_ACT, place=time // size, offset=time % size)
+    sizes = placed.group_by("place").len("size")
+    acts = placed.filter(
+        (pl.col("offset") % (_SCHEDULED // _MICROSECOND) != 0)
+        & (pl.col("place").min().over(_ACT) < pl.col("place").max().over(_ACT))
     )
-    examples = (f"{user} on {item}" for user, item in again.select("user_id", "item_id").iter_rows())
-    return COPIED.judge(len(again), len(events), examples)
+    again = _again(acts, timedelta())
+    pairs = (
+        _pairs(again)
+        .join(sizes, on="place")
+        .join(sizes, left_on="earlier", right_on="place", suffix="_earlier")
+        .filter(pl.col("len") >= _FEWEST, pl.col("len") > _PART * pl.min_horizontal("size", "size_earlier"))
+    )
+    for aside in _ASIDE if len(pairs) else ():
+        chance = _pairs(_again(acts, aside)).rename({"len": "chance"})
+        pairs = (
+            pairs.join(chance, on=["place", "earlier"], how="left")
+            .filter(pl.col("len") > _RARE * pl.col("chance").fill_null(0))
+            .drop("chance")
+        )
+    found = again.join(pairs, on=["place", "earlier"], how="semi").sort("place", "offset", *_ACT)
+    examples = (f"{user} on {item}" for user, item in found.select("user_id", "item_id").iter_rows())
+    return COPIED.judge(len(found), len(events), examples)
 
 
-def inhuman(events: pl.DataFrame, *, dates: bool) -> Finding:
-    """Clicks of users who click faster than people do. dates: the times of a day say nothing."""
+def inhuman(events: pl.DataFrame, *, cut: bool) -> Finding:
+    """Clicks of users who click faster than people do. cut: times are so coarse that only days say something."""
     clicks = clicks_of(events)
-    fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if dates else [_faster(clicks, _MINUTES, _IN_MINUTES)])
+    fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if cut else [_faster(clicks, _MINUTES, _IN_MINUTES)])
     users = pl.concat(fast).unique(maintain_order=True)
     count = int(clicks["user_id"].is_in(users.implode()).sum())
     return INHUMAN.judge(count, len(clicks), users, users=f"{len(users):,}")
+
+
+def _again(acts: pl.DataFrame, aside: timedelta) -> pl.DataFrame:
+    """The acts that an earlier window has too, so much later in it; with `earlier`, the last such window."""
+    former = acts.with_columns(pl.col("offset") + aside // _MICROSECOND, earlier="place")
+    return (
+        acts.sort("place")
+        .join_asof(
+            former.sort("place"), on="place", by=[*_ACT, "offset"], allow_exact_matches=False, check_sortedness=False
+        )
+        .filter(pl.col("earlier").is_not_null())
+    )
+
+
+def _pairs(again: pl.DataFrame) -> pl.DataFrame:
+    return again.group_by("place", "earlier").len()
 
 
 def _faster(clicks: pl.DataFrame, span: str, most: int) -> pl.Series:

@@ -57,6 +57,14 @@ DATES = Rule(
     warning=0.05,
     error=0.5,
 )
+HOURS = Rule(
+    name="times cut to the hour",
+    found="{count} of {of} events more are {minute} minutes sharp past an hour than at any other minute",
+    why="Their minutes are lost, so nobody knows any more which click of an hour came first.",
+    way_out='Give the time of the event, or set evaluation.at = "window" for a log that has only an order.',
+    warning=0.05,
+    error=0.9,
+)
 
 
 def future(events: pl.DataFrame, items: pl.DataFrame, impressions: pl.DataFrame, now: datetime) -> Finding:
@@ -93,25 +101,38 @@ def after_expiry(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
     return EXPIRED.judge(len(late), len(clicks), late["item_id"].unique(maintain_order=True))
 
 
-def dates(events: pl.DataFrame, *, ordered: bool) -> Finding:
-    """Events at the one full hour of the day that most events have to the microsecond, which says that it is a date.
+def cut(events: pl.DataFrame, *, ordered: bool) -> list[Finding]:
+    """Times that are dates, at one minute of the day, and times cut to the hour, at one minute of any hour.
 
-    ordered: the project says that its log has an order and no clock.
+    Both to the microsecond; in zones of half an hour that minute is another than 0. By a clock of five minutes no
+    minute stands out. ordered: the project says that its log has an order and no clock.
     """
-    clock = events.select(pl.col("occurred_at").dt.time().alias("clock"), "user_id").filter(_sharp())
-    most = clock.group_by("clock").len().sort("len", "clock", descending=[True, False]).head(1)
-    count = int(most["len"].sum())
-    rule = replace(DATES, error=1.0) if ordered else DATES
-    if count < _FEWEST:
-        return rule.judge(0, len(events), clock="a full hour")
-    at = most["clock"][0]
-    users = clock.filter(pl.col("clock") == at)["user_id"].unique(maintain_order=True)
-    return rule.judge(count, len(events), (f"those of user {user}" for user in users), clock=f"{at:%H:%M}")
+    clock = events.select("user_id", clock=pl.col("occurred_at").dt.time())
+    sharp = clock.filter(pl.col("clock").dt.second() == 0, pl.col("clock").dt.nanosecond() == 0)
+    minutes = _most(sharp.select(minute=pl.col("clock").dt.minute()))
+    same = sharp.filter(pl.col("clock").dt.minute().is_in(minutes["minute"].head(1).implode()))
+    clocks = _most(same.select("clock"))
+    days = clocks.head(1).filter(2 * pl.col("len") >= len(same))
+    date, hours = (same.join(days, on="clock", how=how) for how in ("semi", "anti"))
+    more = len(hours) - sum(minutes["len"][1:2])
+    at = f"{days['clock'][0]:%H:%M}" if len(days) else "one minute of the day"
+    minute = f"{minutes['minute'][0]:02}" if more > 0 else "00"
+    return [
+        _judge(DATES, date, len(date), len(events), ordered=ordered, clock=at),
+        _judge(HOURS, hours, more, len(events), ordered=ordered, minute=minute),
+    ]
 
 
-def _sharp() -> pl.Expr:
-    clock = pl.col("clock")
-    return (clock.dt.minute() == 0) & (clock.dt.second() == 0) & (clock.dt.nanosecond() == 0)
+def _most(frame: pl.DataFrame) -> pl.DataFrame:
+    (name,) = frame.columns
+    return frame.group_by(name).len().sort("len", name, descending=[True, False])
+
+
+def _judge(rule: Rule, rows: pl.DataFrame, count: int, of: int, *, ordered: bool, **words: str) -> Finding:
+    users = rows["user_id"].unique(maintain_order=True)
+    return (replace(rule, error=1.0) if ordered else rule).judge(
+        count if count >= _FEWEST else 0, of, (f"those of user {user}" for user in users), **words
+    )
 
 
 def _on_items(events: pl.DataFrame, items: pl.DataFrame, time: str) -> pl.DataFrame:

@@ -25,7 +25,9 @@ CONTRASTS = """() => {
   for (const element of document.querySelectorAll("body *")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     if (!own || !element.getClientRects().length) continue;
-    const [a, b] = [light(parse(getComputedStyle(element).color)), light(behind(element))];
+    const style = getComputedStyle(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(parse(ink)), light(behind(element))];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     found.push([element.tagName, element.textContent.trim().slice(0, 40), contrast]);
   }
