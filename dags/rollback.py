@@ -26,8 +26,8 @@ def build(project: Project) -> DAG:
     }
 
     with DAG(**project.dag_args("rollback", __doc__ or ""), schedule=None, params=form) as dag:
-
-        @task(pool=STORE_POOL, execution_timeout=timedelta(minutes=30))
+        # Who asked for it stands by; an hour later they have found another way.
+        @task(pool=STORE_POOL, retries=3, execution_timeout=timedelta(minutes=30))
         @step
         def rollback() -> dict[str, Any]:
             from recsys_text.provider import telling
