@@ -1,8 +1,10 @@
 """Brings the windows of the sources into the lake.
 
-One run for each window, when it closes; the window's key is the run's partition key. A scheduled run
-also extracts the `windows.late` windows before it again, for the rows that came late. What follows runs
-once for the run's own window, and for a late one if it is not what it was.
+One run for each window, when it closes; the window's key is the run's partition key. Once its own window is
+in the lake, a scheduled run goes on to those before it, each in a task `late` of its own, so that one broken window
+stops no other: the `windows.late` windows, again, for the rows that came late, and, where no other run of this DAG
+waits, those that a standstill of up to a week left out. What a longer one left out is told to the notifiers of
+`schedule.notify`. What follows runs once for the run's own window, and for an earlier one if it is not what it was.
 
 - History, a run for each window: `airflow backfill create --dag-id books_extract --from-date 2017-07-01
   --to-date 2017-08-28` (both inclusive). Airflow then schedules the newest closed window at once as well.
@@ -14,15 +16,17 @@ once for the run's own window, and for a late one if it is not what it was.
 
 Writing a window again replaces it, and changes no byte when the source has not changed. A run that breaks
 a contract fails at once and leaves the former window; a source out of reach is tried again. Once the source
-is mended, clear the run.
+is mended, clear the run, or the one task `late` that failed.
 """
 
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from recsys_text.provider.projects import Project, projects, step
+from recsys_text.provider.running import notify
 
 
 def build(project: Project) -> DAG:
@@ -39,32 +43,64 @@ def build(project: Project) -> DAG:
         "to": Param(None, type=["null", "string"], description="End of the span, exclusive"),
     }
 
+    def land(result: dict[str, Any], key: str) -> None:
+        from recsys_text.provider import telling
+
+        events = get_current_context()["outlet_events"]
+        for table, asset in (("items", project.items), ("events", project.events)):
+            events[asset].add_partitions(key)
+            events[asset].extra = telling.landed(result, table)
+
+    outlets = {"outlets": [project.items, project.events], "execution_timeout": timedelta(hours=4)}
+
     with DAG(**project.dag_args("extract", __doc__ or ""), schedule=timetable, params=span) as dag:
 
-        @task(outlets=[project.items, project.events], execution_timeout=timedelta(hours=4))
+        @task(**outlets)
         @step
-        def extract() -> dict[str, Any]:
+        def extract() -> list[str]:
             from recsys_text.provider import telling
+            from recsys_text.steps.extract import earlier
             from recsys_text.steps.extract import extract as run_step
 
             context = get_current_context()
-            run, params, events = context["dag_run"], context["params"], context["outlet_events"]
-            late = settings.windows.late if run.run_type == "scheduled" else 0
+            run, params = context["dag_run"], context["params"]
             windows = project.windows(
-                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after, late=late
+                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after
             )
             result = run_step(settings, windows)
             telling.tell(telling.extracted(result))
-            keys = [windows[-1].key]
-            # A try that ended before it could tell of a late window has left it as this one finds it.
-            again = context["ti"].try_number > 1
-            keys += [window.key for window in windows[:-1] if late and (again or window.key in result["changed"])]
-            for table, asset in (("items", project.items), ("events", project.events)):
-                events[asset].add_partitions(keys)
-                events[asset].extra = telling.landed(result, table)
-            return result
+            land(result, windows[-1].key)
+            if run.run_type != "scheduled":
+                return []
+            # What a backfill has not come to yet is not left out.
+            alone = context["ti"].get_dr_count(dag_id=dag.dag_id, states=["queued", "running"]) == 1
+            found, left_out = earlier(settings, windows[-1], gap=alone)
+            if left_out:
+                first, last = left_out[0], left_out[-1]
+                line = (
+                    f"the lake has none of the windows {first} to {last}; bring them by `airflow backfill create "
+                    f"--dag-id {dag.dag_id} --from-date {first} --to-date {last}`"
+                )
+                telling.tell([line])
+                notify(project.notifiers, context, line)
+            return [window.key for window in found]
 
-        extract()
+        # One at a time and the newest first: a window's last clicks are found in the windows behind it.
+        @task(**outlets, max_active_tis_per_dagrun=1, map_index_template="{{ task.op_kwargs['key'] }}")
+        @step
+        def late(key: str) -> None:
+            from recsys_text.lake.windows import parse_window
+            from recsys_text.provider import telling
+            from recsys_text.steps.extract import extract as run_step
+
+            result = run_step(settings, [parse_window(key, settings.windows.span)])
+            telling.tell(telling.extracted(result))
+            # A try that ended before it could tell of the window has left it as this one finds it.
+            if not result["changed"] and get_current_context()["ti"].try_number == 1:
+                raise AirflowSkipException(f"{key} is what it was")
+            land(result, key)
+
+        late.expand(key=extract())
     return dag
 
 

@@ -30,7 +30,7 @@ STORE_POOL = os.environ.get("RECSYS_TEXT_STORE_POOL", "default_pool")
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "recsys-text",
-    "retries": 3,
+    "retries": 8,  # for about an hour: as long as a database is away for its upkeep
     "retry_policy": Backoff(),
     # Where a task was killed, so that no policy of its own could decide:
     "retry_delay": FIRST_DELAY,
@@ -86,10 +86,8 @@ class Project:
         """The format of the window keys, which are the partition keys too."""
         return "%Y-%m-%d" if self.settings.windows.span == DAY else "%Y-%m-%dT%H"
 
-    def windows(
-        self, key: str | None, *, start: str | None, end: str | None, run_after: datetime, late: int
-    ) -> list[Window]:
-        """What a run extracts: [start, end) where it is given, else the window `key` and the `late` ones before it.
+    def windows(self, key: str | None, *, start: str | None, end: str | None, run_after: datetime) -> list[Window]:
+        """What a run extracts: [start, end) where it is given, else the window `key`.
 
         With neither, `key` is the newest window that had closed at `run_after`. Raises ConfigError for a key or
         time that is none, and for a span without its other half.
@@ -99,8 +97,7 @@ class Project:
             return windows_between(parse_time(start), parse_time(end), length)
         if start or end:
             raise ConfigError("a span needs both 'from' and 'to'")
-        window = parse_window(key, length) if key else window_of(run_after - length, length)
-        return windows_between(window.start - late * length, window.end, length)
+        return [parse_window(key, length) if key else window_of(run_after - length, length)]
 
     def dag_args(self, step: str, doc: str) -> dict[str, Any]:
         """The arguments that every DAG of the project shares; `doc` is its page."""
@@ -143,7 +140,11 @@ def _load() -> tuple[list[Project], list[str]]:
     found: dict[str, Project] = {}
     lines = []
     for entry in filter(None, named.split(os.pathsep)):
-        paths = _expand(entry)
+        try:
+            paths = _expand(entry)
+        except OSError as error:
+            lines.append(f"{CONFIGS} names '{entry}', which cannot be looked at: {error}")
+            continue
         if not paths:
             lines.append(f"{CONFIGS} names '{entry}', and no TOML file is there")
         for path in paths:
@@ -154,6 +155,9 @@ def _load() -> tuple[list[Project], list[str]]:
             except ConfigError as error:
                 lines.append(str(error))
                 continue
+            except OSError as error:
+                lines.append(f"{path} cannot be read: {error.strerror}")
+                continue
             other = found.setdefault(project.name, project)
             if other.path != path:
                 lines.append(f"{path}: the project name '{project.name}' is taken by {other.path}")
@@ -162,5 +166,9 @@ def _load() -> tuple[list[Project], list[str]]:
 
 def _expand(entry: str) -> list[Path]:
     path = Path(entry).expanduser()
-    matches = path.glob("*.toml") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    if path.is_dir():
+        # Not `path.glob`, which finds names with a dot before them, too: editors lock a file by such a link to nowhere.
+        matches = [path / name for name in glob.glob("*.toml", root_dir=path)]
+    else:
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
     return sorted(match.absolute() for match in matches)

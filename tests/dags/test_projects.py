@@ -49,7 +49,7 @@ def project(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def keys(project: Project, key: str | None = None, **given: Any) -> list[str]:
-    known: dict[str, Any] = {"start": None, "end": None, "run_after": NOON, "late": 0}
+    known: dict[str, Any] = {"start": None, "end": None, "run_after": NOON}
     return [window.key for window in project.windows(key, **(known | given))]
 
 
@@ -58,17 +58,13 @@ def test_partition_is_its_window(project: Callable[..., Project]) -> None:
     assert keys(project("1h"), "2017-07-01T05") == ["2017-07-01T05"]
 
 
-def test_late_windows_come_first(project: Callable[..., Project]) -> None:
-    assert keys(project(), "2017-07-02", late=2) == ["2017-06-30", "2017-07-01", "2017-07-02"]
-
-
 def test_without_partition_the_newest_closed_window(project: Callable[..., Project]) -> None:
     assert keys(project()) == ["2017-07-01"]
     assert keys(project("1h")) == ["2017-07-02T11"]
 
 
 def test_span_is_half_open_and_wins(project: Callable[..., Project]) -> None:
-    assert keys(project(), "2017-01-01", start="2017-07-01", end="2017-07-03", late=1) == ["2017-07-01", "2017-07-02"]
+    assert keys(project(), "2017-01-01", start="2017-07-01", end="2017-07-03") == ["2017-07-01", "2017-07-02"]
 
 
 @pytest.mark.parametrize("given", [{"start": "2017-07-01"}, {"end": "2017-07-01"}])
@@ -105,6 +101,19 @@ def test_a_broken_config_is_named_and_alone(
     assert str(broken) in unknown
     assert "'project'" in unknown
     assert "none.toml" in missing
+
+
+def test_a_link_to_nowhere_is_named_and_alone(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = write("folder/a.toml", "a")
+    (tmp_path / "folder" / "gone.toml").symlink_to(tmp_path / "nowhere.toml")
+    (tmp_path / "folder" / ".#a.toml").symlink_to("somebody@host.1234")  # as Emacs locks a file
+    monkeypatch.setenv(CONFIGS, os.pathsep.join([str(tmp_path / "folder"), "/" + "x" * 300]))
+    assert [project.path for project in projects()] == [good]
+    gone, unreadable = problems()
+    assert gone == f"{tmp_path / 'folder' / 'gone.toml'} cannot be read: No such file or directory"
+    assert unreadable.startswith(f"{CONFIGS} names '/xxx")
 
 
 def test_without_configs_the_problem_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
