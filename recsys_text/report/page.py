@@ -1,10 +1,11 @@
 """Renders a report's content as one HTML page without scripts and without another host. Knows no step."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, baselines
@@ -25,8 +26,30 @@ _CURVES = (
 _ROLES = ("older", "learned from", "tested on", "later")
 
 
+#: Between these stands the verdict. No text of users or items can look like them, as those are escaped.
+_BEGIN, _END = Markup("<!-- verdict -->"), Markup("<!-- end of the verdict -->")
+
+
 def render(content: Content) -> str:
     """The page. Texts of users and items stand in it as text, whatever they hold."""
+    style = Markup((_TEMPLATES / "style.css").read_text())  # noqa: S704 - our own file
+    return _template("report.html").render(
+        report=content, style=style, verdict=_verdict(content.verdict), **_data(content), **_evaluation(content),
+        **_importance(content),
+        loss_plots=_curves(content), popularity_plot=_popularity(content),
+    )  # fmt: skip
+
+
+def with_verdict(page: str, verdict: Mapping[str, str]) -> str:
+    """A page that was rendered before, with this verdict of the gate. Raises ValueError where it has no place."""
+    return page[: page.index(_BEGIN)] + str(_verdict(verdict)) + page[page.index(_END) + len(_END) :]
+
+
+def _verdict(verdict: Mapping[str, str]) -> Markup:
+    return Markup(_template("verdict.html").render(verdict=verdict, begin=_BEGIN, end=_END).strip())  # noqa: S704 - ours
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FunctionLoader(lambda name: (_TEMPLATES / name).read_text()),
         autoescape=True,
@@ -34,12 +57,7 @@ def render(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = Markup((_TEMPLATES / "style.css").read_text())  # noqa: S704 - our own file
-    template = environment.get_template("report.html")
-    return template.render(
-        report=content, style=style, **_data(content), **_evaluation(content), **_importance(content),
-        loss_plots=_curves(content), popularity_plot=_popularity(content),
-    )  # fmt: skip
+    return environment.get_template(name)
 
 
 def _data(content: Content) -> dict[str, Any]:

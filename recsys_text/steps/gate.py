@@ -23,6 +23,7 @@ from recsys_text.ranking.logged import take
 from recsys_text.sections import Gate
 from recsys_text.steps.evaluate import impressions_of, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.report import tell_verdict
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 #: Where a verdict lies among the artifacts of its version's run; the report is for people.
@@ -40,7 +41,8 @@ def gate(settings: Settings, version: str | None = None) -> dict[str, Any]:
     clear `gate.min_gain`, and no guard of [gate] refuse. A champion that this version cannot score with counts as none:
     it must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where both were
     scored {"window", "impressions", "users"} and what `Verdict.to_json` tells. All of it is kept on the version, as
-    tags and as VERDICT and REPORT of its run. The same windows give the same verdict but for the time of scoring.
+    tags, as VERDICT and REPORT of its run and on its page. The same windows give the same verdict, but for the time of
+    scoring.
 
     Raises ConfigError without a challenger, ContractError where there is nothing to measure on.
     """
@@ -53,16 +55,16 @@ def gate(settings: Settings, version: str | None = None) -> dict[str, Any]:
         reason = "it is champion already"
         return {"promoted": True, "version": version, "champion": champion, "reason": reason, "at": _now()}
     if champion is None:
-        return _keep(registry, version, champion, {"promoted": True, "reason": "there was no champion"})
+        return _keep(settings, registry, version, champion, {"promoted": True, "reason": "there was no champion"})
     challenging = _bundle(registry, version)
     try:
         bundles = [challenging, _bundle(registry, champion)]
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
-        return _keep(registry, version, champion, {"promoted": True, "reason": reason})
+        return _keep(settings, registry, version, champion, {"promoted": True, "reason": reason})
     verdict, about = _judge(settings, bundles)
     told = {"promoted": verdict.promote, "reason": verdict.line} | about | verdict.to_json()
-    return _keep(registry, version, champion, told)
+    return _keep(settings, registry, version, champion, told)
 
 
 def explain(settings: Settings, version: str | None = None) -> dict[str, Any]:
@@ -164,7 +166,9 @@ def _bundle(registry: Tracker, version: str) -> Bundle:
         raise ContractError(str(error)) from None
 
 
-def _keep(registry: Tracker, version: str, champion: str | None, told: dict[str, Any]) -> dict[str, Any]:
+def _keep(
+    settings: Settings, registry: Tracker, version: str, champion: str | None, told: dict[str, Any]
+) -> dict[str, Any]:
     """Keeps a verdict on its version, and then moves the aliases if it says so: no champion is without a verdict."""
     verdict = {"version": version, "champion": champion} | told | {"at": _now()}
     registry.retag(version, "gate.", _tags(verdict))
@@ -173,6 +177,7 @@ def _keep(registry: Tracker, version: str, champion: str | None, told: dict[str,
         registry.set_alias(CHAMPION, version)
         if registry.version(CHALLENGER) == version:
             registry.drop_alias(CHALLENGER)
+    tell_verdict(settings, registry, version)
     return verdict
 
 

@@ -1,5 +1,6 @@
 """Report: what a version learned from what, how it did and what changed, as one HTML page. Knows no store."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from recsys_text.bundle import Bundle, features
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.evaluation import examples, lists
 from recsys_text.evaluation.freshness import drawn
 from recsys_text.evaluation.importance import permuted
@@ -22,11 +23,13 @@ from recsys_text.ranking.candidates import histories, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Int32, Int64, micros
 from recsys_text.ranking.logged import take
-from recsys_text.report import Change, Content, Example, Listed, WindowRow, render
+from recsys_text.report import Change, Content, Example, Listed, WindowRow, render, with_verdict
 from recsys_text.steps.evaluate import Measured, clicks_before, measure
 from recsys_text.steps.inputs import bundle_path, lake_state, tracker, write_whole
 from recsys_text.tracking import CHAMPION, Recorded, Tracker
 
+#: The name of the page among the artifacts of its run.
+_PAGE = "report.html"
 #: Clicks of a user, and items of a list, that an example shows.
 _HISTORY, _LISTED = 5, 5
 # Candidates whose features are computed for the importance, others beside each click that are kept of them, and
@@ -59,6 +62,23 @@ def report_training(settings: Settings, registry: Tracker, version: str, bundle:
     _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured))
 
 
+def tell_verdict(settings: Settings, registry: Tracker, version: str) -> None:
+    """Puts the gate's verdict, as it is kept now, on the page of a version; nothing where that has no page.
+
+    A page that cannot be written is told in the log: the verdict stands without it.
+    """
+    page = registry.attached(version, _PAGE)
+    if page is None:
+        return
+    try:
+        _keep(settings, registry, version, with_verdict(page, _verdict(registry.tags(version))))
+    except (UnavailableError, ValueError) as error:
+        logging.getLogger("recsys_text").warning(
+            "the report of version %s does not show the verdict: %s; `recsys-text report --model %s` writes it anew",
+            *(version, error, version),
+        )
+
+
 def to_html(
     settings: Settings,
     registry: Tracker,
@@ -70,7 +90,7 @@ def to_html(
 ) -> str:
     """The page of a registered version; without `measured` its evaluation is said to be missing."""
     tags, run = registry.tags(version), registry.recorded(version)
-    verdict = {key.removeprefix("gate."): _short(value) for key, value in tags.items() if key.startswith("gate.")}
+    verdict = _verdict(tags)
     champion = verdict.get("champion") or registry.version(CHAMPION)
     former = registry.recorded(champion) if champion not in (None, version) else None
     manifests = _manifests(Lake(settings.lake))
@@ -94,6 +114,10 @@ def to_html(
     return render(_with_lists(content, bundle, measured, settings.evaluation.seed) if measured else content)
 
 
+def _verdict(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix("gate."): _short(value) for key, value in tags.items() if key.startswith("gate.")}
+
+
 def _short(value: str) -> str:
     """A tag as it is, but for the many digits of a fraction."""
     try:
@@ -106,7 +130,7 @@ def _keep(settings: Settings, registry: Tracker, version: str, page: str) -> Pat
     path = settings.project.root / "reports" / f"report-{version}.html"
     write_whole(path, lambda partial: partial.write_text(page))
     if registry.recorded(version) is not None:
-        registry.attach(version, {"report.html": page})
+        registry.attach(version, {_PAGE: page})
     return path
 
 

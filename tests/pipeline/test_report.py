@@ -13,8 +13,9 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.store import Lake
+from recsys_text.steps.gate import gate
 from recsys_text.steps.inputs import bundle_path, tracker
-from recsys_text.steps.report import report, to_html
+from recsys_text.steps.report import report, tell_verdict, to_html
 from recsys_text.steps.train import train
 from recsys_text.tracking.recorded import recorded
 from tests.pipeline.conftest import Quiet, run_cli
@@ -49,7 +50,7 @@ def test_training_keeps_the_page_as_a_file_and_in_mlflow(published: Settings) ->
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run_id)}
     for name in ("learned from", "tested on", "item-item co-click", "Loss of the text model", "Ranked well", run_id):
         assert name in page
-    assert "The gate has not judged this version yet" in page
+    assert "<dd>there was no champion</dd>" in page, "the gate, which came later, has put its verdict there"
     assert "has changed since" not in page
     assert page.count("<figure>") >= 8
 
@@ -60,6 +61,21 @@ def test_a_page_that_cannot_be_written_costs_no_training(published: Settings, ca
     reports.write_text("not a folder")
     trained = train(published, progress=Quiet())
     assert trained.version == "2"
+    gate(published)  # without a page there is none to tell
+    reports.unlink()
+    page = report(published, "2")
+    assert "gain over the champion" in page.read_text()
+    registry = tracker(published)
+    registry.retag("2", "gate.", {"reason": "<b>another</b>"})
+    tell_verdict(published, registry, "2")
+    assert "<dd>&lt;b&gt;another&lt;/b&gt;</dd>" in page.read_text()
+    assert "gain over the champion" not in page.read_text()
+    assert registry.attached("2", "report.html") == page.read_text()
+    assert page.read_text().startswith("<!doctype html>")
+    shutil.rmtree(reports)
+    reports.write_text("not a folder")
+    tell_verdict(published, registry, "2")
+    assert "the report of version 2 does not show the verdict: cannot write" in caplog.text
     assert "version 2 is registered, but has no report" in caplog.text
     assert "recsys-text report --model 2" in caplog.text
 
