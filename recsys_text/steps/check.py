@@ -8,6 +8,7 @@ import polars as pl
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
+from recsys_text.evaluation.checks.windows import missing
 from recsys_text.evaluation.freshness import drawn
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
@@ -26,8 +27,8 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     """
     there = windows_of(settings)
     chosen = sorted(windows) if windows is not None else there
-    if missing := [window.key for window in chosen if window not in there]:
-        raise ConfigError(f"window '{missing[0]}' is not in the lake; extract it first")
+    if unknown := [window.key for window in chosen if window not in there]:
+        raise ConfigError(f"window '{unknown[0]}' is not in the lake; extract it first")
     lake, keys = Lake(settings.lake), [window.key for window in chosen]
     items_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     items, events = lake.items(items_keys), lake.read("events", keys)
@@ -35,6 +36,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
     cut = times.cut(events, ordered=settings.evaluation.at == "window")
     found = [
+        missing([window.start for window in chosen], settings.windows.span),
         times.future(events, items, impressions, now or datetime.now(UTC)),
         times.future_items(items, chosen[-1].end),
         times.before_publication(events, items),

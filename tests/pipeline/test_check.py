@@ -1,6 +1,7 @@
 """The check of a project's data, from sources to an exit code."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_honest_data_pass(small_config: Path, capsys: pytest.CaptureFixture[str]
     assert "found no error" in shown
     assert "features that know the label" in shown
     assert "impressions" not in shown, "there are none, so there are no rules about them"
+
+
+def test_a_window_that_is_missing_is_told(small_config: Path) -> None:
+    settings = load(Path(extracted(small_config)))
+    [found] = [each for each in check(settings) if each.name == "missing windows"]
+    assert (found.level, found.count, found.of) == ("ok", 0, 5)
+    for table in ("items", "events"):
+        shutil.rmtree(settings.lake / table / "window=2024-05-03")
+    [found] = [each for each in check(settings) if each.name == "missing windows"]
+    assert (found.level, found.count, found.of, found.examples) == ("warning", 1, 5, ("2024-05-03T00:00Z",))
+    assert "such as 2024-05-03T00:00Z" in found.line
 
 
 def test_dates_for_times_are_told_and_exit_with_3(small_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
