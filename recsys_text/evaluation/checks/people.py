@@ -19,10 +19,12 @@ _IN_MINUTES, _MINUTES = 100, "10m"
 _IN_A_DAY = 2000
 #: Programmes begin, and alarms go off, at the same full five minutes every day.
 _SCHEDULED = timedelta(minutes=5)
-#: A copy of a window has at least so many of its events, and so many times those of it that lie a step of some clock
-#: aside, which are there by chance.
+#: A copy of a window has a part of its events, and at least so many more than so many times those of it that lie a step
+#: of some clock aside, which are there by chance.
 _FEWEST, _PART, _RARE = 10, 0.05, 3
-_ASIDE = [sign * timedelta(seconds=seconds) for seconds in (1, 60, 300, 600, 900) for sign in (-1, 1)]
+_ASIDE = [
+    sign * timedelta(seconds=seconds) for seconds in (1, 60, 120, 180, 240, 300, 420, 600, 900) for sign in (-1, 1)
+]
 _MICROSECOND = timedelta(microseconds=1)
 _ACT = ("user_id", "item_id", "event_type")
 
@@ -119,7 +121,7 @@ def copied(events: pl.DataFrame, length: timedelta) -> Finding:
         chance = _pairs(_again(acts, aside)).rename({"len": "chance"})
         pairs = (
             pairs.join(chance, on=["place", "earlier"], how="left")
-            .filter(pl.col("len") > _RARE * pl.col("chance").fill_null(0))
+            .filter(pl.col("len") >= _FEWEST + _RARE * pl.col("chance").fill_null(0))
             .drop("chance")
         )
     found = again.join(pairs, on=["place", "earlier"], how="semi").sort("place", "offset", *_ACT)

@@ -104,15 +104,15 @@ def after_expiry(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
 def cut(events: pl.DataFrame, *, ordered: bool) -> list[Finding]:
     """Times that are dates, at one minute of the day, and times cut to the hour, at one minute of any hour.
 
-    Both to the microsecond; in zones of half an hour that minute is another than 0. By a clock of five minutes no
-    minute stands out. ordered: the project says that its log has an order and no clock.
+    Both to the microsecond; in zones of half an hour that minute is another than 0. By a clock of five minutes none
+    stands out. ordered: the project says that its log has an order and no clock.
     """
     clock = events.select("user_id", clock=pl.col("occurred_at").dt.time())
     sharp = clock.filter(pl.col("clock").dt.second() == 0, pl.col("clock").dt.nanosecond() == 0)
     minutes = _most(sharp.select(minute=pl.col("clock").dt.minute()))
-    same = sharp.filter(pl.col("clock").dt.minute().is_in(minutes["minute"].head(1).implode()))
-    clocks = _most(same.select("clock"))
-    days = clocks.head(1).filter(2 * pl.col("len") >= len(same))
+    at_minute = pl.col("clock").dt.minute().is_in(minutes["minute"].head(1).implode())
+    same, other = sharp.filter(at_minute), _most(sharp.filter(~at_minute).select("clock"))["len"]
+    days = _most(same.select("clock")).head(1).filter(pl.col("len") >= max(len(same) / 2, 2 * sum(other[:1])))
     date, hours = (same.join(days, on="clock", how=how) for how in ("semi", "anti"))
     more = len(hours) - sum(minutes["len"][1:2])
     at = f"{days['clock'][0]:%H:%M}" if len(days) else "one minute of the day"

@@ -52,7 +52,7 @@ def part(events: pl.DataFrame, start: float, length: timedelta, *, of: float = 1
 
 @pytest.mark.parametrize("length", [HOUR, DAY])
 @pytest.mark.parametrize("each", [20, 60, 200])
-@pytest.mark.parametrize("clock", [SECOND, MINUTE, QUARTER])
+@pytest.mark.parametrize("clock", [SECOND, 30, MINUTE, 2 * MINUTE, 4 * MINUTE, 7 * MINUTE, QUARTER])
 @pytest.mark.parametrize("hours", [24, 2])
 def test_who_comes_back_to_an_item_is_no_copy(length: timedelta, each: int, clock: float, hours: float) -> None:
     assert people.copied(returning(each, clock, hours=hours), length).level == "ok"
