@@ -99,8 +99,7 @@ class Project:
             return windows_between(parse_time(start), parse_time(end), length)
         if start or end:
             raise ConfigError("a span needs both 'from' and 'to'")
-        window = parse_window(key, length) if key else window_of(run_after - length, length)
-        return windows_between(window.start - late * length, window.end, length)
+        return [parse_window(key, length) if key else window_of(run_after - length, length)]
 
     def dag_args(self, step: str, doc: str) -> dict[str, Any]:
         """The arguments that every DAG of the project shares; `doc` is its page."""
@@ -143,7 +142,11 @@ def _load() -> tuple[list[Project], list[str]]:
     found: dict[str, Project] = {}
     lines = []
     for entry in filter(None, named.split(os.pathsep)):
-        paths = _expand(entry)
+        try:
+            paths = _expand(entry)
+        except OSError as error:
+            lines.append(f"{CONFIGS} names '{entry}', which cannot be looked at: {error}")
+            continue
         if not paths:
             lines.append(f"{CONFIGS} names '{entry}', and no TOML file is there")
         for path in paths:
@@ -153,6 +156,9 @@ def _load() -> tuple[list[Project], list[str]]:
                 project = Project(path=path, settings=settings, notifiers=told)
             except ConfigError as error:
                 lines.append(str(error))
+                continue
+            except OSError as error:
+                lines.append(f"{path} cannot be read: {error.strerror}")
                 continue
             other = found.setdefault(project.name, project)
             if other.path != path:

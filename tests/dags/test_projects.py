@@ -107,6 +107,19 @@ def test_a_broken_config_is_named_and_alone(
     assert "none.toml" in missing
 
 
+def test_a_link_to_nowhere_is_named_and_alone(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = write("folder/a.toml", "a")
+    (tmp_path / "folder" / "gone.toml").symlink_to(tmp_path / "nowhere.toml")
+    (tmp_path / "folder" / ".#a.toml").symlink_to("somebody@host.1234")  # as Emacs locks a file
+    monkeypatch.setenv(CONFIGS, os.pathsep.join([str(tmp_path / "folder"), "/" + "x" * 300]))
+    assert [project.path for project in projects()] == [good]
+    gone, unreadable = problems()
+    assert gone == f"{tmp_path / 'folder' / 'gone.toml'} cannot be read: No such file or directory"
+    assert unreadable.startswith(f"{CONFIGS} names '/xxx")
+
+
 def test_without_configs_the_problem_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CONFIGS, raising=False)
     assert projects() == []
