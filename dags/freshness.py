@@ -20,8 +20,8 @@ def build(project: Project, due: timedelta) -> DAG:
     timetable = CronTriggerTimetable(f"{minutes % 60} {minutes // 60} * * *", timezone="UTC")
 
     with DAG(**project.dag_args("freshness", __doc__ or ""), schedule=timetable) as dag:
-
-        @task(execution_timeout=timedelta(minutes=30))
+        # Whoever counts on the deadline is not to hear an hour later that nobody could look.
+        @task(retries=3, execution_timeout=timedelta(minutes=30))
         @step
         def freshness() -> dict[str, Any]:
             from recsys_text.provider import telling

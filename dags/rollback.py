@@ -27,15 +27,16 @@ def build(project: Project) -> DAG:
     }
 
     with DAG(**project.dag_args("rollback", __doc__ or ""), schedule=None, params=form) as dag:
-        # Two tasks, as another try of the second one must not go back by one version more.
-        @task(pool=STORE_POOL, execution_timeout=timedelta(minutes=30))
+        # Two tasks, as another try of the second one must not go back by one version more; and few tries, as who asked
+        # for it stands by, and has found another way an hour later.
+        @task(pool=STORE_POOL, retries=3, execution_timeout=timedelta(minutes=30))
         @step
         def choose() -> dict[str, Any]:
             from recsys_text.steps.store import previous
 
             return {"version": get_current_context()["params"]["version"] or previous(settings)}
 
-        @task(pool=STORE_POOL, execution_timeout=timedelta(minutes=30))
+        @task(pool=STORE_POOL, retries=3, execution_timeout=timedelta(minutes=30))
         @step
         def rollback(chosen: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling

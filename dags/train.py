@@ -48,8 +48,8 @@ def build(project: Project) -> DAG:
     }
 
     with DAG(**project.dag_args("train", __doc__ or ""), schedule=timetable, params=form) as dag:
-
-        @task(pool=TRAIN_POOL, execution_timeout=timedelta(hours=12))
+        # A try may cost half a day; the next window asks for the training again.
+        @task(pool=TRAIN_POOL, retries=2, execution_timeout=timedelta(hours=12))
         @step
         def train() -> dict[str, Any]:
             from recsys_text.provider import telling, training

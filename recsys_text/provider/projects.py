@@ -30,7 +30,7 @@ STORE_POOL = os.environ.get("RECSYS_TEXT_STORE_POOL", "default_pool")
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "recsys-text",
-    "retries": 3,
+    "retries": 8,  # for about an hour: as long as a database is away for its upkeep
     "retry_policy": Backoff(),
     # Where a task was killed, so that no policy of its own could decide:
     "retry_delay": FIRST_DELAY,

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.log import mask_secret
 from airflow.sdk.module_loading import import_string
 
@@ -21,6 +21,7 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, LakeChanged
 
 P = ParamSpec("P")
+R = TypeVar("R")
 Notify = Callable[[Any], None]
 
 logger = logging.getLogger("recsys_text")
@@ -32,11 +33,11 @@ FIRST_DELAY = timedelta(seconds=30)
 LONGEST_DELAY = timedelta(minutes=30)
 
 
-def step(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+def step(function: Callable[P, R]) -> Callable[P, R]:
     """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it."""
 
     @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except LakeChanged:
@@ -73,7 +74,7 @@ def skip_if_another_waits(context: Mapping[str, Any]) -> None:
 
 
 class Backoff(RetryPolicy):
-    """Waits about twice as long after each failure, half of it by chance.
+    """Waits about twice as long after each failure, half of it by chance; a task that ran out of time has failed.
 
     Airflow's own jitter is the same for all mapped tasks of a run, which would come back to a store in one moment. It
     still counts where a task was killed and could not decide.
@@ -86,6 +87,8 @@ class Backoff(RetryPolicy):
         max_tries: int,
         context: Any = None,
     ) -> RetryDecision:
+        if isinstance(exception, AirflowTaskTimeout):
+            return RetryDecision.fail("its time limit is many times what it takes, so it would run out again")
         longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (try_number - 1))
         return RetryDecision.retry(delay=longest * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import LakeChanged, UnavailableError
-from recsys_text.provider.projects import CONFIGS, problems, projects
+from recsys_text.provider.projects import CONFIGS, DEFAULT_ARGS, problems, projects
 from recsys_text.provider.running import LONGEST_DELAY, Backoff, notifiers, notify, secrets, skip_if_overtaken, step
 
 CONFIG = """
@@ -45,16 +45,21 @@ def with_notifier(config: Path, **named: str) -> Settings:
 
 def test_each_wait_is_about_twice_as_long_and_none_like_another() -> None:
     policy, error = Backoff(), UnavailableError("down")
-    waits = []
-    for tried in range(1, 12):
+    waits, retries = [], int(DEFAULT_ARGS["retries"])
+    for tried in range(1, retries + 1):
         of_try = [policy.evaluate(error, tried, 20) for _ in range(20)]
         assert {decision.action for decision in of_try} == {RetryAction.RETRY}
         delays = [decision.retry_delay for decision in of_try if decision.retry_delay is not None]
         assert len(set(delays)) == len(of_try)  # the tasks of one bucket each do not come back at once
         longest = min(LONGEST_DELAY, timedelta(seconds=30) * 2 ** (tried - 1))
         assert all(longest / 2 <= delay <= longest for delay in delays)
-        waits.append(max(delays))
-    assert waits[-1] > timedelta(minutes=20)
+        waits.append(delays)
+    assert sum(map(min, waits), timedelta()) > timedelta(minutes=45)
+    assert sum(map(max, waits), timedelta()) < timedelta(minutes=95)
+
+
+def test_a_task_that_ran_out_of_time_is_not_tried_again() -> None:
+    assert Backoff().evaluate(AirflowTaskTimeout("Timeout, PID: 1"), 1, 8).action == RetryAction.FAIL
 
 
 def test_a_publication_that_the_lake_overtook_is_a_skip() -> None:
