@@ -1,8 +1,11 @@
 """Brings the windows of the sources into the lake.
 
-One run for each window, when it closes; the window's key is the run's partition key. A scheduled run
-also extracts the `windows.late` windows before it again, for the rows that came late. What follows runs
-once for the run's own window, and for a late one if it is not what it was.
+One run for each window, when it closes; the window's key is the run's partition key. Once its own window is
+in the lake, a scheduled run goes on to those before it, the newest first: the `windows.late` windows, again, for the
+rows that came late, and, where no other run of this DAG waits, those that a standstill of up to a week left out. What a
+longer one left out is told to the notifiers of `schedule.notify`. One that breaks its contract stops no other: it is
+left to a task `late` of its own, which fails. What follows runs when all others are in the lake, once for the run's own
+window, and for an earlier one if it is not what it was.
 
 - History, a run for each window: `airflow backfill create --dag-id books_extract --from-date 2017-07-01
   --to-date 2017-08-28` (both inclusive). Airflow then schedules the newest closed window at once as well.
@@ -14,15 +17,19 @@ once for the run's own window, and for a late one if it is not what it was.
 
 Writing a window again replaces it, and changes no byte when the source has not changed. A run that breaks
 a contract fails at once and leaves the former window; a source out of reach is tried again. Once the source
-is mended, clear the run.
+is mended, clear the task that failed.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
 
+from recsys_text.errors import ContractError
+from recsys_text.lake.windows import Window, parse_window
 from recsys_text.provider.projects import Project, projects, step
+from recsys_text.provider.running import notify
 
 
 def build(project: Project) -> DAG:
@@ -39,32 +46,80 @@ def build(project: Project) -> DAG:
         "to": Param(None, type=["null", "string"], description="End of the span, exclusive"),
     }
 
+    outlets = {"outlets": [project.items, project.events], "execution_timeout": timedelta(hours=4)}
+
+    def land(results: dict[str, dict[str, Any]]) -> None:
+        """Tells of windows by their keys."""
+        from recsys_text.provider import telling
+
+        events = get_current_context()["outlet_events"]
+        for table, asset in (("items", project.items), ("events", project.events)):
+            events[asset].add_partitions(list(results))
+            events[asset].extra = telling.landed(list(results.values()), table)
+
+    def bring(windows: Sequence[Window]) -> dict[str, Any]:
+        from recsys_text.provider import telling
+        from recsys_text.steps.extract import extract as run_step
+
+        result = run_step(settings, windows)
+        telling.tell(telling.extracted(result))
+        return result
+
+    def choose(window: Window) -> list[str]:
+        """The keys of the windows to go on to. Another try keeps to them: the lake no longer shows what it lacked."""
+        from recsys_text.provider import telling
+        from recsys_text.steps.extract import earlier
+
+        context = get_current_context()
+        chosen = context["task_state_store"].get("earlier")
+        if chosen is None:
+            # What a backfill has not come to yet is not left out.
+            alone = context["ti"].get_dr_count(dag_id=dag.dag_id, states=["queued", "running"]) == 1
+            found, left_out = earlier(settings, window, gap=alone)
+            if left_out:
+                first, last = left_out[0], left_out[-1]
+                line = (
+                    f"the lake has none of the windows {first} to {last}; bring them by `airflow backfill create "
+                    f"--dag-id {dag.dag_id} --from-date {first} --to-date {last}`"
+                )
+                telling.tell([line])
+                notify(project.notifiers, context, line)
+            chosen = [each.key for each in found]
+            context["task_state_store"].set("earlier", chosen)
+        return chosen
+
     with DAG(**project.dag_args("extract", __doc__ or ""), schedule=timetable, params=span) as dag:
 
-        @task(outlets=[project.items, project.events], execution_timeout=timedelta(hours=4))
+        @task(**outlets)
         @step
-        def extract() -> dict[str, Any]:
+        def extract() -> list[str]:
             from recsys_text.provider import telling
-            from recsys_text.steps.extract import extract as run_step
 
             context = get_current_context()
-            run, params, events = context["dag_run"], context["params"], context["outlet_events"]
-            late = settings.windows.late if run.run_type == "scheduled" else 0
+            run, params, ti = context["dag_run"], context["params"], context["ti"]
             windows = project.windows(
-                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after, late=late
+                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after
             )
-            result = run_step(settings, windows)
-            telling.tell(telling.extracted(result))
-            keys = [windows[-1].key]
-            # A try that ended before it could tell of a late window has left it as this one finds it.
-            again = context["ti"].try_number > 1
-            keys += [window.key for window in windows[:-1] if late and (again or window.key in result["changed"])]
-            for table, asset in (("items", project.items), ("events", project.events)):
-                events[asset].add_partitions(keys)
-                events[asset].extra = telling.landed(result, table)
-            return result
+            results, broken = {windows[-1].key: bring(windows)}, []
+            for key in choose(windows[-1]) if run.run_type == "scheduled" else []:
+                try:
+                    result = bring([parse_window(key, settings.windows.span)])
+                except ContractError as error:
+                    telling.tell([f"{error}; it is left to the task `late`"])
+                    broken.append(key)
+                    continue
+                # A try that ended before it could tell of the window has left it as this one finds it.
+                if result["changed"] or ti.try_number > 1:
+                    results[key] = result
+            land(results)
+            return broken
 
-        extract()
+        @task(**outlets, map_index_template="{{ task.op_kwargs['key'] }}")
+        @step
+        def late(key: str) -> None:
+            land({key: bring([parse_window(key, settings.windows.span)])})
+
+        late.expand(key=extract())
     return dag
 
 

@@ -86,10 +86,8 @@ class Project:
         """The format of the window keys, which are the partition keys too."""
         return "%Y-%m-%d" if self.settings.windows.span == DAY else "%Y-%m-%dT%H"
 
-    def windows(
-        self, key: str | None, *, start: str | None, end: str | None, run_after: datetime, late: int
-    ) -> list[Window]:
-        """What a run extracts: [start, end) where it is given, else the window `key` and the `late` ones before it.
+    def windows(self, key: str | None, *, start: str | None, end: str | None, run_after: datetime) -> list[Window]:
+        """What a run extracts: [start, end) where it is given, else the window `key`.
 
         With neither, `key` is the newest window that had closed at `run_after`. Raises ConfigError for a key or
         time that is none, and for a span without its other half.
@@ -168,5 +166,9 @@ def _load() -> tuple[list[Project], list[str]]:
 
 def _expand(entry: str) -> list[Path]:
     path = Path(entry).expanduser()
-    matches = path.glob("*.toml") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    if path.is_dir():
+        # Not `path.glob`, which finds names with a dot before them, too: editors lock a file by such a link to nowhere.
+        matches = [path / name for name in glob.glob("*.toml", root_dir=path)]
+    else:
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
     return sorted(match.absolute() for match in matches)

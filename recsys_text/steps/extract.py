@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recsys_text.config import Settings
@@ -10,7 +10,10 @@ from recsys_text.errors import ConfigError
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.result import WriteResult
 from recsys_text.lake.store import Lake
-from recsys_text.lake.windows import Window, open_key
+from recsys_text.lake.windows import Window, open_key, parse_window, windows_between
+
+#: What a longer standstill leaves out is history, which is asked for.
+LONGEST_GAP = timedelta(days=7)
 
 
 def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
@@ -26,6 +29,25 @@ def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
             "`recsys-text refresh` publish what is known of it so far"
         )
     return _told(extract_windows(Lake(settings.lake), settings.sources, windows))
+
+
+def earlier(settings: Settings, window: Window, *, gap: bool) -> tuple[list[Window], list[Window]]:
+    """The windows before `window` to extract after it, the newest first, and those that somebody must ask for.
+
+    Those are the `windows.late` ones and, with `gap`, what a standstill of at most LONGEST_GAP has left out between
+    the lake's newest window before `window` and `window`; what a longer one has left out is asked for, oldest first.
+    """
+    length = window.end - window.start
+    late = _before(window, settings.windows.late * length)
+    keys = [key for key in Lake(settings.lake).keys("events") if key < window.key]
+    missing = _before(window, window.start - parse_window(keys[-1], length).end) if gap and keys else []
+    if len(missing) * length > LONGEST_GAP:
+        return late[::-1], [each for each in missing if each not in late]
+    return max(late, missing, key=len)[::-1], []
+
+
+def _before(window: Window, span: timedelta) -> list[Window]:
+    return windows_between(window.start - span, window.start, window.end - window.start) if span else []
 
 
 def extract_open(settings: Settings, window: Window, until: datetime) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def test_tasks_connect_and_emit(parsed: dict[str, Any]) -> None:
     emitted = {f"{dag_id}.{name}": task["outlets"] for dag_id, dag in tasks.items() for name, task in dag.items()}
     assert {name: uris for name, uris in emitted.items() if uris and name.startswith("books")} == {
         "books_extract.extract": ["lake://books/items", "lake://books/events"],
+        "books_extract.late": ["lake://books/items", "lake://books/events"],
         "books_train.gate": ["model://books/champion"],
         "books_publish.commit": ["store://books/user_scores"],
         "books_monitor.monitor": ["lake://books/quality"],

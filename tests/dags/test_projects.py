@@ -49,7 +49,7 @@ def project(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def keys(project: Project, key: str | None = None, **given: Any) -> list[str]:
-    known: dict[str, Any] = {"start": None, "end": None, "run_after": NOON, "late": 0}
+    known: dict[str, Any] = {"start": None, "end": None, "run_after": NOON}
     return [window.key for window in project.windows(key, **(known | given))]
 
 
@@ -58,17 +58,13 @@ def test_partition_is_its_window(project: Callable[..., Project]) -> None:
     assert keys(project("1h"), "2017-07-01T05") == ["2017-07-01T05"]
 
 
-def test_late_windows_come_first(project: Callable[..., Project]) -> None:
-    assert keys(project(), "2017-07-02", late=2) == ["2017-06-30", "2017-07-01", "2017-07-02"]
-
-
 def test_without_partition_the_newest_closed_window(project: Callable[..., Project]) -> None:
     assert keys(project()) == ["2017-07-01"]
     assert keys(project("1h")) == ["2017-07-02T11"]
 
 
 def test_span_is_half_open_and_wins(project: Callable[..., Project]) -> None:
-    assert keys(project(), "2017-01-01", start="2017-07-01", end="2017-07-03", late=1) == ["2017-07-01", "2017-07-02"]
+    assert keys(project(), "2017-01-01", start="2017-07-01", end="2017-07-03") == ["2017-07-01", "2017-07-02"]
 
 
 @pytest.mark.parametrize("given", [{"start": "2017-07-01"}, {"end": "2017-07-01"}])

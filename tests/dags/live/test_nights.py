@@ -39,6 +39,11 @@ def settings(catalogue: Catalogue) -> Settings:
     return load(catalogue.config)
 
 
+def own(nights: Nights) -> list[dict[str, Any]]:
+    """The tasks that extract the window of their run."""
+    return [task for task in nights.tasks("extract") if task["task_id"] == "extract"]
+
+
 def test_the_lake_is_that_of_a_clean_run(nights: Nights, clean: Catalogue) -> None:
     keys = [clean.key(day) for day in range(DAYS)]
     for table in ("items", "events"):
@@ -98,7 +103,7 @@ def test_the_better_challenger_serves_and_the_worse_one_does_not(nights: Nights)
 
 
 def test_every_window_drives_its_consumers_once(nights: Nights) -> None:
-    tries = {task["dag_run_id"]: task["try_number"] for task in nights.tasks("extract")}
+    tries = {task["dag_run_id"]: task["try_number"] for task in own(nights)}
     runs = {run["partition_key"]: run for run in nights.runs("extract")}
     for step in CONSUMERS:
         counts = nights.counts(step)
@@ -137,7 +142,7 @@ def test_events_tell_what_landed(nights: Nights) -> None:
 
 def test_a_broken_contract_is_told_and_not_tried_again(nights: Nights) -> None:
     (run,) = [run for run in nights.runs("extract") if run["partition_key"] == nights.catalogue.key(BROKEN)]
-    (task,) = [task for task in nights.tasks("extract") if task["dag_run_id"] == run["dag_run_id"]]
+    (task,) = [task for task in own(nights) if task["dag_run_id"] == run["dag_run_id"]]
     assert task["state"] == "failed"
     told = [line for line in nights.told.read_text().splitlines() if nights.catalogue.key(BROKEN) in line]
     assert any(line.startswith("live_extract.extract") and "break the contract" in line for line in told), told
@@ -158,7 +163,7 @@ def test_a_roll_back_served_the_version_before(nights: Nights) -> None:
 def test_task_logs_tell_what_happened(nights: Nights) -> None:
     key = nights.catalogue.key(FORMER_TASTE)
     (run,) = [run for run in nights.runs("extract") if run["partition_key"] == key]
-    (task,) = [task for task in nights.tasks("extract") if task["dag_run_id"] == run["dag_run_id"]]
+    (task,) = [task for task in own(nights) if task["dag_run_id"] == run["dag_run_id"]]
     assert f"events {key}: 80 rows, 0 rejected, 0 duplicates" in nights.log(task)
     commits = [task for task in nights.tasks("publish") if task["task_id"] == "commit" and task["state"] == "success"]
     assert any(
