@@ -1,10 +1,11 @@
 """Brings the windows of the sources into the lake.
 
 One run for each window, when it closes; the window's key is the run's partition key. Once its own window is
-in the lake, a scheduled run goes on to those before it, each in a task `late` of its own, so that one broken window
-stops no other: the `windows.late` windows, again, for the rows that came late, and, where no other run of this DAG
-waits, those that a standstill of up to a week left out. What a longer one left out is told to the notifiers of
-`schedule.notify`. What follows runs once for the run's own window, and for an earlier one if it is not what it was.
+in the lake, a scheduled run goes on to those before it, the newest first: the `windows.late` windows, again, for the
+rows that came late, and, where no other run of this DAG waits, those that a standstill of up to a week left out. What a
+longer one left out is told to the notifiers of `schedule.notify`. One that breaks its contract stops no other: it is
+left to a task `late` of its own, which fails. What follows runs when all others are in the lake, once for the run's own
+window, and for an earlier one if it is not what it was.
 
 - History, a run for each window: `airflow backfill create --dag-id books_extract --from-date 2017-07-01
   --to-date 2017-08-28` (both inclusive). Airflow then schedules the newest closed window at once as well.
@@ -16,15 +17,17 @@ waits, those that a standstill of up to a week left out. What a longer one left 
 
 Writing a window again replaces it, and changes no byte when the source has not changed. A run that breaks
 a contract fails at once and leaves the former window; a source out of reach is tried again. Once the source
-is mended, clear the run, or the one task `late` that failed.
+is mended, clear the task that failed.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
+from recsys_text.errors import ContractError
+from recsys_text.lake.windows import Window, parse_window
 from recsys_text.provider.projects import Project, projects, step
 from recsys_text.provider.running import notify
 
@@ -43,38 +46,36 @@ def build(project: Project) -> DAG:
         "to": Param(None, type=["null", "string"], description="End of the span, exclusive"),
     }
 
-    def land(result: dict[str, Any], key: str) -> None:
+    outlets = {"outlets": [project.items, project.events], "execution_timeout": timedelta(hours=4)}
+
+    def land(results: dict[str, dict[str, Any]]) -> None:
+        """Tells of windows by their keys."""
         from recsys_text.provider import telling
 
         events = get_current_context()["outlet_events"]
         for table, asset in (("items", project.items), ("events", project.events)):
-            events[asset].add_partitions(key)
-            events[asset].extra = telling.landed(result, table)
+            events[asset].add_partitions(list(results))
+            events[asset].extra = telling.landed(list(results.values()), table)
 
-    outlets = {"outlets": [project.items, project.events], "execution_timeout": timedelta(hours=4)}
+    def bring(windows: Sequence[Window]) -> dict[str, Any]:
+        from recsys_text.provider import telling
+        from recsys_text.steps.extract import extract as run_step
 
-    with DAG(**project.dag_args("extract", __doc__ or ""), schedule=timetable, params=span) as dag:
+        result = run_step(settings, windows)
+        telling.tell(telling.extracted(result))
+        return result
 
-        @task(**outlets)
-        @step
-        def extract() -> list[str]:
-            from recsys_text.provider import telling
-            from recsys_text.steps.extract import earlier
-            from recsys_text.steps.extract import extract as run_step
+    def choose(window: Window) -> list[str]:
+        """The keys of the windows to go on to. Another try keeps to them: the lake no longer shows what it lacked."""
+        from recsys_text.provider import telling
+        from recsys_text.steps.extract import earlier
 
-            context = get_current_context()
-            run, params = context["dag_run"], context["params"]
-            windows = project.windows(
-                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after
-            )
-            result = run_step(settings, windows)
-            telling.tell(telling.extracted(result))
-            land(result, windows[-1].key)
-            if run.run_type != "scheduled":
-                return []
+        context = get_current_context()
+        chosen = context["task_state_store"].get("earlier")
+        if chosen is None:
             # What a backfill has not come to yet is not left out.
             alone = context["ti"].get_dr_count(dag_id=dag.dag_id, states=["queued", "running"]) == 1
-            found, left_out = earlier(settings, windows[-1], gap=alone)
+            found, left_out = earlier(settings, window, gap=alone)
             if left_out:
                 first, last = left_out[0], left_out[-1]
                 line = (
@@ -83,22 +84,40 @@ def build(project: Project) -> DAG:
                 )
                 telling.tell([line])
                 notify(project.notifiers, context, line)
-            return [window.key for window in found]
+            chosen = [each.key for each in found]
+            context["task_state_store"].set("earlier", chosen)
+        return chosen
 
-        # One at a time and the newest first: a window's last clicks are found in the windows behind it.
-        @task(**outlets, max_active_tis_per_dagrun=1, map_index_template="{{ task.op_kwargs['key'] }}")
+    with DAG(**project.dag_args("extract", __doc__ or ""), schedule=timetable, params=span) as dag:
+
+        @task(**outlets)
+        @step
+        def extract() -> list[str]:
+            from recsys_text.provider import telling
+
+            context = get_current_context()
+            run, params, ti = context["dag_run"], context["params"], context["ti"]
+            windows = project.windows(
+                run.partition_key, start=params["from"], end=params["to"], run_after=run.run_after
+            )
+            results, broken = {windows[-1].key: bring(windows)}, []
+            for key in choose(windows[-1]) if run.run_type == "scheduled" else []:
+                try:
+                    result = bring([parse_window(key, settings.windows.span)])
+                except ContractError as error:
+                    telling.tell([f"{error}; it is left to the task `late`"])
+                    broken.append(key)
+                    continue
+                # A try that ended before it could tell of the window has left it as this one finds it.
+                if result["changed"] or ti.try_number > 1:
+                    results[key] = result
+            land(results)
+            return broken
+
+        @task(**outlets, map_index_template="{{ task.op_kwargs['key'] }}")
         @step
         def late(key: str) -> None:
-            from recsys_text.lake.windows import parse_window
-            from recsys_text.provider import telling
-            from recsys_text.steps.extract import extract as run_step
-
-            result = run_step(settings, [parse_window(key, settings.windows.span)])
-            telling.tell(telling.extracted(result))
-            # A try that ended before it could tell of the window has left it as this one finds it.
-            if not result["changed"] and get_current_context()["ti"].try_number == 1:
-                raise AirflowSkipException(f"{key} is what it was")
-            land(result, key)
+            land({key: bring([parse_window(key, settings.windows.span)])})
 
         late.expand(key=extract())
     return dag

@@ -27,8 +27,8 @@ def build(project: Project) -> DAG:
     }
 
     with DAG(**project.dag_args("rollback", __doc__ or ""), schedule=None, params=form) as dag:
-        # Two tasks, as another try of the second one must not go back by one version more. Who asked for it stands by:
-        # an hour later they have found another way.
+        # Two tasks, as another try of the second one must not go back by one version more; and few tries, as who asked
+        # for it stands by, and has found another way an hour later.
         @task(pool=STORE_POOL, retries=3, execution_timeout=timedelta(minutes=30))
         @step
         def choose() -> dict[str, Any]:

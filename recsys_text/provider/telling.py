@@ -1,7 +1,7 @@
 """What a step did, as the few lines of a task's log and as the extra of an asset's event. Knows no Airflow."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Result = Mapping[str, Any]
@@ -18,7 +18,7 @@ def extracted(result: Result) -> list[str]:
     """A line for each table, and one for the windows that are not what they were."""
     lines = []
     for table in result["tables"]:
-        told = landed(result, table)
+        told = landed([result], table)
         rules = ", ".join(f"{count:,} {rule}" for rule, count in told["rejected"].items())
         lines.append(
             f"{table} {' to '.join(told['windows'])}: {told['rows']:,} rows, "
@@ -29,9 +29,9 @@ def extracted(result: Result) -> list[str]:
     return [*lines, f"Changed: {_few(changed)}" if changed else "No window is other than it was"]
 
 
-def landed(result: Result, table: str) -> dict[str, Any]:
+def landed(results: Sequence[Result], table: str) -> dict[str, Any]:
     """The extra of a table's event: first and last window, and rows, rejects by rule and duplicates of all together."""
-    windows = result["tables"][table]
+    windows = {key: window for result in results for key, window in result["tables"][table].items()}
     rejected: dict[str, int] = {}
     for window in windows.values():
         for rule, count in window["rejected"].items():
@@ -41,7 +41,7 @@ def landed(result: Result, table: str) -> dict[str, Any]:
         "rows": sum(window["rows"] for window in windows.values()),
         "rejected": dict(sorted(rejected.items())),
         "duplicates": sum(window["duplicates"] for window in windows.values()),
-        "changed": len(result["changed"]),
+        "changed": sum(len(result["changed"]) for result in results),
     }
 
 

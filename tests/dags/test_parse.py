@@ -131,7 +131,7 @@ def test_tasks_retry_with_backoff_and_end(parsed: dict[str, Any]) -> None:
             assert task["backoff"] > 1, name
             assert task["policy"] == "Backoff", name
             assert task["timeout"], name
-            assert task["retries"] == {"train": 2, "freshness": 3, "rollback": 3}.get(name, 8), name
+            assert task["retries"] == {"train": 2, "freshness": 3, "choose": 3, "rollback": 3}.get(name, 8), name
 
 
 def test_failures_are_told_to_those_that_the_config_names(parsed: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def test_extract_tells_rows_and_rejects_by_rule() -> None:
         "events 2017-07-01 to 2017-07-02: 1,500 rows, 7 rejected (2 event_type, 5 time), 0 duplicates",
         "Changed: 2017-07-02",
     ]
-    assert telling.landed(EXTRACTED, "events") == {
+    assert telling.landed([EXTRACTED], "events") == {
         "windows": ["2017-07-01", "2017-07-02"],
         "rows": 1500,
         "rejected": {"event_type": 2, "time": 5},
