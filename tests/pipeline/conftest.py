@@ -14,6 +14,8 @@ from recsys_text.steps.inputs import Inputs, bundle_path, inputs
 from tests.conftest import write_small_project
 
 Run = Callable[..., int]
+#: The window that has not been there when the scores were published.
+LAST = "2024-05-06"
 
 
 class Quiet(Silent):
@@ -57,3 +59,10 @@ def published(published_template: Path, tmp_path: Path) -> Settings:
 def trained(published_template: Path) -> tuple[Bundle, Inputs]:
     project = load(published_template / "recsys.toml")
     return Bundle.load(bundle_path(project, "champion")[1]), inputs(project)
+
+
+@pytest.fixture
+def landed(published: Settings) -> Settings:
+    """The window after the publication is in the lake."""
+    assert run_cli("extract", "-c", str(published.project.root.parent / "recsys.toml"), "--window", LAST) == 0
+    return published
