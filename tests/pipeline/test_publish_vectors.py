@@ -234,7 +234,10 @@ def test_vectors_of_kept_scores_are_kept(published: Settings) -> None:
         found = {view: [each.version for each in store.versions(view)] for view in VIEWS}
         assert found["item_vectors"] == [first["item_vectors"], names[-1]]
         assert publish(kept)["swapped"]
-        assert [[each.version for each in store.versions(view)] for view in VIEWS] == [[names[-1]]] * 3
+        # And the scores that the clicks of the newest window are still to be held against, with their vectors.
+        assert [[each.version for each in store.versions(view)] for view in VIEWS] == [
+            [first["user_scores"], names[-1]]
+        ] * 3
 
 
 def test_vectors_do_not_depend_on_the_buckets(published: Settings) -> None:
