@@ -103,13 +103,13 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         whole = cutoff if parent is None else whole_cutoff(registry, parent)
         registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole.isoformat()} | about)
         registry.set_alias(CHALLENGER, version)
-        try:
-            report_training(settings, registry, version, bundle, measured)
-        except UnavailableError as error:  # another try would train again for the sake of its page
-            logging.getLogger("recsys_text").warning(
-                "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
-                *(version, error, version),
-            )
+    try:
+        report_training(settings, registry, version, bundle, measured)
+    except UnavailableError as error:  # another try would train again for the sake of its page
+        logging.getLogger("recsys_text").warning(
+            "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
+            *(version, error, version),
+        )
     if parent is None:  # a warm start leaves that of a stopped training of the same windows alone
         checkpoint.clear()
     return Trained(

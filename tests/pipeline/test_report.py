@@ -51,6 +51,7 @@ def test_training_keeps_the_page_as_a_file_and_in_mlflow(published: Settings) ->
     for name in ("learned from", "tested on", "item-item co-click", "Loss of the text model", "Ranked well", run_id):
         assert name in page
     assert "<dd>there was no champion</dd>" in page, "the gate, which came later, has put its verdict there"
+    assert f"{run_id}, finished, begun " in page
     assert "has changed since" not in page
     assert page.count("<figure>") >= 8
 
