@@ -74,10 +74,16 @@ class _Commit:
         self._refuse_older(state)
         uid = self._staged(state)
         keys = VersionKeys(prefix=self._server.prefix, uid=uid)
-        if self._verified is None or self._verified[0] != uid or self._verified[1] != self._parts(keys):
-            self._verified = uid, self._verify(keys)
-        parts = self._verified[1]
-        broken = self._broken(state, keys, parts)
+        begun = self._parts(keys)
+        try:
+            if self._verified is None or self._verified != (uid, begun):
+                self._verified = uid, self._verify(keys, begun)
+            parts = self._verified[1]
+            broken = self._broken(state, keys, parts)
+        except CorruptVersion:
+            if self._parts(keys) == begun:
+                raise
+            return None  # another writer took a part away while it was read
         return transact(
             self._server,
             f"commit version '{self._version}' in",
@@ -149,9 +155,8 @@ class _Commit:
         with self._server.reaching("read the parts in"):
             return read_parts(self._server.client, keys)
 
-    def _verify(self, keys: VersionKeys) -> dict[str, Part]:
+    def _verify(self, keys: VersionKeys, parts: Mapping[str, Part]) -> dict[str, Part]:
         """The parts of a whole version: exactly those expected, of one schema, each key once, each row there."""
-        parts = self._parts(keys)
         done = sorted(name for name, part in parts.items() if part.done)
         missing, extra = sorted(set(self._expected) - set(done)), sorted(set(done) - set(self._expected))
         if missing:

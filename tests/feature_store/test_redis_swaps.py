@@ -1,9 +1,13 @@
 """Swaps in Redis under load, and publishers that come at once."""
 
 import threading
+from typing import Any
+
+import pytest
 
 from feature_store import IncompleteVersion, OlderVersion, UnknownVersion, VersionExists
-from feature_store.redis import RedisStore
+from feature_store.redis import RedisStore, commit
+from feature_store.redis.verify import written_keys
 from tests.contracts.store_data import numbered
 from tests.contracts.store_data import publish as publish_parts
 from tests.feature_store import publisher
@@ -64,6 +68,30 @@ def test_two_publishers_at_once(server: RedisServer) -> None:
         sequences = [info.sequence for info in store.versions("view")]
         assert len(set(sequences)) == len(sequences)
     print(f"\n{rounds} rounds of two publishers, {outrun} of whom were outrun and said so")
+
+
+def test_a_part_that_is_written_again_while_it_is_verified_is_verified_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a task and its retry: the second one writes a part anew between two commands of the first one's commit."""
+    store, verified = RedisStore(server.url, follow_seconds=0), []
+    stage = store.begin("view", "v1")
+
+    def write(value: int) -> None:
+        with stage.writer("p") as writer:
+            writer.write(numbered(value, KEYS))
+
+    def slow(server: Any, keys: Any, name: str, part: Any) -> Any:
+        verified.append(part.tokens)
+        if len(verified) == 1:
+            write(2)
+        return written_keys(server, keys, name, part)
+
+    write(1)
+    monkeypatch.setattr(commit, "written_keys", slow)
+    store.commit("view", "v1", expect_parts=["p"], metadata={})
+    assert len(set(verified)) == len(verified) == 2
+    assert served(store) == {2}
 
 
 def test_readers_under_load_see_whole_versions_only(server: RedisServer) -> None:
