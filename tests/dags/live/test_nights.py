@@ -150,8 +150,9 @@ def test_a_broken_contract_is_told_and_not_tried_again(nights: Nights) -> None:
 
 def test_a_missed_deadline_is_told(nights: Nights) -> None:
     told = [line for line in nights.told.read_text().splitlines() if line.startswith("live_freshness.")]
-    assert len(told) == 1
-    assert "Scores are late" in told[0]
+    # By hand, and within some hours of the deadline also by a run that Airflow schedules at once.
+    assert len(told) in (1, 2)
+    assert all("Scores are late" in line for line in told)
 
 
 def test_a_roll_back_served_the_version_before(nights: Nights) -> None:
