@@ -1,17 +1,23 @@
 """A small project whose clicks follow its texts, for the tests that need a whole pipeline, and where Redis is."""
 
 import os
+import shutil
+from collections.abc import Iterator
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import prometheus_client  # noqa: F401 - before Feast, which makes all that is counted later that of several processes
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # How long an example takes is the machine's, not the code's.
 settings.register_profile("untimed", deadline=None)
@@ -93,6 +99,20 @@ def write_small_project(folder: Path, *, users: int = 40, items: int = 48, seed:
 def small_config(tmp_path: Path) -> Path:
     """The config of a small project of its own, nothing extracted yet."""
     return write_small_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A real Chromium without a window."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - few tests look at pages
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here; `python scripts/browser.py` brings it")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

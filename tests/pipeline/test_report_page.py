@@ -1,13 +1,11 @@
 """The page of a version in a real Chromium: on a phone, in the dark and in print, and with names of any shape."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import load
@@ -16,7 +14,6 @@ from recsys_text.steps.evaluate import measure
 from recsys_text.steps.inputs import bundle_path
 from tests.service.explore.reading import CONTRASTS
 
-CHROMIUM = shutil.which("chromium")
 #: Titles, categories and rules as somebody may have them.
 NAMES = (
     '</title><script>document.title = "run"</script><img src="https://evil.example/x.png" onerror="alert(1)">',
@@ -39,16 +36,6 @@ CUT_OFF = """() => [...document.querySelectorAll("svg text")].flatMap((text) => 
   const out = Math.max(plot.left - own.left, own.right - plot.right, plot.top - own.top, own.bottom - plot.bottom);
   return out > 0.5 ? [[text.textContent, out]] : [];
 })"""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The page in a real Chromium, in an Airflow that runs: who sees what, who may do what, and what a click starts."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,16 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.provider.running import Server, running
 from tests.provider.shop import HOSTILE, REFUSED, VERSIONS
 from tests.service.explore.reading import CONTRASTS
 
-CHROMIUM = shutil.which("chromium")
 PAGE = "/recsys-text/projects/small"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it")
 
 Visit = Callable[..., Any]
 expect.set_options(timeout=30_000)
@@ -28,14 +24,6 @@ expect.set_options(timeout=30_000)
 def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(installed, tmp_path_factory.mktemp("shop")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

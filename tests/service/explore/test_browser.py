@@ -1,20 +1,18 @@
 """The explorer in a real Chromium: by keyboard, on a phone, in the dark, and nothing but its own host asked."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 import feature_store
 from tests.service.explore import shelf
 from tests.service.explore.reading import CONTRASTS, until
 
 TOKEN = "secret-of-the-service"
-CHROMIUM = shutil.which("chromium")
 PATHS = (
     "",
     "/user?id=ann",
@@ -26,19 +24,7 @@ PATHS = (
     "/versions",
 )
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `python scripts/browser.py` brings it"),
-]
-
 Visit = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
