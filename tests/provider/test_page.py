@@ -27,7 +27,7 @@ def server(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def visit(server: Server, browser: Browser) -> Visit:
+def visit(browser: Browser, server: Server) -> Visit:
     """visit("viewer", ...): a page in the browser of who is signed in; no error in its console, no dialog."""
 
     @contextmanager
@@ -48,7 +48,7 @@ def visit(server: Server, browser: Browser) -> Visit:
     return opened
 
 
-def test_nobody_sees_anything_without_signing_in(server: Server, browser: Browser) -> None:
+def test_nobody_sees_anything_without_signing_in(browser: Browser, server: Server) -> None:
     for method, path in (("GET", "/recsys-text/"), ("GET", PAGE), ("POST", f"{PAGE}/publish")):
         answer = httpx.request(method, server.url + path, timeout=60)
         assert answer.status_code == 401, path
