@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from examples.mind.make_raw import write_raw
-from recsys_text.lake.mind import convert
+from recsys_text.sources.mind import convert
 
 
 def repeat(sample: Path, folder: Path, times: int) -> None:

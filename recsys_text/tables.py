@@ -1,14 +1,21 @@
 """The contract of every table of the lake. Knows columns and rules, no paths and no sources."""
 
+from typing import Literal, get_args
+
 import dataframely as dy
 import polars as pl
 
 SCHEMA_VERSION = 1
 
-EVENT_TYPES = ("view", "click", "comment", "share", "purchase", "dislike")
+EventType = Literal["view", "click", "comment", "share", "purchase", "dislike"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 #: The events that say that a user wanted an item; the others only count as consumption.
-POSITIVE_TYPES = ("click", "comment", "share", "purchase")
+POSITIVE_TYPES: tuple[EventType, ...] = ("click", "comment", "share", "purchase")
 IS_POSITIVE = pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES)
+
+#: The columns that a row carries besides its contract's: the rule that it broke and the value that broke it.
+RULE = "rule"
+OFFENDER = "offender"
 
 _ID_LENGTH = 256
 

@@ -37,7 +37,7 @@ def mind(
     to: Annotated[Path, typer.Option("--out", help="The folder to write the Parquet files to.")],
 ) -> None:
     """Turn the MIND dataset (msnews.github.io) into items, events and impressions that the sources take."""
-    from recsys_text.lake.mind import convert
+    from recsys_text.sources.mind import convert
 
     result = convert(folders, to)
     rows = ", ".join(f"{count:,} {name}" for name, count in result.rows.items() if count)

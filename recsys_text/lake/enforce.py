@@ -6,8 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from recsys_text.errors import ContractError
-from recsys_text.lake.cast import OFFENDER, RULE
-from recsys_text.tables import TABLES
+from recsys_text.tables import OFFENDER, RULE, TABLES
 
 #: The columns that tell two rows of a table apart; the first row in the table's order is kept.
 _IDENTITY = {

@@ -6,15 +6,16 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from recsys_text.errors import ContractError
-from recsys_text.lake.cast import RULE, Span, source_names, to_contract, zone_of
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.result import WriteResult
-from recsys_text.lake.sources import describe_path, read_files
 from recsys_text.lake.spill import Spill, split_by_time
-from recsys_text.lake.sql import describe_query, read_query
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
+from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
+from recsys_text.sources.files import describe_path, read_files
+from recsys_text.sources.sql import describe_query, read_query
+from recsys_text.tables import RULE
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.

@@ -28,14 +28,13 @@ import polars as pl
 
 from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.lake import folders
-from recsys_text.lake.cast import RULE
 from recsys_text.lake.disk import locked, sync
 from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
 from recsys_text.lake.newest import newest_items
 from recsys_text.lake.result import WriteResult, check_result
 from recsys_text.lake.spill import in_order, write_bytes
 from recsys_text.lake.windows import Window, is_open_key, open_key, window_key
-from recsys_text.tables import SCHEMA_VERSION, TABLES
+from recsys_text.tables import RULE, SCHEMA_VERSION, TABLES
 
 logger = getLogger("recsys_text")
 

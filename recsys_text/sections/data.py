@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from recsys_text.lake.windows import parse_duration
 from recsys_text.sections.base import Duration, Section
+from recsys_text.tables import POSITIVE_TYPES, EventType
 
 
 class Project(Section):
@@ -29,6 +30,16 @@ class Source(Section):
     `min_rows` refuses a window with fewer rows; `max_rejected` is the share of a window's rows that
     may break the contract. Impressions without a column `clicked` get it from the events: an item was clicked where
     its user had a positive event with it at most `clicks_within` after it was shown.
+
+    where: an SQL expression over a file's own columns (polars' dialect); the other rows are left out.
+    separator: what stands between the columns of a CSV file; found in its first lines where it is not given.
+    nulls: texts that mean that there is no value; each format has a default of its own (see `sources.nulls`).
+    time_unit: of times that are numbers since 1970-01-01 UTC; such times are refused without it.
+    event_types: the source's own type -> a type of the contract; events only.
+    positive: the types that say that a user wanted the item, others are consumption alone; events only.
+    feed: whether each read of the items is all of them ("snapshot"), so that what is absent has left, or what changed
+    since the last one by `updated_at` ("changes"); items only. grace: how many windows an item may be absent from
+    snapshots before it has left.
     """
 
     kind: Literal["file", "sql"]
@@ -42,10 +53,18 @@ class Source(Section):
     min_rows: int = Field(default=0, ge=0)
     max_rejected: float = Field(default=0.05, ge=0, le=1)
     clicks_within: Duration | None = None
+    where: str | None = None
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    nulls: tuple[str, ...] | None = None
+    time_unit: Literal["s", "ms", "us"] | None = None
+    event_types: dict[str, EventType] = Field(default_factory=dict)
+    positive: tuple[EventType, ...] = POSITIVE_TYPES
+    feed: Literal["snapshot", "changes"] = "snapshot"
+    grace: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        foreign = {"file": ("uri", "conn_id", "query"), "sql": ("path",)}[self.kind]
+        foreign = {"file": ("uri", "conn_id", "query"), "sql": ("path", "where", "separator")}[self.kind]
         for key in foreign:
             if getattr(self, key) is not None:
                 raise ValueError(f"a source of kind '{self.kind}' takes no {key}")
@@ -54,6 +73,10 @@ class Source(Section):
         if self.kind == "sql" and (self.query is None or (self.uri is None) == (self.conn_id is None)):
             raise ValueError("a source of kind 'sql' needs a query, and either a uri or a conn_id")
         return self
+
+
+#: Keys that only the source of one table takes.
+_OWNERS = {"event_types": "events", "positive": "events", "feed": "items", "grace": "items"}
 
 
 class Sources(Section):
@@ -67,6 +90,10 @@ class Sources(Section):
     def _clicks_of_impressions(self) -> Self:
         if self.items.clicks_within is not None or self.events.clicks_within is not None:
             raise ValueError("clicks_within is of sources.impressions alone")
+        for table, source in self:
+            for key, owner in _OWNERS.items():
+                if source is not None and table != owner and key in source.model_fields_set:
+                    raise ValueError(f"{key} is of sources.{owner} alone")
         return self
 
 

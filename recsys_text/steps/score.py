@@ -14,11 +14,11 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.following import followed
-from recsys_text.lake.mind import prediction_lines
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
 from recsys_text.ranking.topk import topk
+from recsys_text.sources.mind import prediction_lines
 from recsys_text.steps.inputs import (
     USER_VECTORS,
     VIEW,

@@ -11,14 +11,14 @@ import pytest
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.lake import extract, spill
-from recsys_text.lake.cast import Span
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.result import WriteResult
-from recsys_text.lake.sources import read_files
-from recsys_text.lake.sql import describe_query
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, HOUR, parse_window, windows_between
 from recsys_text.sections import Source, Sources
+from recsys_text.sources.cast import Span
+from recsys_text.sources.files import read_files
+from recsys_text.sources.sql import describe_query
 from tests.lake.samples import DAY_1, WINDOWS, file_sources, files_of, make_events, window
 
 SECOND = WINDOWS[1]

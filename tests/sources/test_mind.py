@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.lake import mind
-from recsys_text.lake.mind import Converted, convert, prediction_lines
+from recsys_text.sources import mind
+from recsys_text.sources.mind import Converted, convert, prediction_lines
 
 ENTITIES = '[{"Label": "A \\"quoted\\" one", "WikidataId": "Q1"}]'
 NEWS = [

@@ -21,9 +21,9 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_text.errors import ConfigError, UnavailableError
-from recsys_text.lake.cast import Span
-from recsys_text.lake.sources import describe_path, plain_frame
 from recsys_text.sections import Source
+from recsys_text.sources.cast import Span
+from recsys_text.sources.files import describe_path, plain_frame
 
 _FETCH_ROWS = 100_000
 #: How long another process may write to SQLite before reading fails.

@@ -10,10 +10,8 @@ import polars as pl
 
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sections import Source
-from recsys_text.tables import TABLES
+from recsys_text.tables import OFFENDER, RULE, TABLES
 
-RULE = "rule"
-OFFENDER = "offender"
 #: What a source may leave out: nullable columns become null, tags an empty list, and items without a
 #: time of their own are a snapshot.
 _OPTIONAL = {"tags", "updated_at"}

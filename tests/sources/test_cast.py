@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.lake.cast import Span, to_contract
 from recsys_text.sections import Source
+from recsys_text.sources.cast import Span, to_contract
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 

@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.lake import sources
-from recsys_text.lake.cast import Span
-from recsys_text.lake.sources import describe_path, read_files
+from recsys_text.sources import files as sources
+from recsys_text.sources.cast import Span
+from recsys_text.sources.files import describe_path, read_files
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
 WANTED = {"id", "text"}

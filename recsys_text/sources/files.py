@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.dataset
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.lake.cast import Span
+from recsys_text.sources.cast import Span
 
 _BATCH_ROWS = 131_072
 _BLOCK_BYTES = 1 << 23

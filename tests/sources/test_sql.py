@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 
 from recsys_text.errors import ConfigError, UnavailableError
-from recsys_text.lake import sql
-from recsys_text.lake.cast import Span
-from recsys_text.lake.sql import bind, describe_query, read_query, resolve
 from recsys_text.sections import Source
+from recsys_text.sources import sql
+from recsys_text.sources.cast import Span
+from recsys_text.sources.sql import bind, describe_query, read_query, resolve
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
 # Each worker of a parallel run has a schema of its own.
