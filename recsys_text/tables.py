@@ -5,7 +5,9 @@ from typing import Literal, get_args
 import dataframely as dy
 import polars as pl
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: What is written, and what is read beside it: windows of version 1 have the same rows, and no snapshots they share.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 EventType = Literal["view", "click", "comment", "share", "purchase", "dislike"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
@@ -45,6 +47,12 @@ class Items(dy.Schema):
     @dy.rule()
     def expires_after_published(cls) -> pl.Expr:
         return (pl.col("expires_at") > pl.col("published_at")).fill_null(True)
+
+
+class SnapshotItems(Items):
+    """An item of a snapshot; without `updated_at` it is as new as its publication or the first window that has it."""
+
+    updated_at = _time(nullable=True)
 
 
 class Events(dy.Schema):

@@ -2,9 +2,12 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+_SYNCING = 16
 
 
 @contextmanager
@@ -22,8 +25,14 @@ def locked(path: Path, how: int) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(paths: Iterable[Path]) -> None:
+    """Make files and folders durable, many at a time, which takes a disk little longer than one."""
+    with ThreadPoolExecutor(_SYNCING) as pool:
+        list(pool.map(_sync, dict.fromkeys(paths)))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,9 +6,9 @@ import dataframely as dy
 import polars as pl
 
 from recsys_text.errors import ContractError
-from recsys_text.tables import OFFENDER, RULE, TABLES
+from recsys_text.tables import OFFENDER, RULE, TABLES, SnapshotItems
 
-#: The columns that tell two rows of a table apart; the first row in the table's order is kept.
+#: The columns that tell two rows of a table apart; one of the rows that agree in them is kept.
 _IDENTITY = {
     "items": ("item_id",),
     "events": ("occurred_at", "user_id", "item_id", "event_type"),
@@ -22,20 +22,30 @@ _PRIMARY_KEY = "primary_key"
 
 @dataclass(frozen=True, kw_only=True)
 class Enforced:
-    """The rows that hold, in the table's order; those that do not, with `rule` and `offender`; dropped repeats."""
+    """The rows that hold, in the table's order; those that do not, with `rule` and `offender`; dropped repeats.
+
+    conflicts: how many of the kept rows had repeats that differed from them.
+    """
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
     duplicates: int
+    conflicts: int
 
 
 def enforce(table: str, frame: pl.DataFrame) -> Enforced:
-    """Applies a table's contract. Rows whose `rule` is set were found broken already, when they were cast.
+    """Apply a table's contract: `judge`, then `settle`. Raises as `judge` does."""
+    return settle(table, judge(table, frame))
 
-    A row that breaks several rules counts for the first. The result is the same for the same rows in any order.
+
+def judge(table: str, frame: pl.DataFrame, *, snapshot: bool = False) -> pl.DataFrame:
+    """Tell each row of any part of a table whether it holds: the contract's columns, `rule` and `offender`.
+
+    `rule` is the first rule that a row breaks, null where it breaks none; rows whose `rule` was set already, when they
+    were cast, keep it. Rows of one identity stay in their order. Those of a snapshot may have no `updated_at`.
     Raises ContractError where a column is missing or of a wrong type.
     """
-    schema = TABLES[table]
+    schema = SnapshotItems if snapshot else TABLES[table]
     contract = schema.column_names()
     nothing = pl.lit(None, dtype=pl.String)
     frame = frame.with_columns(nothing.alias(name) for name in (RULE, OFFENDER) if name not in frame.columns)
@@ -45,48 +55,66 @@ def enforce(table: str, frame: pl.DataFrame) -> Enforced:
     except dy.exc.SchemaError as error:
         raise ContractError(f"{table}: {str(error).splitlines()[0]}") from None
     details = failure.details()
-    # Of two versions of one row the newest is kept: that is no broken rule, but a duplicate (below).
+    # Of two versions of one row one is kept: that is no broken rule, but a duplicate (see `settle`).
     rules = [name for name in details.columns if name not in contract and name != _PRIMARY_KEY]
-    broken = details.with_columns(
-        pl.coalesce(*(pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules), nothing).alias(RULE)
-    )
-    kept = pl.concat([good.select(contract), broken.filter(pl.col(RULE).is_null()).select(contract)])
-    order, descending = _order(table)
-    ordered = kept.sort(order, descending=descending)
-    unique = ordered.unique(subset=_IDENTITY[table], keep="first", maintain_order=True)
-    rejected = pl.concat(
+    broken = pl.coalesce(*(pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules), nothing)
+    return pl.concat(
         [
+            good.select(*contract, nothing.alias(RULE), nothing.alias(OFFENDER)),
+            details.select(*contract, broken.alias(RULE), nothing.alias(OFFENDER)),
             frame.filter(~read).select(*contract, RULE, OFFENDER),
-            broken.filter(pl.col(RULE).is_not_null()).select(*contract, RULE, nothing.alias(OFFENDER)),
         ]
     )
+
+
+def settle(table: str, judged: pl.DataFrame) -> Enforced:
+    """Part the rows that hold from the others, and keep one of each identity.
+
+    Of an item the newest by `updated_at` is kept, else the last; of the other tables the first in the table's order, so
+    that the result is the same for the same rows in any order.
+    """
+    contract = TABLES[table].column_names()
+    holds = pl.col(RULE).is_null()
+    kept, rejected = judged.filter(holds).select(contract), judged.filter(~holds)
+    identity = _IDENTITY[table]
+    if table == "items":
+        # Reversed, as the sort is stable: the last row comes first.
+        ordered = kept.reverse().sort(
+            *identity, "updated_at", descending=[False, True], nulls_last=[False, True], maintain_order=True
+        )
+    else:
+        ordered = kept.sort(_order(table))
+    unique = ordered.unique(subset=identity, keep="first", maintain_order=True)
+    duplicates = ordered.height - unique.height
     return Enforced(
         rows=unique,
         rejected=rejected.sort([_sortable(name, dtype) for name, dtype in rejected.schema.items()]),
-        duplicates=ordered.height - unique.height,
+        duplicates=duplicates,
+        conflicts=_differing(ordered, identity) if duplicates else 0,
     )
 
 
 def describe_offender(rejected: pl.DataFrame, rule: str) -> str:
     """One rejected row in words: the text that could not be read, or the row's filled columns."""
-    row = rejected.filter(pl.col(RULE) == rule).row(0, named=True)
+    texts = [_sortable(name, dtype).cast(pl.String).alias(name) for name, dtype in rejected.schema.items()]
+    # As texts, since Python's own times end before those of the sources.
+    row = rejected.filter(pl.col(RULE) == rule).head(1).select(texts).row(0, named=True)
     if row[OFFENDER] is not None:
         return f"{rule.partition('|')[0]} = {row[OFFENDER]!r}"
-    filled = {name: str(value) for name, value in row.items() if value is not None and name != RULE}
+    filled = {name: value for name, value in row.items() if value and name != RULE}
     return ", ".join(f"{name} = {value[:60]!r}" for name, value in filled.items())
 
 
-def _order(table: str) -> tuple[list[pl.Expr], list[bool]]:
-    """The table's order, and which of its columns descend: of an item's versions the newest comes first.
+def _order(table: str) -> list[pl.Expr]:
+    """The table's order: its identity, and then all other columns, which only decide which duplicate is kept."""
+    types, identity = pl.Schema(TABLES[table]), _IDENTITY[table]
+    return [_sortable(name, types[name]) for name in (*identity, *(name for name in types if name not in identity))]
 
-    The columns after the identity only decide which of two duplicates is kept.
-    """
-    types = pl.Schema(TABLES[table])
-    first = [*_IDENTITY[table], *(["updated_at"] if table == "items" else [])]
-    names = [*first, *(name for name in types if name not in first)]
-    return [_sortable(name, types[name]) for name in names], [
-        (table, name) == ("items", "updated_at") for name in names
-    ]
+
+def _differing(rows: pl.DataFrame, identity: tuple[str, ...]) -> int:
+    """How many identities have rows that differ."""
+    different = rows.select(_sortable(name, dtype) for name, dtype in rows.schema.items()).unique()
+    return different.group_by(identity).len().filter(pl.col("len") > 1).height
 
 
 def _sortable(name: str, dtype: pl.DataType) -> pl.Expr:

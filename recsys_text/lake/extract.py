@@ -1,45 +1,57 @@
 """Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from logging import getLogger
 
 import polars as pl
 
 from recsys_text.errors import ContractError
 from recsys_text.lake.clicks import found_clicks, with_clicked
-from recsys_text.lake.result import WriteResult
+from recsys_text.lake.enforce import judge, settle
+from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened
 from recsys_text.lake.spill import Spill, split_by_time
-from recsys_text.lake.store import Lake
+from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
 from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
 from recsys_text.sources.files import describe_path, read_files
 from recsys_text.sources.sql import describe_query, read_query
-from recsys_text.tables import RULE
+
+logger = getLogger("recsys_text")
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.
 _CONSTANTS = {"impressions": {"origin": "logged"}}
 _TIMELESS = "timeless"
-_SNAPSHOT = "snapshot"
+#: Windows that are put in their places together; a killed extraction has lost no more.
+_TOGETHER = 64
+#: The share of the items of a snapshot that may be absent from the next one before somebody should look.
+_MANY_LEFT = 0.5
 
 
 def extract_windows(
-    lake: Lake, sources: Sources, windows: Sequence[Window], *, until: datetime | None = None
+    lake: Lake,
+    sources: Sources,
+    windows: Sequence[Window],
+    *,
+    until: datetime | None = None,
+    allow_empty: bool = False,
 ) -> dict[str, dict[str, WriteResult]]:
     """Writes each window of every table with a source, which is read once. Table -> window key -> what became of it.
 
-    A window takes the rows whose time lies in it; the others are left out. Items without a column
-    `updated_at` are a snapshot: a window takes those published before its end or at no known time, as
-    updated when they were published, else at the window's start. A row whose time cannot be read may
-    belong to any window, so each keeps it among its rejected rows.
+    A window takes the rows whose time lies in it; the others are left out. Items are a snapshot unless their source
+    says `feed = "changes"`: every window shows those published before its end or at no known time. Rows whose time
+    cannot be read belong to no window; they are judged against all rows of the source, and kept once.
     Where impressions have `clicks_within`, they are labelled by the events of the lake, which come first.
     `until` is given for one window that has not ended: it takes what is strictly before, and may have fewer rows than
-    `min_rows`. Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was.
+    `min_rows`. Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was, and so does
+    one that had rows where the source has none now, unless `allow_empty`.
     """
     ordered = sorted(set(windows))
     return {
-        table: _extract(lake, table, _with_constants(table, source), ordered, until)
+        table: _extract(lake, table, _with_constants(table, source), ordered, until, allow_empty)
         for table, source in sources
         if source is not None
     }
@@ -50,37 +62,28 @@ def _with_constants(table: str, source: Source) -> Source:
 
 
 def _extract(
-    lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None
+    lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None, allow_empty: bool
 ) -> dict[str, WriteResult]:
-    description = describe_path(source.path or "") if source.kind == "file" else describe_query(source)
-    results: dict[str, WriteResult] = {}
-    with lake.scratch() as scratch:
-        spill = Spill(scratch / "windows")
-        for frame in _read(table, source, windows, until or windows[-1].end):
-            _place(spill, table, frame, windows, until or windows[-1].end)
-        spill.flush()
-        # The newest first where clicks are found: one behind a window's end may be of what was shown there.
-        for window in windows if source.clicks_within is None else reversed(windows):
-            _check_timeless(spill, table, source, window)
-            results[window.key] = lake.write(
-                table,
-                window,
-                _clicked_frames(lake, spill, window, source.clicks_within, until),
-                source=description,
-                max_rejected=source.max_rejected,
-                min_rows=source.min_rows if until is None else 0,
-                until=until,
-            )
-            spill.discard(window.key)
+    about = About(
+        source=describe_path(source.path or "") if source.kind == "file" else describe_query(source),
+        max_rejected=source.max_rejected,
+        min_rows=source.min_rows if until is None else 0,
+        until=until,
+        allow_empty=allow_empty,
+    )
+    span = Span(start=windows[0].start, end=until or windows[-1].end, zone=zone_of(table, source))
+    snapshot = table == "items" and source.feed == "snapshot"
+    if snapshot:
+        results = _snapshot(lake, _read(table, source, span, time=None), windows, about)
+    else:
+        results = _dated(lake, table, source, windows, span, about)
+    lake.remove_unnamed(table)
     return {window.key: results[window.key] for window in windows}
 
 
-def _read(table: str, source: Source, windows: list[Window], end: datetime) -> Iterator[pl.DataFrame]:
-    """Batches in the contract's types; those of a snapshot of items have no `updated_at`."""
-    names = source_names(table, source)
-    time = names.get(_TIME[table])
-    span = Span(start=windows[0].start, end=end, zone=zone_of(table, source))
-    wanted = set(names.values())
+def _read(table: str, source: Source, span: Span, *, time: str | None) -> Iterator[pl.DataFrame]:
+    """Batches in the contract's types. Rows of other times than the span's may be left out by the column `time`."""
+    wanted = set(source_names(table, source).values())
     if source.kind == "file":
         assert source.path is not None
         # A log that the service writes has no file before its first ranking.
@@ -88,18 +91,96 @@ def _read(table: str, source: Source, windows: list[Window], end: datetime) -> I
         batches = read_files(source.path, wanted, time=time, span=span, may_lack=may_lack)
     else:
         batches = read_query(source, wanted, span)
-    dated = table != "items" or "updated_at" in source.columns or "updated_at" in source.values
     for raw in batches:
-        dated = dated or time in raw.columns
-        frame = to_contract(raw, table, source)
-        yield frame if dated else frame.drop("updated_at")
+        yield to_contract(raw, table, source)
+
+
+def _snapshot(
+    lake: Lake, frames: Iterable[pl.DataFrame], windows: list[Window], about: About
+) -> dict[str, WriteResult]:
+    """One reading of all items for all windows."""
+    earlier = [key for key in lake.keys("items") if key <= windows[-1].key]
+    former = lake.snapshot_ids(earlier[-1]) if earlier else None
+    results = lake.write_snapshot(windows, frames, about)
+    last = windows[-1].key
+    if about.until is None and not results[last].rows:
+        logger.warning("items: %s has no items for %s", about.source, shortened(list(results)))
+    elif about.until is None and former is not None and (now := lake.snapshot_ids(last)) is not None:
+        left = len(former) - int(former.is_in(now.implode()).sum())
+        results[last] = replace(results[last], left=left)
+        if left > _MANY_LEFT * len(former):
+            logger.warning(
+                "items: %d of %d items that %s had are not in %s any more and are no candidates from %s on; "
+                "if that reading was not whole, extract it again",
+                *(left, len(former), earlier[-1], about.source, windows[0]),
+            )
+    return results
+
+
+@dataclass
+class _Placed:
+    """What was read: how many rows, and the first and the last of their times."""
+
+    rows: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, times: pl.Series) -> None:
+        self.rows += len(times)
+        known = times.drop_nulls().filter(times.drop_nulls().dt.year().is_between(1, 9998))
+        if len(known):
+            low, high = known.min(), known.max()
+            assert isinstance(low, datetime)
+            assert isinstance(high, datetime)
+            self.first = low if self.first is None else min(low, self.first)
+            self.last = high if self.last is None else max(high, self.last)
+
+
+def _dated(
+    lake: Lake, table: str, source: Source, windows: list[Window], span: Span, about: About
+) -> dict[str, WriteResult]:
+    """One reading of the rows of all windows, each of which takes those of its time."""
+    within, time = source.clicks_within, source_names(table, source).get(_TIME[table])
+    results: dict[str, WriteResult] = {}
+    refused: dict[str, int] = {}
+    with lake.scratch() as scratch:
+        spill, placed = Spill(scratch / "windows"), _Placed()
+        for frame in _read(table, source, span, time=time):
+            # What impressions are judged by is not known before their clicks.
+            _place(spill, table, frame if within else judge(table, frame), windows, span.end)
+            placed.add(frame[_TIME[table]])
+        spill.flush()
+        timeless = _timeless(spill, table, source, placed.rows, span)
+        # The newest first where clicks are found: one behind a window's end may be of what was shown there.
+        ordered, size = (windows, _TOGETHER) if within is None else (windows[::-1], 1)
+        for begin in range(0, len(ordered), size):
+            batch = ordered[begin : begin + size]
+            frames = ((window, _window_frames(lake, spill, window, within, about.until)) for window in batch)
+            try:
+                results |= lake.write_windows(table, frames, about, timeless=timeless)
+            except RefusedEmpty as error:
+                refused |= error.lost
+            for window in batch:
+                spill.discard(window.key)
+    if refused:
+        raise RefusedEmpty(table, dict(sorted(refused.items())), about.source)
+    if about.until is None:
+        _tell_empty(table, results, windows, placed)
+    return results
+
+
+def _tell_empty(table: str, results: dict[str, WriteResult], windows: list[Window], placed: _Placed) -> None:
+    empty = [window.key for window in windows if not results[window.key].rows]
+    if len(empty) < len(windows):
+        if empty:
+            logger.warning("%d of %d windows of %s are empty: %s", len(empty), len(windows), table, shortened(empty))
+        return
+    seen = "" if placed.first is None else f"; the source's times go from {placed.first:%F %T} to {placed.last:%F %T}"
+    logger.warning("%s: no row lies in %s%s", table, shortened(empty), seen)
 
 
 def _place(spill: Spill, table: str, frame: pl.DataFrame, windows: list[Window], end: datetime) -> None:
     time = _TIME[table]
-    if time not in frame.columns:
-        spill.add(_SNAPSHOT, frame)
-        return
     starts = [int(window.start.timestamp()) * 1_000_000 for window in windows]
     for number, part in split_by_time(frame, time, starts).items():
         if number >= 0:
@@ -111,28 +192,47 @@ def _place(spill: Spill, table: str, frame: pl.DataFrame, windows: list[Window],
         spill.add(_TIMELESS, timeless)
 
 
-def _frames(spill: Spill, window: Window, end: datetime) -> Iterator[pl.DataFrame]:
-    yield from spill.frames(window.key)
-    yield from spill.frames(_TIMELESS)
-    updated = pl.coalesce("published_at", pl.lit(window.start)).dt.cast_time_unit("us").alias("updated_at")
-    for frame in spill.frames(_SNAPSHOT):
-        present = frame.filter((pl.col("published_at") < end).fill_null(True))
-        rest = [name for name in frame.columns if name != RULE]
-        yield present.with_columns(updated).select(*rest, "updated_at", RULE)
+def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -> pl.DataFrame | None:
+    """The rows that belong to no window, as their time cannot be read. Raises ContractError for too many of them."""
+    count = spill.rows.get(_TIMELESS, 0)
+    if not count:
+        return None
+    if count > source.max_rejected * rows and source.kind == "file":
+        # Rows of other times may not have been read; here all of the source count.
+        rows = sum(frame.height for frame in _read(table, source, span, time=None))
+    example = next(spill.frames(_TIMELESS)).head(1).select("offender").item()
+    told = (
+        f"{table}: {count:,} of {rows:,} rows of the source have no readable {_TIME[table]}, "
+        f"such as {'null' if example is None else repr(example)}"
+    )
+    if count > source.max_rejected * rows:
+        raise ContractError(f"{told}, more than max_rejected = {source.max_rejected:g}")
+    logger.warning("%s; they are in no window, and kept among the rejected rows", told)
+    frames = spill.frames(_TIMELESS)
+    if source.clicks_within is not None:
+        none = pl.DataFrame(schema={"impression_id": pl.String, "item_id": pl.String})
+        frames = (judge(table, frame) for frame in with_clicked(frames, none))
+    return settle(table, pl.concat(frames)).rejected
+
+
+def _window_frames(
+    lake: Lake, spill: Spill, window: Window, within: timedelta | None, until: datetime | None
+) -> Iterator[pl.DataFrame]:
+    if within is None:
+        return spill.frames(window.key)
+    frames = _clicked_frames(lake, spill, window, within, until)
+    return (judge("impressions", frame) for frame in frames)
 
 
 def _clicked_frames(
-    lake: Lake, spill: Spill, window: Window, within: timedelta | None, until: datetime | None
+    lake: Lake, spill: Spill, window: Window, within: timedelta, until: datetime | None
 ) -> Iterator[pl.DataFrame]:
-    """The window's frames; with `clicked` from the events in the lake where the source says so.
+    """The window's frames with `clicked` from the events in the lake.
 
     Clicks after the window's end, and what was shown there before them, are known once their own window is in the lake,
     so that the last impressions of a window are right when it is extracted again as a late one. What is known of a
     window that has not ended is told to nobody but itself: a window must not depend on who looked before it ended.
     """
-    frames = _frames(spill, window, until or window.end)
-    if within is None:
-        return frames
     own = [] if until is None else [open_key(window, until)]
     length = window.end - window.start
 
@@ -142,16 +242,4 @@ def _clicked_frames(
 
     later = lake.read("impressions", between("impressions", window.end))
     events = lake.read("events", [*between("events", window.start), *own])
-    return with_clicked(frames, found_clicks(spill.frames(window.key), events, within, later=[later]))
-
-
-def _check_timeless(spill: Spill, table: str, source: Source, window: Window) -> None:
-    """Rows without a time go to every window; so many that a window must fail are not even read."""
-    timeless, rows = spill.rows.get(_TIMELESS, 0), spill.rows.get(window.key, 0)
-    if timeless > source.max_rejected * (timeless + rows):
-        example = next(spill.frames(_TIMELESS)).row(0, named=True)
-        text = "null" if example["offender"] is None else repr(example["offender"])
-        raise ContractError(
-            f"{table} {window}: {timeless} rows of the source have no readable {_TIME[table]}, such as {text}, more "
-            f"than max_rejected = {source.max_rejected:g} of the window's {timeless + rows}"
-        )
+    return with_clicked(spill.frames(window.key), found_clicks(spill.frames(window.key), events, within, later=[later]))

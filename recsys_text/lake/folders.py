@@ -1,20 +1,28 @@
 """Which folders of a table hold its windows, and what their manifests say. Reads no rows.
 
 <table>/window=<key>/          a window that has ended
+<table>/shared/                parts that several windows have in common, named by their content
 <table>/open=<key>@<until>/    one that has not, as it was known at `until`; the newest few are kept, so that who
                                scores from one finds it while the next is written, and none once the window has ended
 """
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.lake.windows import is_open_key, window_key
-from recsys_text.tables import SCHEMA_VERSION
+from recsys_text.tables import READABLE_VERSIONS, SCHEMA_VERSION
 
 MANIFEST = "_manifest.json"
+SHARED = "shared"
+REJECTED = "rejected"
+#: How the name of a shared part begins: it is the path from the folder of a window.
+SHARED_PART = f"../{SHARED}/"
+#: What a manifest calls its lists of parts: rows, rejected rows, and rows of the source that belong to no window.
+PARTS = ("parts", "rejected_parts", "timeless_parts")
 _WINDOW, _OPEN = "window=", "open="
 #: How many states of a window that has not ended are kept.
 _KEPT = 3
@@ -48,7 +56,7 @@ def read_manifest(table: Path, key: str) -> dict[str, Any]:
         raise ConfigError(f"the lake has no window {key} of {table.name}; extract it first") from None
     except (ValueError, TypeError, KeyError):
         raise ContractError(f"{path} is damaged; {again(table.name, key)}") from None
-    if found != SCHEMA_VERSION:
+    if found not in READABLE_VERSIONS:
         way_out = "install that one, or " if found > SCHEMA_VERSION else ""
         raise ContractError(
             f"window {key} of {table.name} has schema version {found}, by recsys-text {manifest.get('code_version')}; "
@@ -57,24 +65,56 @@ def read_manifest(table: Path, key: str) -> dict[str, Any]:
     return manifest
 
 
-def former_parts(table: Path, key: str) -> list[Any] | None:
-    """The parts of what a window of this key would replace; None where there is none, or nobody can tell."""
+def is_shared(name: str) -> bool:
+    """Whether a part of this name lies beside the windows that name it, and not in one of them."""
+    return name.startswith(SHARED_PART)
+
+
+def part_path(folder: Path, name: str) -> Path:
+    """The path of a part by its name in the manifest of `folder`."""
+    return folder.parent / name.removeprefix("../") if is_shared(name) else folder / name
+
+
+def content(manifest: dict[str, Any]) -> list[str]:
+    """Checksums that are the same where the rows of two windows are."""
+    return manifest.get("content") or [part["sha256"] for part in manifest["parts"]]
+
+
+def former(table: Path, key: str) -> dict[str, Any] | None:
+    """The manifest of what a window of this key would replace; None where there is none, or nobody can tell."""
     known = [each for each in open_keys(table) if window_key(each) == window_key(key)] if is_open_key(key) else [key]
     try:
-        return list(read_manifest(table, known[-1])["parts"]) if known else None
+        return read_manifest(table, known[-1]) if known else None
     except (ConfigError, ContractError):
         return None
 
 
-def remove_superseded(table: Path, key: str) -> None:
-    """Once a window is there: removes the open states that it takes the place of."""
-    states = open_keys(table)
-    same = [each for each in states if window_key(each) == window_key(key)]
-    kept = {key, *same[-_KEPT:]} if is_open_key(key) else set()
-    for path in table.glob(f"{_OPEN}*"):
-        state = path.name.removeprefix(_OPEN)
-        if window_key(state) <= window_key(key) and state not in kept:
-            remove_open(table, state)
+def remove_superseded(table: Path, keys: Iterable[str]) -> None:
+    """Once windows are there: removes the open states that they take the place of."""
+    states = sorted(path.name.removeprefix(_OPEN) for path in table.glob(f"{_OPEN}*"))
+    for key in keys if states else ():
+        same = [each for each in open_keys(table) if window_key(each) == window_key(key)]
+        kept = {key, *same[-_KEPT:]} if is_open_key(key) else set()
+        for state in states:
+            if window_key(state) <= window_key(key) and state not in kept:
+                remove_open(table, state)
+
+
+def remove_unnamed(table: Path) -> None:
+    """Removes shared parts that no manifest names; none where a manifest cannot be read, which may name any."""
+    shared = [*(table / SHARED).glob("*.parquet"), *(table / SHARED / REJECTED).glob("*.parquet")]
+    if not shared:
+        return
+    named: set[Path] = set()
+    for path in [*table.glob(f"{_WINDOW}*/{MANIFEST}"), *table.glob(f"{_OPEN}*/{MANIFEST}")]:
+        try:
+            manifest = json.loads(path.read_bytes())
+            for part in (part for parts in PARTS for part in manifest.get(parts, ())):
+                named.add(part_path(path.parent, part["name"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return
+    for path in set(shared) - named:
+        path.unlink(missing_ok=True)
 
 
 def remove_open(table: Path, key: str) -> None:

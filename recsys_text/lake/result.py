@@ -1,20 +1,47 @@
 """What became of a window, and whether that will do. Knows no frames and no paths."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys_text.errors import ContractError
 
+#: Windows that a line names one by one.
+_NAMED = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class WriteResult:
-    """What became of a window's rows: kept, rejected (rule -> count) and dropped as duplicates; whether those that are
-    kept are others than before.
+    """What became of a window's rows.
+
+    rows: that are kept. rejected: by the rule that they broke. duplicates: that were dropped. conflicts: kept rows of
+    which a duplicate differed. left: items of the snapshot before that this one lacks, told of the last window of an
+    extraction. changed: whether the kept rows are others than before.
     """
 
     rows: int
     rejected: dict[str, int]
     duplicates: int
+    conflicts: int = 0
+    left: int = 0
     changed: bool = True
+
+
+class RefusedEmpty(ContractError):
+    """Windows that had rows, of which the source has none any more; they were kept."""
+
+    def __init__(self, table: str, lost: Mapping[str, int], source: str) -> None:
+        self.lost = dict(lost)
+        rows = sum(lost.values())
+        super().__init__(
+            f"{table}: {source} has no rows for {shortened(list(lost))}, where the lake has {rows:,}; the former "
+            f"{'window is' if len(lost) == 1 else 'windows are'} kept. Check the source, or empty them with "
+            "`recsys-text extract --allow-empty`; min_rows = 1 refuses every empty window"
+        )
+
+
+def shortened(keys: Sequence[str]) -> str:
+    """Keys of windows for one line: two or three of them, or the first, how many between, and the last."""
+    return ", ".join(keys) if len(keys) <= _NAMED else f"{keys[0]} to {keys[-1]} ({len(keys)} windows)"
 
 
 def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:

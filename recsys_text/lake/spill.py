@@ -1,7 +1,6 @@
 """Keeps a stream of frames on disk by name, and gives it back in order of time in bounded pieces. Knows no tables."""
 
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +16,9 @@ _SHORTEST = 1_000_000  # microseconds; a slice is cut no finer, however many row
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Writes and fsyncs one new file. Raises OSError where the disk is full or read-only."""
+    """Writes one new file, which is not durable yet (see `disk.sync`). Raises OSError where the disk is full."""
     with open(path, "xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class Spill:
@@ -84,7 +81,7 @@ def in_order(
     linear in the rows, and the cuts depend on the rows alone, not on their order. `folder` gives the
     path of a new scratch folder.
     """
-    bounds = (_microseconds(start), _microseconds(end))
+    bounds = (microseconds(start), microseconds(end))
     waiting: list[pl.DataFrame] = []
     rows = 0
     for piece in _cut(iter(frames), time, *bounds, folder):
@@ -128,5 +125,5 @@ def _slice(spill: Spill, frame: pl.DataFrame, time: str, starts: list[int]) -> N
         spill.add(str(number), part)
 
 
-def _microseconds(time: datetime) -> int:
+def microseconds(time: datetime) -> int:
     return int(time.timestamp()) * 1_000_000

@@ -15,12 +15,11 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cache
 from importlib.metadata import version
 from itertools import count
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,44 @@ import polars as pl
 from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.lake import folders
 from recsys_text.lake.disk import locked, sync
-from recsys_text.lake.enforce import TIME_COLUMN, Enforced, describe_offender, enforce
-from recsys_text.lake.newest import newest_items
-from recsys_text.lake.result import WriteResult, check_result
-from recsys_text.lake.spill import in_order, write_bytes
-from recsys_text.lake.windows import Window, is_open_key, open_key, window_key
-from recsys_text.tables import RULE, SCHEMA_VERSION, TABLES
-
-logger = getLogger("recsys_text")
+from recsys_text.lake.enforce import TIME_COLUMN, describe_offender, judge, settle
+from recsys_text.lake.newest import Seen, Versions, newest_items
+from recsys_text.lake.result import RefusedEmpty, WriteResult, check_result
+from recsys_text.lake.spill import in_order, microseconds, write_bytes
+from recsys_text.lake.windows import Window, is_open_key, open_key, start_of, window_key
+from recsys_text.tables import OFFENDER, RULE, SCHEMA_VERSION, TABLES
 
 _LOCK = ".lock"
-_REJECTED = "rejected"
+_SNAPSHOT = "snapshot"
 _ROW_GROUP = 131_072
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What holds for all windows of one writing.
+
+    source: where the rows come from, in words. until: when the window, which has not ended, was looked at.
+    allow_empty: whether a window that had rows may become one without any.
+    """
+
+    source: str
+    max_rejected: float
+    min_rows: int
+    until: datetime | None = None
+    allow_empty: bool = False
+
+    def key_of(self, window: Window) -> str:
+        return window.key if self.until is None else open_key(window, self.until)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Staged:
+    """A window whose parts lie in the scratch folder."""
+
+    window: Window
+    key: str
+    manifest: dict[str, Any]
+    result: WriteResult
 
 
 class Lake:
@@ -68,38 +93,93 @@ class Lake:
         rows break the contract or fewer than `min_rows` are left; UnavailableError when the lake's disk
         is full, read-only or gone.
         """
-        rejected: dict[str, int] = {}
-        offenders: dict[str, str] = {}
-        duplicates = 0
-        manifest: dict[str, Any] = {"parts": [], "rejected_parts": []}
+        about = About(source=source, max_rejected=max_rejected, min_rows=min_rows, until=until, allow_empty=True)
+        judged = (judge(table, frame) for frame in frames)
+        return self.write_windows(table, [(window, judged)], about)[window.key]
+
+    def write_windows(
+        self,
+        table: str,
+        windows: Iterable[tuple[Window, Iterable[pl.DataFrame]]],
+        about: About,
+        *,
+        timeless: pl.DataFrame | None = None,
+    ) -> dict[str, WriteResult]:
+        """Replaces several windows by rows that `enforce.judge` has told of, each as a whole; by window key.
+
+        timeless: rejected rows of the source that belong to no window; they are kept once for all of these windows.
+        Raises as `write` does, and RefusedEmpty for the windows that would lose all their rows, where `about` does not
+        allow that; the other windows are written.
+        """
+        staged: list[_Staged] = []
+        refused: dict[str, int] = {}
         with self.scratch() as scratch:
-            numbers = count()
-            for piece in self._pieces(table, window, frames, scratch, numbers):
-                checked = enforce(table, piece)
-                duplicates += checked.duplicates
-                for rule, rows in checked.rejected.group_by(RULE).len().iter_rows():
-                    rejected[rule] = rejected.get(rule, 0) + rows
-                    offenders.setdefault(rule, describe_offender(checked.rejected, rule))
-                self._stage(scratch, checked, manifest)
-            rows = sum(part["rows"] for part in manifest["parts"])
-            result = WriteResult(rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates)
-            check_result(f"{table} {window}", result, offenders, max_rejected, min_rows)
-            key = window.key if until is None else open_key(window, until)
-            manifest |= {} if until is None else {"until": until.isoformat()}
-            manifest |= {
-                "table": table,
-                "window": window.key,
-                "rows": rows,
-                "rejected": result.rejected,
-                "duplicates": duplicates,
-                "source": source,
-                "schema_version": SCHEMA_VERSION,
-                "code_version": version("recsys-text"),
-            }
-            result = replace(result, changed=self._commit(table, key, scratch, manifest))
-        if rows == 0 and until is None:
-            logger.warning("%s %s: the window is empty", table, window)
-        return result
+            shared: dict[str, Any] = {}
+            if timeless is not None and timeless.height:
+                parts = [self._stage_part(scratch, f"{folders.SHARED_PART}{folders.REJECTED}/rows", timeless)]
+                shared = {"timeless": _counts(timeless), "timeless_parts": parts}
+            try:
+                for window, frames in windows:
+                    one = self._stage(table, window, frames, about, scratch)
+                    if lost := self._lost(table, window, one, about):
+                        refused[window.key] = lost
+                    else:
+                        one.manifest.update(shared)
+                        staged.append(one)
+            except ContractError:
+                self._commit(table, scratch, staged)  # those before one that is refused are whole, and stand
+                raise
+            changed = self._commit(table, scratch, staged)
+        if refused:
+            raise RefusedEmpty(table, refused, about.source)
+        return {one.window.key: replace(one.result, changed=changed[one.key]) for one in staged}
+
+    def write_snapshot(
+        self, windows: Sequence[Window], frames: Iterable[pl.DataFrame], about: About
+    ) -> dict[str, WriteResult]:
+        """Replaces these windows of items by one snapshot, which they share; by window key.
+
+        frames: all items there are, in the contract's columns; `updated_at` may be null. A window shows those that were
+        published before its end, or at no known time. Raises as `write_windows` does, for all windows or none.
+        """
+        judged = [judge("items", frame, snapshot=True) for frame in frames]
+        checked = settle("items", pl.concat(judged) if judged else _no_items())
+        # What a window shows is a beginning of these rows, so that a number says which.
+        rows = checked.rows.sort("published_at", "item_id", nulls_last=False)
+        rejected = _counts(checked.rejected)
+        result = WriteResult(
+            rows=rows.height, rejected=rejected, duplicates=checked.duplicates, conflicts=checked.conflicts
+        )
+        check_result("items", result, _offenders(checked.rejected), about.max_rejected, about.min_rows)
+        ordered = sorted(windows)
+        refused: dict[str, int] = {}
+        staged: list[_Staged] = []
+        with self.scratch() as scratch:
+            parts = [self._stage_part(scratch, f"{folders.SHARED_PART}part", rows)] if rows.height else []
+            broken = (
+                [self._stage_part(scratch, f"{folders.SHARED_PART}{folders.REJECTED}/rows", checked.rejected)]
+                if checked.rejected.height
+                else []
+            )
+            published = rows["published_at"].dt.epoch("us").drop_nulls().to_numpy()
+            hasher, hashed = hashlib.sha256(), 0
+            for window in ordered:
+                end = about.until or window.end
+                shown = rows["published_at"].null_count() + int(published.searchsorted(microseconds(end)))
+                for piece in rows.slice(hashed, shown - hashed).iter_slices(_ROW_GROUP):
+                    hasher.update(piece.write_ndjson().encode())
+                hashed = shown
+                one = replace(result, rows=shown)
+                manifest = self._manifest("items", window, one, about)
+                manifest |= {"parts": parts, "rejected_parts": broken, "feed": _SNAPSHOT}
+                manifest |= {"content": [hasher.hexdigest()] if shown else []}
+                staged.append(_Staged(window=window, key=about.key_of(window), manifest=manifest, result=one))
+                if lost := self._lost("items", window, staged[-1], about):
+                    refused[window.key] = lost
+            if refused:
+                raise RefusedEmpty("items", refused, about.source)
+            changed = self._commit("items", scratch, staged)
+        return {one.window.key: replace(one.result, changed=changed[one.key]) for one in staged}
 
     def keys(self, table: str) -> list[str]:
         """The windows of a table that have ended and exist, oldest first."""
@@ -127,13 +207,22 @@ class Lake:
         Raises as `manifest` does, and ContractError for a part that is gone or not as long as it was.
         """
         types = pl.Schema(TABLES[table])
-        paths = [path for key in (self.keys(table) if keys is None else keys) for path in self._parts(table, key)]
-        if not paths:
-            return pl.LazyFrame(schema={**types, "window": pl.String})
-        if "window" in types:
+        frames, paths = [], []
+        for key in self.keys(table) if keys is None else keys:
+            manifest = self.manifest(table, key)
+            found = list(self._parts(table, key, manifest))
+            if manifest.get("feed") == _SNAPSHOT:
+                frames += [_shown(path, key, manifest["rows"]) for path in found]
+            else:
+                paths += found
+        if "window" in types and paths:
             return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
-        return frame.with_columns(pl.col("window").str.extract(folders.WINDOW_OF_PATH))
+        if paths:
+            own = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="window")
+            frames.insert(0, own.with_columns(pl.col("window").str.extract(folders.WINDOW_OF_PATH)))
+        if not frames:
+            return pl.LazyFrame(schema={**types, "window": pl.String})
+        return pl.concat(frames) if len(frames) > 1 else frames[0]
 
     def read(self, table: str, keys: Sequence[str] | None = None, *, where: pl.Expr | None = None) -> pl.DataFrame:
         """The rows of `scan`, or those `where` something holds, all of one moment: no writer replaces any meanwhile.
@@ -143,24 +232,56 @@ class Lake:
         holds = pl.lit(True) if where is None else where
         return self._unchanging(table, keys, lambda chosen: self.scan(table, chosen).filter(holds).collect())
 
-    def items(self, keys: Sequence[str]) -> pl.DataFrame:
-        """The newest version of each item in these windows (of equally new ones that of the last window),
-        sorted by item_id, and `known_at`: when it was published or, if nobody says, the start of the first
-        of these windows that brought it. Raises as `read` does.
-        """
-        return self._unchanging("items", keys, lambda some: newest_items(partial(self.scan, "items"), self._news(some)))
+    def items(self, keys: Sequence[str], *, grace: int = 0) -> pl.DataFrame:
+        """The newest version of each item in these windows, sorted by item_id, and what they say of its time.
 
-    def _news(self, keys: Sequence[str]) -> list[str]:
-        """The windows of items without those that are what the one before them was, as of a snapshot most are."""
-        parts = [[part["sha256"] for part in self.manifest("items", key)["parts"]] for key in keys]
-        return [key for place, key in enumerate(keys) if place == 0 or parts[place] != parts[place - 1]]
+        The newest is that of the last snapshot that has the item, or a later change by `updated_at`. `known_at` is when
+        it was published or, if nobody says, the start of the first of these windows that brought it. `absent` holds the
+        spans in which snapshots lacked it, each from the start of the first window after `grace` that did; the last has
+        no end where the item has not come back. Raises as `read` does.
+        """
+        return self._unchanging("items", keys, lambda some: newest_items(self._versions(some), grace))
+
+    def snapshot_ids(self, key: str) -> pl.Series | None:
+        """The items of a window that shows a snapshot; None where it brings changes, or has none."""
+        manifest = self.manifest("items", key)
+        if manifest.get("feed") != _SNAPSHOT or not manifest["rows"]:
+            return None
+        return self._unchanging("items", [key], lambda some: self.scan("items", some).select("item_id").collect())[
+            "item_id"
+        ]
+
+    def _versions(self, keys: Sequence[str]) -> list[Versions]:
+        """The windows of items that brought something, those that show one snapshot together."""
+        found: list[Versions] = []
+        shared: dict[str, int] = {}
+        before: list[str] | None = None
+        for place, key in enumerate(keys):
+            manifest = self.manifest("items", key)
+            snapshot = manifest.get("feed") == _SNAPSHOT
+            if snapshot and manifest["parts"]:
+                name = manifest["parts"][0]["name"]
+                seen = Seen(place=place, start=start_of(key), rows=manifest["rows"])
+                if name in shared:
+                    found[shared[name]].seen.append(seen)
+                else:
+                    shared[name] = len(found)
+                    (path,) = self._parts("items", key, manifest)
+                    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+                    found.append(Versions(frame=frame, seen=[seen], snapshot=True))
+            # Windows of changes that are what the one before them was say nothing new.
+            elif not snapshot and folders.content(manifest) != before:
+                seen = Seen(place=place, start=start_of(key), rows=manifest["rows"])
+                found.append(Versions(frame=self.scan("items", [key]), seen=[seen], snapshot=False))
+            before = None if snapshot else folders.content(manifest)
+        return found
 
     def digest(self, table: str, keys: Sequence[str]) -> str:
         """A SHA-256 over the checksums of the windows' parts: what a model was trained on. When an open window was read
         is no part of it.
         """
         manifests = {window_key(key): self.manifest(table, key) for key in sorted(keys)}
-        checksums = {key: [part["sha256"] for part in manifest["parts"]] for key, manifest in manifests.items()}
+        checksums = {key: folders.content(manifest) for key, manifest in manifests.items()}
         return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
     @contextmanager
@@ -195,9 +316,9 @@ class Lake:
     def _folder(self, table: str, key: str) -> Path:
         return folders.folder_of(self.root / table, key)
 
-    def _parts(self, table: str, key: str) -> Iterator[Path]:
-        for part in self.manifest(table, key)["parts"]:
-            path = self._folder(table, key) / part["name"]
+    def _parts(self, table: str, key: str, manifest: dict[str, Any]) -> Iterator[Path]:
+        for part in manifest["parts"]:
+            path = folders.part_path(self._folder(table, key), part["name"])
             if not path.is_file() or path.stat().st_size != part["bytes"]:
                 raise ContractError(f"{path} is missing or damaged; {folders.again(table, key)}")
             yield path
@@ -217,7 +338,8 @@ class Lake:
                 raise
 
     def _check_parts(self, table: str, key: str) -> None:
-        for part, path in zip(self.manifest(table, key)["parts"], self._parts(table, key), strict=True):
+        manifest = self.manifest(table, key)
+        for part, path in zip(manifest["parts"], self._parts(table, key, manifest), strict=True):
             try:
                 intact = hashlib.sha256(path.read_bytes()).hexdigest() == part["sha256"]
             except OSError:
@@ -226,69 +348,133 @@ class Lake:
                 raise ContractError(f"{path} is damaged; {folders.again(table, key)}") from None
 
     def _pieces(
-        self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path, numbers: Iterator[int]
+        self, table: str, window: Window, frames: Iterable[pl.DataFrame], scratch: Path
     ) -> Iterator[pl.DataFrame]:
         if table not in TIME_COLUMN:
             whole = [frame for frame in frames if frame.height]
             yield from [pl.concat(whole)] if whole else []
             return
-        time = TIME_COLUMN[table]
+        time, numbers = TIME_COLUMN[table], count()
         timeless: list[pl.DataFrame] = []
 
         def placed() -> Iterator[pl.DataFrame]:
             for frame in frames:
-                timeless.append(frame.filter(pl.col(time).is_null()))
-                known = frame.filter(pl.col(time).is_not_null())
+                known = frame
+                if frame[time].null_count():
+                    timeless.append(frame.filter(pl.col(time).is_null()))
+                    known = frame.filter(pl.col(time).is_not_null())
                 assert known[time].is_between(window.start, window.end, closed="left").all()
                 yield known
 
         yield from in_order(placed(), time, window.start, window.end, lambda: scratch / f"slices-{next(numbers)}")
-        if any(frame.height for frame in timeless):
+        if timeless:
             yield pl.concat(timeless)
 
-    def _stage(self, scratch: Path, checked: Enforced, manifest: dict[str, Any]) -> None:
-        for stem, frame, parts in (
-            ("part", checked.rows, manifest["parts"]),
-            ("rows", checked.rejected, manifest["rejected_parts"]),
-        ):
-            if frame.height == 0:
-                continue
-            buffer = io.BytesIO()
-            frame.write_parquet(buffer, compression="zstd", row_group_size=_ROW_GROUP)
-            data = buffer.getbuffer()
-            checksum = hashlib.sha256(data).hexdigest()
-            name = f"{stem}-{len(parts)}-{checksum[:12]}.parquet"
-            write_bytes(scratch / name, data)
-            parts.append({"name": name, "rows": frame.height, "bytes": len(data), "sha256": checksum})
-
-    def _commit(self, table: str, key: str, scratch: Path, manifest: dict[str, Any]) -> bool:
-        """Puts the window in its place; whether its parts are others than before."""
-        folder = self._folder(table, key)
-        rejected = folder / _REJECTED
-        write_bytes(
-            scratch / folders.MANIFEST, json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    def _stage(
+        self,
+        table: str,
+        window: Window,
+        frames: Iterable[pl.DataFrame],
+        about: About,
+        scratch: Path,
+    ) -> _Staged:
+        """Writes the parts of a window into a scratch folder of its own. Raises ContractError where it will not do."""
+        own = scratch / window.key
+        own.mkdir()
+        rejected: dict[str, int] = {}
+        offenders: dict[str, str] = {}
+        rows = duplicates = conflicts = 0
+        lists: dict[str, list[Any]] = {"parts": [], "rejected_parts": []}
+        for piece in self._pieces(table, window, frames, own):
+            checked = settle(table, piece)
+            rows, duplicates = rows + checked.rows.height, duplicates + checked.duplicates
+            conflicts += checked.conflicts
+            for rule, of_rule in _counts(checked.rejected).items():
+                rejected[rule] = rejected.get(rule, 0) + of_rule
+            offenders = _offenders(checked.rejected) | offenders
+            for name, stem, frame in (("parts", "part", checked.rows), ("rejected_parts", "rows", checked.rejected)):
+                if frame.height:
+                    lists[name].append(self._stage_part(own, f"{stem}-{len(lists[name])}", frame))
+        result = WriteResult(
+            rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates, conflicts=conflicts
         )
+        min_rows = about.min_rows if about.until is None else 0
+        check_result(f"{table} {window}", result, offenders, about.max_rejected, min_rows)
+        manifest = self._manifest(table, window, result, about) | lists
+        return _Staged(window=window, key=about.key_of(window), manifest=manifest, result=result)
+
+    def _stage_part(self, scratch: Path, stem: str, frame: pl.DataFrame) -> dict[str, Any]:
+        """Writes a part into the scratch folder, under the last piece of its name; what a manifest says of it."""
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd", row_group_size=_ROW_GROUP)
+        data = buffer.getbuffer()
+        checksum = hashlib.sha256(data).hexdigest()
+        name = f"{stem}-{checksum[:12]}.parquet"
+        write_bytes(scratch / Path(name).name, data)
+        return {"name": name, "rows": frame.height, "bytes": len(data), "sha256": checksum}
+
+    def _manifest(self, table: str, window: Window, result: WriteResult, about: About) -> dict[str, Any]:
+        return {
+            "table": table,
+            "window": window.key,
+            "rows": result.rows,
+            "rejected": result.rejected,
+            "duplicates": result.duplicates,
+            "conflicts": result.conflicts,
+            "source": about.source,
+            "schema_version": SCHEMA_VERSION,
+            "code_version": _code_version(),
+        } | ({} if about.until is None else {"until": about.until.isoformat()})
+
+    def _lost(self, table: str, window: Window, staged: _Staged, about: About) -> int:
+        """How many rows a window would lose that nobody allowed to be emptied."""
+        if staged.result.rows or about.allow_empty or about.until is not None:
+            return 0
+        former = folders.former(self.root / table, window.key)
+        return 0 if former is None else int(former["rows"])
+
+    def _commit(self, table: str, scratch: Path, staged: Sequence[_Staged]) -> dict[str, bool]:
+        """Puts windows in their places, each in one step; by key, whether its rows are others than before."""
+        changed = {one.key: False for one in staged}
+        if not staged:
+            return changed
+        home = self.root / table
+        for one in staged:
+            (scratch / one.window.key).mkdir(exist_ok=True)
+            about = json.dumps(one.manifest, indent=1, sort_keys=True, ensure_ascii=False)
+            write_bytes(scratch / one.window.key / folders.MANIFEST, about.encode())
+        sync(path for path in scratch.rglob("*") if path.is_file())
         with self._locked():
-            if is_open_key(key) and window_key(key) in self.keys(table):
-                return False  # it has ended while it was read
-            changed: bool = folders.former_parts(folder.parent, key) != manifest["parts"]
-            rejected.mkdir(parents=True, exist_ok=True)
-            places = ((folder, manifest["parts"]), (rejected, manifest["rejected_parts"]))
-            for place, parts in places:
-                for part in parts:
-                    os.replace(scratch / part["name"], place / part["name"])
-                sync(place)
-            os.replace(scratch / folders.MANIFEST, folder / folders.MANIFEST)
-            for above in (folder, folder.parent, self.root):
-                sync(above)
+            there = set(self.keys(table))
+            # One that has ended while it was read is there as a whole.
+            chosen = [one for one in staged if not (is_open_key(one.key) and window_key(one.key) in there)]
+            made = {self._folder(table, one.key) for one in chosen}
+            for one in chosen:
+                former = folders.former(home, one.key)
+                changed[one.key] = former is None or folders.content(former) != folders.content(one.manifest)
+                made |= {path.parent for path, _ in _places(self._folder(table, one.key), one.manifest)}
+            for folder in made:
+                folder.mkdir(parents=True, exist_ok=True)
+            for one in chosen:
+                for path, shared in _places(self._folder(table, one.key), one.manifest):
+                    part = (scratch if shared else scratch / one.window.key) / path.name
+                    if part.exists():  # the first of the windows that share it has put it in its place
+                        os.replace(part, path)
+            sync(made)
+            for one in chosen:
+                os.replace(scratch / one.window.key / folders.MANIFEST, self._folder(table, one.key) / folders.MANIFEST)
+            sync([*(self._folder(table, one.key) for one in chosen), home, self.root])
             # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
-            for place, parts in places:
-                for path in set(place.glob("*.parquet")) - {place / part["name"] for part in parts}:
-                    path.unlink()
-            if not manifest["rejected_parts"]:
-                rejected.rmdir()
-            folders.remove_superseded(folder.parent, key)
+            for one in chosen:
+                _remove_others(self._folder(table, one.key), one.manifest)
+            folders.remove_superseded(home, [one.key for one in chosen])
         return changed
+
+    def remove_unnamed(self, table: str) -> None:
+        """Removes the shared parts that no window names any more."""
+        if (self.root / table / folders.SHARED).is_dir():
+            with self._locked():
+                folders.remove_unnamed(self.root / table)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -296,3 +482,49 @@ class Lake:
         (self.root / _LOCK).touch()
         with locked(self.root / _LOCK, fcntl.LOCK_EX):
             yield
+
+
+@cache
+def _code_version() -> str:
+    return version("recsys-text")
+
+
+def _no_items() -> pl.DataFrame:
+    return pl.DataFrame(schema={**pl.Schema(TABLES["items"]), RULE: pl.String, OFFENDER: pl.String})
+
+
+def _counts(rejected: pl.DataFrame) -> dict[str, int]:
+    return dict(rejected.group_by(RULE).len().sort(RULE).iter_rows()) if rejected.height else {}
+
+
+def _offenders(rejected: pl.DataFrame) -> dict[str, str]:
+    """An example of each rule that was broken."""
+    return {rule: describe_offender(rejected, rule) for rule in _counts(rejected)}
+
+
+def _shown(path: Path, key: str, rows: int) -> pl.LazyFrame:
+    """What a window shows of a snapshot, sorted by item_id."""
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False).head(rows)
+    start = pl.lit(start_of(key)).dt.cast_time_unit("us")
+    return frame.with_columns(
+        pl.coalesce("updated_at", "published_at", start).alias("updated_at"), pl.lit(key).alias("window")
+    ).sort("item_id")
+
+
+def _places(folder: Path, manifest: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
+    """Where the parts lie that a manifest names, and whether other windows may name them, too."""
+    for name in folders.PARTS:
+        for part in manifest.get(name, ()):
+            shared = folders.is_shared(part["name"])
+            own = folder / folders.REJECTED if name != "parts" and not shared else folder
+            yield folders.part_path(own, part["name"]), shared
+
+
+def _remove_others(folder: Path, manifest: dict[str, Any]) -> None:
+    """Removes the parts in a window's folder that its manifest does not name."""
+    named = {path for path, _ in _places(folder, manifest)}
+    rejected = folder / folders.REJECTED
+    for path in {*folder.glob("*.parquet"), *rejected.glob("*.parquet")} - named:
+        path.unlink()
+    if rejected.is_dir() and not any(path.parent == rejected for path in named):
+        rejected.rmdir()

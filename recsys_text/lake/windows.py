@@ -79,6 +79,11 @@ def window_key(key: str) -> str:
     return key.partition("@")[0]
 
 
+def start_of(key: str) -> datetime:
+    """The start of the window of a key, open or not."""
+    return parse_time(window_key(key))
+
+
 def known_until(key: str) -> datetime:
     """The time of an open key."""
     return datetime.strptime(key.partition("@")[2], _UNTIL).replace(tzinfo=UTC)

@@ -1,9 +1,10 @@
 """From sources to windows: what a window takes, what it refuses, and sources that fail."""
 
 import gzip
+import logging
 import sqlite3
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -116,19 +117,40 @@ def test_unknown_event_types_are_rejected_rows(tmp_path: Path) -> None:
         extract_events(tmp_path, events, max_rejected=0.01)
 
 
-def test_a_row_without_a_readable_time_is_kept_by_every_window(tmp_path: Path) -> None:
+def test_rows_without_a_readable_time_are_of_the_source_and_kept_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = make_events(90).with_columns(pl.col("occurred_at").dt.to_string("iso:strict"))
     broken = rows.with_columns(
         occurred_at=pl.when(pl.int_range(90) == 5).then(pl.lit("yesterday")).when(pl.int_range(90) == 6).then(None)
         .otherwise("occurred_at")
     )  # fmt: skip
-    lake = extract_events(tmp_path, broken, max_rejected=0.1)
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        lake = extract_events(tmp_path, broken, max_rejected=0.03)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "events: 2 of 90 rows of the source have no readable occurred_at, such as " in said
     for one in WINDOWS:
-        rejected = {"occurred_at|dtype": 1, "occurred_at|nullability": 1}
-        assert lake.manifest("events", one.key)["rejected"] == rejected
+        manifest = lake.manifest("events", one.key)
+        assert manifest["rejected"] == {}
+        assert manifest["timeless"] == {"occurred_at|dtype": 1, "occurred_at|nullability": 1}
+    (kept,) = (lake.root / "events/shared/rejected").glob("*.parquet")
+    assert set(pl.read_parquet(kept)["offender"]) == {"yesterday", None}
     assert lake.scan("events").collect().height == 88
-    with pytest.raises(ContractError, match=r"2 rows of the source have no readable occurred_at, .*'yesterday'|null"):
-        extract_events(tmp_path, broken, max_rejected=0.05)
+    with pytest.raises(ContractError, match=r"2 of 90 rows of the source have no readable occurred_at, .* = 0.02"):
+        extract_events(tmp_path, broken, max_rejected=0.02)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffix: str) -> None:
+    """Of a Parquet file only the rows of the window are read, and yet all of the file count."""
+    rows = pl.concat([make_events(300, start=DAY_1 - timedelta(days=30)), make_events(3)])
+    broken = rows.with_columns(occurred_at=pl.when(pl.int_range(303) > 9).then("occurred_at"))
+    path = tmp_path / f"events.{suffix}"
+    text = broken.with_columns(pl.col("occurred_at").dt.to_string("iso:strict"))
+    {"parquet": broken.write_parquet, "csv": text.write_csv}[suffix](path)  # type: ignore[operator]
+    lake = Lake(tmp_path / "lake")
+    results = extract_windows(lake, file_sources(tmp_path, path), [SECOND])
+    assert results["events"][SECOND.key] == WriteResult(rows=1, rejected={}, duplicates=0)
 
 
 def test_a_snapshot_of_items_fills_every_window_with_what_was_published(tmp_path: Path) -> None:
@@ -145,13 +167,143 @@ def test_a_snapshot_of_items_fills_every_window_with_what_was_published(tmp_path
     assert second["updated_at"].to_list() == [DAY_1 - timedelta(days=5), SECOND.start, SECOND.start]
 
 
+def test_a_catalogue_with_updated_at_is_a_snapshot(tmp_path: Path) -> None:
+    """Whole in every window, however long ago its rows changed, or where nobody says."""
+    times = [DAY_1 - timedelta(days=900), SECOND.start, None, DAY_1 + timedelta(days=99)]
+    frame = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["t"] * 4, "updated_at": times})
+    assert extract_items(tmp_path, frame) == {one.key: ["a", "b", "c", "d"] for one in WINDOWS}
+    items = Lake(tmp_path / "lake").items(["2024-03-01", "2024-03-02"])
+    assert items["updated_at"].to_list() == [*times[:2], DAY_1, times[3]]
+    assert items["known_at"].to_list() == [DAY_1] * 4
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_a_column_that_only_a_later_file_has_is_null_before(tmp_path: Path, suffix: str) -> None:
+    first = pl.DataFrame({"item_id": ["1", "2"], "title": ["Blue chair", "Red table"]})
+    second = pl.DataFrame({"item_id": ["3"], "title": ["Lamp"], "updated_at": ["2024-02-01T05:00:00Z"]})
+    for number, frame in enumerate((first, second)):
+        write = {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}[suffix]
+        write(tmp_path / f"part{number}.{suffix}")  # type: ignore[operator]
+    make_events(9).write_parquet(tmp_path / "events.parquet")
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    items = sources.items.model_copy(update={"path": str(tmp_path / f"part*.{suffix}")})
+    extract_windows(Lake(tmp_path / "lake"), sources.model_copy(update={"items": items}), WINDOWS)
+    assert Lake(tmp_path / "lake").items(["2024-03-02"])["item_id"].to_list() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ([None, None, None], "Zebra"),
+        ([DAY_1, None, None], "Zebra first"),
+        ([DAY_1, SECOND.start, DAY_1], "Apple"),
+        ([DAY_1, DAY_1, DAY_1], "Zebra"),
+    ],
+)
+@pytest.mark.parametrize("feed", ["snapshot", "changes"])
+def test_of_rows_that_differ_the_newest_or_else_the_last_is_kept(
+    tmp_path: Path, changes: list[datetime | None], kept: str, feed: str
+) -> None:
+    frame = pl.DataFrame(
+        {"item_id": ["a"] * 3 + ["b"] * 2, "title": ["Zebra first", "Apple", "Zebra", "same", "same"]}
+    ).with_columns(updated_at=pl.Series([*changes, DAY_1, DAY_1], dtype=pl.Datetime("us", "UTC")))
+    frame.write_parquet(tmp_path / "catalogue.parquet")
+    make_events(9).write_parquet(tmp_path / "events.parquet")
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    about = {"path": str(tmp_path / "catalogue.parquet"), "feed": feed, "max_rejected": 1.0}
+    sources = sources.model_copy(update={"items": sources.items.model_copy(update=about)})
+    result = extract_windows(Lake(tmp_path / "lake"), sources, WINDOWS)["items"]["2024-03-02"]
+    items = Lake(tmp_path / "lake").items(["2024-03-01", "2024-03-02"])
+    if feed == "snapshot":
+        assert (result.rows, result.duplicates, result.conflicts) == (2, 3, 1)
+    if feed == "snapshot" or None not in changes:  # a change without its time is rejected
+        assert items["title"].to_list() == [kept, "same"]
+
+
+def test_one_snapshot_is_stored_once(tmp_path: Path) -> None:
+    published = [DAY_1 + timedelta(hours=hours) if hours % 3 else None for hours in range(-99, 99)]
+    frame = pl.DataFrame({"item_id": [f"i{n}" for n in range(198)], "title": ["t"] * 198, "published_at": published})
+    extract_items(tmp_path, frame)
+    shared = list((tmp_path / "lake/items").rglob("*.parquet"))
+    assert [path.parent.name for path in shared] == ["shared"]
+    lake = Lake(tmp_path / "lake")
+    for one in WINDOWS:
+        expected = frame.filter((pl.col("published_at") < one.end).fill_null(True))["item_id"].sort().to_list()
+        assert lake.scan("items", [one.key]).collect()["item_id"].to_list() == expected
+        assert lake.manifest("items", one.key)["rows"] == len(expected)
+    # Another snapshot takes its place; nothing of the former stays.
+    extract_items(tmp_path, frame.head(100))
+    assert len(list((tmp_path / "lake/items").rglob("*.parquet"))) == 1
+    assert lake.items(lake.keys("items")).height == 100
+
+
+def test_what_is_published_later_does_not_change_a_window(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["t"] * 2, "published_at": [DAY_1, WINDOWS[2].start]})
+    extract_items(tmp_path, frame)
+    lake = Lake(tmp_path / "lake")
+    digests = [lake.digest("items", [one.key]) for one in WINDOWS]
+    later = frame.with_columns(title=pl.when(pl.col("item_id") == "b").then(pl.lit("new")).otherwise("title"))
+    later.write_parquet(tmp_path / "catalogue.parquet")
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    items = sources.items.model_copy(update={"path": str(tmp_path / "catalogue.parquet")})
+    results = extract_windows(lake, sources.model_copy(update={"items": items}), WINDOWS)["items"]
+    assert [result.changed for result in results.values()] == [False, False, True]
+    assert [lake.digest("items", [one.key]) == digest for one, digest in zip(WINDOWS, digests, strict=True)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_an_empty_read_does_not_replace_what_was_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lake = extract_events(tmp_path, make_events(90))
+    former = files_of(lake.root)
+    with pytest.raises(
+        ContractError, match=r"events: .* has no rows for 2024-03-02, 2024-03-03, where .* has 60"
+    ) as no:
+        extract_events(tmp_path, make_events(90).head(30))
+    assert "--allow-empty" in str(no.value)
+    assert "\n" not in str(no.value)
+    assert files_of(lake.root) == former
+    with pytest.raises(ContractError, match=r"items: .*no rows for 2024-03-01, 2024-03-02, 2024-03-03, where"):
+        extract_items(tmp_path, pl.DataFrame(schema={"item_id": pl.String, "title": pl.String}))
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    make_events(90).head(30).write_parquet(tmp_path / "events.parquet")
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        results = extract_windows(lake, sources, WINDOWS, allow_empty=True)["events"]
+    assert [result.rows for result in results.values()] == [30, 0, 0]
+    assert [each.getMessage() for each in caplog.records] == [
+        "2 of 3 windows of events are empty: 2024-03-02, 2024-03-03"
+    ]
+    extract_windows(lake, sources, WINDOWS)  # what is empty may stay so
+
+
+def test_where_no_row_lies_the_times_of_the_source_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        events = make_events(9, start=DAY_1 + timedelta(days=365)).with_columns(pl.col("occurred_at").dt.to_string())
+        events.write_csv(tmp_path / "events.csv")
+        extract_windows(Lake(tmp_path / "lake"), file_sources(tmp_path, tmp_path / "events.csv"), WINDOWS)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(
+        "events: no row lies in 2024-03-01, 2024-03-02, 2024-03-03; the source's times go from 2025-"
+    )
+
+
+def test_a_far_time_beside_a_rejected_row_is_told(tmp_path: Path) -> None:
+    far = pl.Series(["9999-12-31T23:59:59", "9999-12-31T23:59:59"]).str.to_datetime(time_zone="America/New_York")
+    frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["t", None], "expires_at": far})
+    assert extract_items(tmp_path, frame, max_rejected=0.5)["2024-03-01"] == ["a"]
+    with pytest.raises(ContractError, match=r"expires_at = '.?10000-01-01 04:59:59"):
+        extract_items(tmp_path, frame, max_rejected=0.1)
+
+
 @pytest.mark.parametrize("name", ["updated_at", "changed"])
 def test_items_that_tell_their_changes_come_in_the_window_of_the_change(tmp_path: Path, name: str) -> None:
     changes = [DAY_1, SECOND.start, SECOND.end - timedelta(microseconds=1), DAY_1 - timedelta(days=1)]
     frame = pl.DataFrame({"item_id": ["a", "b", "a", "c"], "title": ["t"] * 4, name: changes})
     mapping = {} if name == "updated_at" else {"columns": {"updated_at": name}}
     expected = {"2024-03-01": ["a"], "2024-03-02": ["a", "b"], "2024-03-03": []}
-    assert extract_items(tmp_path, frame, **mapping) == expected
+    assert extract_items(tmp_path, frame, feed="changes", **mapping) == expected
 
 
 def test_an_item_without_text_is_rejected(tmp_path: Path) -> None:
@@ -159,7 +311,7 @@ def test_an_item_without_text_is_rejected(tmp_path: Path) -> None:
     assert extract_items(tmp_path, frame, max_rejected=0.7)["2024-03-01"] == ["a"]
     rejected = {"has_text": 1, "title|nullability": 1}
     assert Lake(tmp_path / "lake").manifest("items", "2024-03-01")["rejected"] == rejected
-    with pytest.raises(ContractError, match=r"items 2024-03-01: 2 of 3 rows"):
+    with pytest.raises(ContractError, match=r"items: 2 of 3 rows"):
         extract_items(tmp_path, frame)
 
 

@@ -91,7 +91,7 @@ def test_the_newest_version_of_an_item_in_a_window_is_kept(tmp_path: Path) -> No
         table="items",
         max_rejected=0.5,
     )
-    assert result == WriteResult(rows=2, rejected={"has_text": 1}, duplicates=1)
+    assert result == WriteResult(rows=2, rejected={"has_text": 1}, duplicates=1, conflicts=1)
     assert lake.scan("items").collect()["title"].to_list() == ["a title", "new"]
 
 
@@ -135,7 +135,7 @@ def test_snapshots_that_say_nothing_new_are_read_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Lake, "scan", watched)
     found = lake.items(keys)
     assert found.select("title", "known_at").rows() == [("one", DAY_1)]
-    assert read[0] == ["2024-03-01", "2024-03-03", "2024-03-04"]
+    assert read == [["2024-03-01"], ["2024-03-03"], ["2024-03-04"]]
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
@@ -179,8 +179,9 @@ def test_the_manifest_tells_what_a_window_is(tmp_path: Path) -> None:
         "rejected": {},
         "rejected_parts": [],
         "duplicates": 0,
+        "conflicts": 0,
         "source": "events.parquet",
-        "schema_version": 1,
+        "schema_version": 2,
         "code_version": version("recsys-text"),
     }
     assert part["rows"] == 50
