@@ -47,13 +47,21 @@ def mind(
 
 
 @app.command()
-def extract(config: Config = CONFIG, window: WindowKey = None, start: From = None, end: To = None) -> None:
+def extract(
+    config: Config = CONFIG,
+    window: WindowKey = None,
+    start: From = None,
+    end: To = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Let windows that had rows become empty where the source has none.")
+    ] = False,
+) -> None:
     """Extract items, events and, where they are logged, impressions of the named windows into the lake."""
     settings = load(config)
     if (windows := span(settings, window, start, end)) is None:
         raise ConfigError("say which windows: --window KEY, or --from A --to B")
     from recsys_text.steps.extract import extract as step
 
-    result = step(settings, windows)
+    result = step(settings, windows, allow_empty=allow_empty)
     terminal.extracted(out, result)
     out.print(f"{len(windows)} windows are in {settings.lake}")

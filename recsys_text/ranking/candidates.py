@@ -1,8 +1,8 @@
 """Candidate pools, histories and sampled impressions as of a time. Knows the log and the settings of the pool.
 
-An item is in the pool of a user at t when it is known (`known_at <= t < expires_at`), when (unless the pool is the
-whole catalogue) it was clicked in [t - active, t) or became known in [t - fresh, t), and when the user has no event
-with it strictly before t.
+An item is in the pool of a user at t when it is known (`known_at <= t < expires_at`) and not absent, when (unless the
+pool is the whole catalogue) it was clicked in [t - active, t) or became known in [t - fresh, t), and when the user has
+no event with it strictly before t.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import polars as pl
 
-from recsys_text.ranking.log import Bool, Impressions, Int32, Int64, Log, micros, no_impressions
+from recsys_text.ranking.log import NEVER, Bool, Impressions, Int32, Int64, Log, micros, no_impressions
 from recsys_text.ranking.timeline import Timeline, expand, timeline
 from recsys_text.sections import Candidates
 
@@ -161,8 +161,7 @@ def _alive(log: Log, settings: Candidates) -> _Alive:
 def _spans(log: Log, settings: Candidates) -> _Alive:
     items = np.arange(len(log.item_ids), dtype=np.int32)
     if settings.pool == "all":
-        known = log.known_at < log.expires_at
-        return _Alive(item=items[known], start=log.known_at[known], end=log.expires_at[known])
+        return _present(log, items, log.known_at, log.expires_at)
     clicks = log.clicks_of_item
     clicked = np.repeat(items, np.diff(clicks.start))
     # Strictly before t, and not longer ago than `active`: s < t <= s + active, one microsecond late on both sides.
@@ -182,9 +181,32 @@ def _spans(log: Log, settings: Candidates) -> _Alive:
     )
     item = merged["item"].to_numpy()
     begin = np.maximum(merged["start"].to_numpy(), log.known_at[item])
-    end = np.minimum(merged["end"].to_numpy(), log.expires_at[item])
-    some = begin < end
-    return _Alive(item=item[some], start=begin[some], end=end[some])
+    return _present(log, item, begin, np.minimum(merged["end"].to_numpy(), log.expires_at[item]))
+
+
+def _present(log: Log, item: Int32, start: Int64, end: Int64) -> _Alive:
+    """Spans by item and start without the times at which the item was absent, and without those that are empty."""
+    absent, spans = log.absent, pl.DataFrame({"item": item, "start": start, "end": end})
+    if len(absent.item):
+        away = pl.DataFrame({"item": absent.item, "gone": absent.start, "back": absent.end})
+        # An item with A absences is present in A + 1 spans: before the first, between two, and after the last.
+        there = pl.concat(
+            [
+                away.select("item", since=pl.col("back").shift(1, fill_value=-NEVER).over("item"), until="gone"),
+                away.group_by("item").agg(since=pl.col("back").max(), until=pl.lit(NEVER)),
+            ]
+        )
+        spans = (
+            spans.join(there, on="item", how="left", maintain_order="left")
+            .select(
+                "item",
+                start=pl.max_horizontal("start", "since"),
+                end=pl.min_horizontal("end", "until"),
+            )
+            .sort("item", "start")
+        )
+    spans = spans.filter(pl.col("start") < pl.col("end"))
+    return _Alive(item=spans["item"].to_numpy(), start=spans["start"].to_numpy(), end=spans["end"].to_numpy())
 
 
 def in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candidates) -> Bool:

@@ -77,6 +77,23 @@ def no_impressions() -> Impressions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Absences:
+    """Spans [start, end) in which items are no candidates, disjoint, by item and start; the end may be NEVER.
+
+    item: int32[A]; start, end: int64[A].
+    """
+
+    item: Int32
+    start: Int64
+    end: Int64
+
+
+def no_absences() -> Absences:
+    none = np.zeros(0, np.int64)
+    return Absences(item=none.astype(np.int32), start=none, end=none)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
     """The catalogue and the events; a code is a position in the sorted ids. Events are sorted by time and user; those
     of one user and time, of which none is the newest, by `neutral`.
@@ -85,7 +102,8 @@ class Log:
     it has none, `value` is NaN where an event has none, `disliked` marks the events that say no, and
     `dropped` counts the events on items that are not in the catalogue. `logged` are the impressions that were logged,
     in the order of time (see `ranking.logged`), `unknown` counts their candidates that are not in the catalogue, and
-    `settle` microseconds after one was shown its clicks are known.
+    `settle` microseconds after one was shown its clicks are known. `absent` says when items that had been there were
+    not in the catalogue.
     """
 
     item_ids: list[str]
@@ -104,6 +122,7 @@ class Log:
     logged: Impressions = field(default_factory=no_impressions)
     unknown: int = 0
     settle: int = 0
+    absent: Absences = field(default_factory=no_absences)
 
     @cached_property
     def clicks_of_item(self) -> Timeline:
@@ -184,9 +203,9 @@ def micros(time: datetime) -> int:
 
 
 def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
-    """Codes a catalogue (item_id, published_at, expires_at, known_at, perhaps category) and events (user_id, item_id,
-    event_type, occurred_at, perhaps value). Raises ContractError for an item_id that comes twice or an item without
-    `known_at`.
+    """Codes a catalogue (item_id, published_at, expires_at, known_at, perhaps category and absent) and events (user_id,
+    item_id, event_type, occurred_at, perhaps value). Raises ContractError for an item_id that comes twice or an item
+    without `known_at`.
     """
     items = items.select(
         "item_id",
@@ -194,6 +213,7 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         if "category" in items.columns
         else pl.lit(None, pl.String).alias("category"),
         *(_micros(name) for name in ("known_at", "published_at", "expires_at")),
+        *(["absent"] if "absent" in items.columns else []),
     )
     items = items.sort("item_id")
     repeated = items.filter(pl.col("item_id").is_duplicated() | pl.col("known_at").is_null())
@@ -227,7 +247,21 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         disliked=coded["disliked"].to_numpy(),
         value=coded["value"].fill_null(np.nan).to_numpy(),
         dropped=len(events) - len(coded),
+        absent=_absences(items),
     )
+
+
+def _absences(items: pl.DataFrame) -> Absences:
+    if "absent" not in items.columns:
+        return no_absences()
+    spans = (
+        items.select("absent", item=pl.int_range(pl.len(), dtype=pl.Int32))
+        .filter(pl.col("absent").list.len() > 0)
+        .explode("absent")
+        .unnest("absent")
+        .with_columns(_micros("start"), _micros("end").fill_null(NEVER))
+    )
+    return Absences(item=spans["item"].to_numpy(), start=spans["start"].to_numpy(), end=spans["end"].to_numpy())
 
 
 def impressions_from_frame(frame: pl.DataFrame, log: Log) -> Impressions:

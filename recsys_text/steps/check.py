@@ -31,7 +31,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
         raise ConfigError(f"window '{unknown[0]}' is not in the lake; extract it first")
     lake, keys = Lake(settings.lake), [window.key for window in chosen]
     items_keys = [key for key in lake.keys("items") if key <= keys[-1]]
-    items, events = lake.items(items_keys), lake.read("events", keys)
+    items, events = lake.items(items_keys, grace=settings.sources.items.grace), lake.read("events", keys)
     impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
     dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
     cut = times.cut(events, ordered=settings.evaluation.at == "window")

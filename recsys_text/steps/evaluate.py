@@ -26,7 +26,7 @@ from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.timeline import expand
 from recsys_text.sections import Candidates
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, write_parquet
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, with_events, write_parquet
 from recsys_text.tracking import CHAMPION
 
 
@@ -47,11 +47,11 @@ class Measured:
 
 
 def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
-    """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
+    """The newest closed windows with events, `evaluation.windows` of them, that begin at or after the cutoff.
 
-    Raises ContractError when there is none.
+    Windows without events that follow are skipped, and named in the log. Raises ContractError when there is none.
     """
-    newest = windows_of(settings)[-settings.evaluation.windows :]
+    newest = with_events(settings)[-settings.evaluation.windows :]
     unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
     if not unseen:
         raise ContractError(

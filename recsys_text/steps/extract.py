@@ -16,19 +16,20 @@ from recsys_text.lake.windows import Window, open_key, parse_window, windows_bet
 LONGEST_GAP = timedelta(days=7)
 
 
-def extract(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
+def extract(settings: Settings, windows: Sequence[Window], *, allow_empty: bool = False) -> dict[str, Any]:
     """Writes each window of every table that has a source, replacing it as a whole.
 
-    Returns {"tables": {table: {window: {"rows", "rejected", "duplicates", "changed"}}}, "changed": the windows of which
-    a table has other rows than before}. Raises ConfigError for a window that has not ended, ContractError for data that
-    breaks its contract, UnavailableError for a source or a lake out of reach.
+    allow_empty: whether a window that had rows may become one without any, where the source has none now.
+    Returns {"tables": {table: {window: a WriteResult as a dict}}, "changed": the windows of which a table has other
+    rows than before}. Raises ConfigError for a window that has not ended, ContractError for data that breaks its
+    contract, UnavailableError for a source or a lake out of reach.
     """
     if windows[-1].end > datetime.now(UTC):
         raise ConfigError(
             f"window {windows[-1]} has not ended yet; extract it after {windows[-1].end:%Y-%m-%dT%H:%MZ}, or let "
             "`recsys-text refresh` publish what is known of it so far"
         )
-    return _told(extract_windows(Lake(settings.lake), settings.sources, windows))
+    return _told(extract_windows(Lake(settings.lake), settings.sources, windows, allow_empty=allow_empty))
 
 
 def earlier(settings: Settings, window: Window, *, gap: bool) -> tuple[list[Window], list[Window]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from feature_store import (
 )
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, LakeChanged, UnavailableError
+from recsys_text.lake.folders import content
+from recsys_text.lake.result import shortened
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, known_until, parse_window, window_key, window_of
 from recsys_text.publications import ITEMS, SCORES, USERS
@@ -34,6 +37,8 @@ from recsys_text.text.normalise import item_text
 
 if TYPE_CHECKING:
     from recsys_text.tracking import Tracker
+
+logger = getLogger("recsys_text")
 
 VIEW, ITEM_VECTORS, USER_VECTORS = SCORES, ITEMS, USERS
 #: The part of a version that holds all items.
@@ -70,6 +75,19 @@ def windows_of(settings: Settings) -> list[Window]:
         ) from None
 
 
+def with_events(settings: Settings) -> list[Window]:
+    """The windows of the lake up to the newest one with events, oldest first; those behind it are named in the log.
+
+    Where no window has events, all of them. Raises ContractError when there is none.
+    """
+    windows, lake = windows_of(settings), Lake(settings.lake)
+    filled = next((n for n in range(len(windows), 0, -1) if lake.manifest("events", windows[n - 1].key)["rows"]), 0)
+    if 0 < filled < len(windows):
+        skipped = shortened([window.key for window in windows[filled:]])
+        logger.warning("no events are in the newest windows %s; those before them are taken", skipped)
+    return windows[:filled] or windows
+
+
 @dataclass(frozen=True, kw_only=True)
 class LakeState:
     """What a step reads: the windows that have ended, oldest first, and for each table its keys and their digest.
@@ -99,7 +117,7 @@ def inputs(
         keys = {table: sorted(only.get(table, ())) for table in ("items", "events", "impressions")}
         windows = [parse_window(key, settings.windows.span) for key in keys["events"]]
         state = _state(lake, windows, windows[-1].end, keys)
-    items = lake.items(state.keys["items"])
+    items = lake.items(state.keys["items"], grace=settings.sources.items.grace)
     log = build_log(items, lake.read("events", state.keys["events"]))
     log = with_logged(log, lake.read("impressions", state.keys["impressions"]), settle=settle(settings))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=state.windows, digests=state.digests)
@@ -152,8 +170,8 @@ def _is_news(lake: Lake, table: str, known: list[str], state: str) -> bool:
     """Whether a state has rows that are not those of the window before it, as a snapshot of the items mostly has."""
     if state not in lake.open_keys(table):
         return False
-    parts = lake.manifest(table, state)["parts"]
-    return bool(parts) and (not known or parts != lake.manifest(table, known[-1])["parts"])
+    rows = content(lake.manifest(table, state))
+    return bool(rows) and (not known or rows != content(lake.manifest(table, known[-1])))
 
 
 def check_unchanged(settings: Settings, plan: Mapping[str, Any]) -> None:

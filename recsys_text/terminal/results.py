@@ -25,6 +25,12 @@ def extracted(out: Console, result: Mapping[str, Any]) -> None:
         if len(windows) > 1:
             table.add_row(name, f"all {len(windows)}", *_amounts(list(windows.values())), end_section=True)
     out.print(table)
+    for name, windows in result["tables"].items():
+        if conflicts := max(window["conflicts"] for window in windows.values()):
+            which = "the newest by updated_at, else the last," if name == "items" else "one of each"
+            out.print(f"{conflicts:,} {name} have rows that differ; {which} was kept", soft_wrap=True)
+        if left := sum(window["left"] for window in windows.values()):
+            out.print(f"{left:,} {name} have left the catalogue; they are no candidates any more", soft_wrap=True)
 
 
 def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_text.ranking.candidates import histories, pool_chunks, pools, sampled_impressions, with_negatives
+from recsys_text.ranking.candidates import (
+    histories,
+    pool_chunks,
+    pool_sizes,
+    pools,
+    sampled_impressions,
+    with_negatives,
+)
 from recsys_text.ranking.log import Impressions, Log, build_log
 from recsys_text.sections import Candidates
 
@@ -20,24 +27,37 @@ TIME: Any = pl.Datetime("us", "UTC")
 ITEMS, USERS, END = "abcdef", "uvw", 30
 Event = tuple[str, str, str, int]
 Item = tuple[str, int, int | None]
+Absences = dict[str, list[tuple[int, int | None]]]
 
 
 def at(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
-def log_of(items: list[Item], events: list[Event]) -> Log:
+def log_of(items: list[Item], events: list[Event], absent: Absences | None = None) -> Log:
     schema = {"item_id": pl.String, "known_at": TIME, "published_at": TIME, "expires_at": TIME}
     rows = [(item, at(known), None, None if expires is None else at(expires)) for item, known, expires in items]
     columns = {"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "occurred_at": TIME}
     done = [(user, item, kind, at(time)) for user, item, kind, time in events]
-    return build_log(pl.DataFrame(rows, schema=schema, orient="row"), pl.DataFrame(done, schema=columns, orient="row"))
+    catalogue = pl.DataFrame(rows, schema=schema, orient="row")
+    if absent is not None:
+        spans = [
+            [{"start": at(start), "end": None if end is None else at(end)} for start, end in absent[item]] or None
+            for item, _, _ in items
+        ]
+        dtype = pl.List(pl.Struct({"start": TIME, "end": TIME}))
+        catalogue = catalogue.with_columns(pl.Series("absent", spans, dtype=dtype))
+    return build_log(catalogue, pl.DataFrame(done, schema=columns, orient="row"))
 
 
-def in_pool(items: list[Item], events: list[Event], user: str, t: int, rules: Candidates) -> set[str]:
+def in_pool(
+    items: list[Item], events: list[Event], user: str, t: int, rules: Candidates, absent: Absences | None = None
+) -> set[str]:
     pool = set()
     for item, known, expires in items:
         if known > t or (expires is not None and expires <= t):
+            continue
+        if any(start <= t and (end is None or t < end) for start, end in (absent or {}).get(item, [])):
             continue
         own = [event for event in events if event[1] == item]
         if any(event[0] == user and event[3] < t for event in own):
@@ -58,6 +78,20 @@ catalogues = st.tuples(
 event_lists = st.lists(
     st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(("view", "click")), st.integers(0, END)),
     max_size=25,
+)
+
+
+def spans_of(cuts: list[int], forever: bool) -> list[tuple[int, int | None]]:
+    """Disjoint spans between sorted cuts, the last perhaps without an end."""
+    pairs: list[tuple[int, int | None]] = list(zip(cuts[::2], cuts[1::2], strict=False))
+    return [*pairs, (cuts[-1], None)] if forever and len(cuts) % 2 else pairs
+
+
+absences = st.fixed_dictionaries(
+    {
+        item: st.builds(spans_of, st.lists(st.integers(0, END), unique=True, max_size=5).map(sorted), st.booleans())
+        for item in ITEMS
+    }
 )
 rule_sets = st.builds(
     Candidates,
@@ -92,6 +126,20 @@ def test_pools_are_what_the_definition_says(
         slice(low.start, low.stop) for low, _, _ in chunks if low.stop - low.start > 0
     ]
     assert [pool for _, offsets, item in chunks for pool in sets(log, offsets, item)] == found
+
+
+@settings(deadline=None)
+@given(catalogues, event_lists, rule_sets, queries, absences)
+def test_what_is_absent_is_in_no_pool_until_it_comes_back(
+    items: list[Item], events: list[Event], rules: Candidates, asked: list[tuple[str, int]], absent: Absences
+) -> None:
+    log = log_of(items, events, absent)
+    users, times = coded(log, asked)
+    expected = [sorted(in_pool(items, events, user, t, rules, absent)) for user, t in asked]
+    assert list(sets(log, *pools(log, times, users, rules))) == expected
+    assert pool_sizes(log, times, rules).tolist() == [
+        len(in_pool(items, events, "stranger", t, rules, absent)) for _, t in asked
+    ]
 
 
 @settings(deadline=None)
