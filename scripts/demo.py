@@ -53,7 +53,7 @@ def drive(settings: Settings) -> None:
         airflow.start(str(BOOKS), [name])
         airflow.trigger(f"{name}_extract", {"from": START, "to": LAST})
         airflow.wait([(f"{name}_train", "gate"), (f"{name}_publish", "commit")], FIRST_LIMIT_S)
-        history = Lake(settings.lake).keys("events")
+        history = Lake(settings.lake, project=settings.project.name).keys("events")
         airflow.backfill(f"{name}_extract", LAST, LAST)
         airflow.wait([(f"{name}_monitor", "monitor"), (f"{name}_publish", "commit")], SECOND_LIMIT_S)
         check_backfill(airflow, settings, history)
@@ -67,7 +67,7 @@ def check_backfill(airflow: airflow_stack.Airflow, settings: Settings, history: 
     runs = {step: airflow.runs(f"{name}_{step}") for step in airflow_stack.STEPS}
     backfilled = [key for kind, key in runs["extract"] if kind == "backfill"]
     followed = {step: [key for _, key in runs[step]].count(LAST) for step in ("train", "publish", "monitor")}
-    new = sorted(set(Lake(settings.lake).keys("events")) - set(history))
+    new = sorted(set(Lake(settings.lake, project=settings.project.name).keys("events")) - set(history))
     if backfilled != [LAST] or new != [LAST] or set(followed.values()) != {1}:
         raise airflow_stack.StackError(
             f"the backfill of {LAST} ran for {backfilled}, brought the windows {new}, and after it ran {followed}"
@@ -77,7 +77,7 @@ def check_backfill(airflow: airflow_stack.Airflow, settings: Settings, history: 
 
 def summary(settings: Settings) -> None:
     """What the runs left behind, read from where they left it."""
-    lake = Lake(settings.lake)
+    lake = Lake(settings.lake, project=settings.project.name)
     keys = lake.keys("events")  # a refused window may have its items already
     written = {table: {key: lake.manifest(table, key) for key in keys} for table in ("items", "events")}
     terminal.extracted(out, {"tables": written})

@@ -4,7 +4,7 @@ import logging
 import sys
 from typing import NoReturn
 
-from recsys_text.cli import data, models, reports, scores  # noqa: F401 - importing them makes the commands
+from recsys_text.cli import data, lake, models, reports, scores  # noqa: F401 - importing them makes the commands
 from recsys_text.cli.app import app, err
 from recsys_text.errors import ConfigError, RecsysTextError, UnavailableError
 

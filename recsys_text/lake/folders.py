@@ -1,5 +1,6 @@
 """Which folders of a table hold its windows, and what their manifests say. Reads no rows.
 
+_project.json                  the project that the lake belongs to
 <table>/window=<key>/          a window that has ended
 <table>/shared/                parts that several windows have in common, named by their content
 <table>/open=<key>@<until>/    one that has not, as it was known at `until`; the newest few are kept, so that who
@@ -16,6 +17,7 @@ from recsys_text.errors import ConfigError, ContractError
 from recsys_text.lake.windows import is_open_key, window_key
 from recsys_text.tables import READABLE_VERSIONS, SCHEMA_VERSION
 
+OWNER = "_project.json"
 MANIFEST = "_manifest.json"
 SHARED = "shared"
 REJECTED = "rejected"
@@ -28,6 +30,27 @@ _WINDOW, _OPEN = "window=", "open="
 _KEPT = 3
 #: The `window` of a row by the path of its part.
 WINDOW_OF_PATH = rf"(?:{_WINDOW}|{_OPEN})([^/]+)/[^/]+$"
+
+
+def owned_by(project: str) -> bytes:
+    return json.dumps({"project": project}).encode()
+
+
+def check_owner(root: Path, project: str) -> str | None:
+    """The project that a lake belongs to, which is this one, or None. Raises ConfigError where it is another."""
+    path = root / OWNER
+    try:
+        owner = str(json.loads(path.read_bytes())["project"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError):
+        raise ConfigError(f"{path} is damaged; write {owned_by(project).decode()} into it") from None
+    if owner != project:
+        raise ConfigError(
+            f"the lake at {root} belongs to project '{owner}', not to '{project}'; give '{project}' a project.root of "
+            f"its own, or write its new name into {path} where it was renamed"
+        )
+    return owner
 
 
 def folder_of(table: Path, key: str) -> Path:
@@ -97,7 +120,7 @@ def remove_superseded(table: Path, keys: Iterable[str]) -> None:
         kept = {key, *same[-_KEPT:]} if is_open_key(key) else set()
         for state in states:
             if window_key(state) <= window_key(key) and state not in kept:
-                remove_open(table, state)
+                remove(table, state)
 
 
 def remove_unnamed(table: Path) -> None:
@@ -117,8 +140,7 @@ def remove_unnamed(table: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_open(table: Path, key: str) -> None:
-    assert is_open_key(key)
+def remove(table: Path, key: str) -> None:
     folder = folder_of(table, key)
     (folder / MANIFEST).unlink(missing_ok=True)  # first, so that it is never half there
     shutil.rmtree(folder, ignore_errors=True)

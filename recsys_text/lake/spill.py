@@ -54,7 +54,7 @@ class Spill:
     def frames(self, name: str) -> Iterator[pl.DataFrame]:
         """The frames of a stream, as often as asked for. Call `flush` first."""
         for path in self._files.get(name, []):
-            yield pl.read_ipc(path)
+            yield pl.read_ipc(path.read_bytes())  # polars takes brackets in a path for a pattern
 
     def discard(self, name: str) -> None:
         for path in self._files.pop(name, []):

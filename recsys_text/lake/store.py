@@ -69,10 +69,16 @@ class _Staged:
 
 
 class Lake:
-    """Tables of windows under one folder. Any Parquet reader can read the parts."""
+    """Tables of windows under one folder. Any Parquet reader can read the parts.
 
-    def __init__(self, root: Path) -> None:
+    A lake belongs to the `project` that first wrote it. Raises ConfigError for that of another project.
+    """
+
+    def __init__(self, root: Path, project: str | None = None) -> None:
         self.root = root
+        self._project = project
+        if project is not None:
+            folders.check_owner(root, project)
 
     def write(
         self,
@@ -192,7 +198,7 @@ class Lake:
     def forget(self, table: str, open_key: str) -> None:
         """Removes a state of a window that has not ended."""
         with self._locked():
-            folders.remove_open(self.root / table, open_key)
+            folders.remove(self.root / table, open_key)
 
     def manifest(self, table: str, key: str) -> dict[str, Any]:
         """What a window holds. Raises ConfigError for a window that is not there, ContractError for one that is damaged
@@ -247,9 +253,15 @@ class Lake:
         manifest = self.manifest("items", key)
         if manifest.get("feed") != _SNAPSHOT or not manifest["rows"]:
             return None
-        return self._unchanging("items", [key], lambda some: self.scan("items", some).select("item_id").collect())[
-            "item_id"
-        ]
+        ids = self._unchanging("items", [key], lambda some: self.scan("items", some).select("item_id").collect())
+        return ids["item_id"]
+
+    def item_ids(self, keys: Sequence[str]) -> set[str]:
+        """All items of some windows."""
+        frame = self._unchanging(
+            "items", keys, lambda some: self.scan("items", some).select("item_id").unique().collect()
+        )
+        return set(frame["item_id"])
 
     def _versions(self, keys: Sequence[str]) -> list[Versions]:
         """The windows of items that brought something, those that show one snapshot together."""
@@ -290,7 +302,7 @@ class Lake:
 
         Raises UnavailableError for an OSError in it: the lake's disk is full, read-only or gone.
         """
-        try:
+        with self._writable():
             with self._locked():
                 everyone = self.root / ".scratch"
                 everyone.mkdir(exist_ok=True)
@@ -309,6 +321,11 @@ class Lake:
             finally:
                 shutil.rmtree(own, ignore_errors=True)
                 os.close(holding)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             reason = error.strerror or str(error)
             raise UnavailableError(f"the lake at {self.root} cannot be written: {reason}") from error
@@ -470,17 +487,37 @@ class Lake:
             folders.remove_superseded(home, [one.key for one in chosen])
         return changed
 
+    def drop(self, table: str, keys: Iterable[str]) -> list[str]:
+        """Removes windows and the shared parts that none names any more; the keys of those that were there.
+
+        Raises UnavailableError where the lake cannot be written.
+        """
+        with self._writable(), self._locked():
+            there = [key for key in self.keys(table) if key in set(keys)]
+            for key in there:
+                folders.remove(self.root / table, key)
+            folders.remove_unnamed(self.root / table)
+        return there
+
     def remove_unnamed(self, table: str) -> None:
-        """Removes the shared parts that no window names any more."""
+        """Removes the shared parts that no window names any more. Raises UnavailableError as `drop` does."""
         if (self.root / table / folders.SHARED).is_dir():
-            with self._locked():
-                folders.remove_unnamed(self.root / table)
+            self.drop(table, [])
+
+    def size(self, table: str) -> int:
+        """How many bytes the files of a table take, shared parts once."""
+        return sum(path.stat().st_size for path in (self.root / table).rglob("*") if path.is_file())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / _LOCK).touch()
         with locked(self.root / _LOCK, fcntl.LOCK_EX):
+            if self._project is not None and folders.check_owner(self.root, self._project) is None:
+                (partial := self.root / f".{folders.OWNER}").write_bytes(folders.owned_by(self._project))
+                sync([partial])
+                os.replace(partial, self.root / folders.OWNER)
+                sync([self.root])
             yield
 
 

@@ -84,6 +84,11 @@ def start_of(key: str) -> datetime:
     return parse_time(window_key(key))
 
 
+def end_of(key: str, length: timedelta) -> datetime:
+    """The end of the window of a key, open or not, of windows of this length."""
+    return start_of(key) + length
+
+
 def known_until(key: str) -> datetime:
     """The time of an open key."""
     return datetime.strptime(key.partition("@")[2], _UNTIL).replace(tzinfo=UTC)

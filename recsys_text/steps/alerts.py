@@ -9,11 +9,10 @@ import polars as pl
 
 from recsys_text.config import Settings
 from recsys_text.evaluation.alerts import state
-from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import parse_window
 from recsys_text.sections import Alert
 from recsys_text.steps.drift import NULLS, REJECTS
-from recsys_text.steps.inputs import write_whole
+from recsys_text.steps.inputs import the_lake, write_whole
 from recsys_text.tables import TABLES
 
 #: Figures of the challenger's scores: no rule without a slice is about them.
@@ -26,7 +25,7 @@ def alerts(settings: Settings, window: str | None = None) -> list[dict[str, Any]
     Each is {"alert", "metric", "slice", "fires", "changed", "since", "value", "line"}: `changed` where that window
     began or ended it, `line` says it for people. It follows from the table alone: measuring a window again changes it.
     """
-    lake = Lake(settings.lake)
+    lake = the_lake(settings)
     keys = [key for key in lake.keys("quality") if window is None or key <= window]
     table = lake.read("quality", keys)
     return [found for name, rule in sorted(settings.alerts.items()) for found in _judge(name, rule, table, keys)]
@@ -45,7 +44,7 @@ def tell_once(settings: Settings, tell: Callable[[str], bool]) -> None:
     for found in (found for found in alerts(settings) if found["fires"]):
         of_rule = told.setdefault(found["alert"], {})
         if of_rule.get(found["slice"], "") >= found["since"] or tell(found["line"]):
-            of_rule[found["slice"]] = Lake(settings.lake).keys("quality")[-1]
+            of_rule[found["slice"]] = the_lake(settings).keys("quality")[-1]
             write_whole(path, lambda partial: partial.write_text(json.dumps(told, indent=1, sort_keys=True)))
 
 

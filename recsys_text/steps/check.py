@@ -10,11 +10,10 @@ from recsys_text.errors import ConfigError
 from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
 from recsys_text.evaluation.checks.windows import missing
 from recsys_text.evaluation.freshness import drawn
-from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import build_log
 from recsys_text.ranking.logged import evaluated_impressions, take, with_logged
-from recsys_text.steps.inputs import windows_of
+from recsys_text.steps.inputs import the_lake, windows_of
 
 # Candidates that features are computed of: an AUC of some hundred impressions says enough.
 _CANDIDATES = 300_000
@@ -29,7 +28,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     chosen = sorted(windows) if windows is not None else there
     if unknown := [window.key for window in chosen if window not in there]:
         raise ConfigError(f"window '{unknown[0]}' is not in the lake; extract it first")
-    lake, keys = Lake(settings.lake), [window.key for window in chosen]
+    lake, keys = the_lake(settings), [window.key for window in chosen]
     items_keys = [key for key in lake.keys("items") if key <= keys[-1]]
     items, events = lake.items(items_keys, grace=settings.sources.items.grace), lake.read("events", keys)
     impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
@@ -62,7 +61,7 @@ def _vanished(
 
     keys: of the windows of items; where there is none, `last` stands for it.
     """
-    source, present = settings.sources.items, Lake(settings.lake).read("items", keys[-1:])
+    source, present = settings.sources.items, the_lake(settings).read("items", keys[-1:])
     changes = "updated_at" in {*source.columns, *source.values}
     newest = parse_window(keys[-1], settings.windows.span) if keys else last
     return catalogue.vanished(clicks, present if changes else items, present, newest.start, newest.end)

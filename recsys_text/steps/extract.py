@@ -9,8 +9,8 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.result import WriteResult
-from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, open_key, parse_window, windows_between
+from recsys_text.steps.inputs import the_lake
 
 #: What a longer standstill leaves out is history, which is asked for.
 LONGEST_GAP = timedelta(days=7)
@@ -29,7 +29,7 @@ def extract(settings: Settings, windows: Sequence[Window], *, allow_empty: bool 
             f"window {windows[-1]} has not ended yet; extract it after {windows[-1].end:%Y-%m-%dT%H:%MZ}, or let "
             "`recsys-text refresh` publish what is known of it so far"
         )
-    return _told(extract_windows(Lake(settings.lake), settings.sources, windows, allow_empty=allow_empty))
+    return _told(extract_windows(the_lake(settings), settings.sources, windows, allow_empty=allow_empty))
 
 
 def earlier(settings: Settings, window: Window, *, gap: bool) -> tuple[list[Window], list[Window]]:
@@ -40,7 +40,7 @@ def earlier(settings: Settings, window: Window, *, gap: bool) -> tuple[list[Wind
     """
     length = window.end - window.start
     late = _before(window, settings.windows.late * length)
-    keys = [key for key in Lake(settings.lake).keys("events") if key < window.key]
+    keys = [key for key in the_lake(settings).keys("events") if key < window.key]
     missing = _before(window, window.start - parse_window(keys[-1], length).end) if gap and keys else []
     if len(missing) * length > LONGEST_GAP:
         return late[::-1], [each for each in missing if each not in late]
@@ -56,7 +56,7 @@ def extract_open(settings: Settings, window: Window, until: datetime) -> dict[st
 
     Where that is what was known before, the lake stays as it was: who scores from a state finds it the longer.
     """
-    lake, key = Lake(settings.lake), open_key(window, until)
+    lake, key = the_lake(settings), open_key(window, until)
     anew = key not in lake.open_keys("events")
     result = _told(extract_windows(lake, settings.sources, [window], until=until))
     if anew and not result["changed"]:

@@ -61,9 +61,14 @@ class Inputs:
         return [(window.start, window.end) for window in self.windows]
 
 
+def the_lake(settings: Settings) -> Lake:
+    """The project's lake. Raises ConfigError where another project has written it."""
+    return Lake(settings.lake, project=settings.project.name)
+
+
 def windows_of(settings: Settings) -> list[Window]:
     """The windows of events in the lake, oldest first. Raises ContractError when there is none."""
-    keys = Lake(settings.lake).keys("events")
+    keys = the_lake(settings).keys("events")
     if not keys:
         raise ContractError(f"no window of events is in {settings.lake}; run `recsys-text extract` first")
     try:
@@ -80,7 +85,7 @@ def with_events(settings: Settings) -> list[Window]:
 
     Where no window has events, all of them. Raises ContractError when there is none.
     """
-    windows, lake = windows_of(settings), Lake(settings.lake)
+    windows, lake = windows_of(settings), the_lake(settings)
     filled = next((n for n in range(len(windows), 0, -1) if lake.manifest("events", windows[n - 1].key)["rows"]), 0)
     if 0 < filled < len(windows):
         skipped = shortened([window.key for window in windows[filled:]])
@@ -110,7 +115,7 @@ def inputs(
     only: Mapping[str, Iterable[str]] | None = None,
 ) -> Inputs:
     """Reads what `lake_state` names, or `only` these keys of each table. Raises ContractError where no window is."""
-    lake = Lake(settings.lake)
+    lake = the_lake(settings)
     if only is None:
         state = lake_state(settings, before=before, with_open=with_open)
     else:
@@ -135,7 +140,7 @@ def lake_state(settings: Settings, *, before: datetime | None = None, with_open:
     A state of that in which nothing is new is left out of the keys, as it says nothing. Raises ContractError when
     there is no window.
     """
-    lake = Lake(settings.lake)
+    lake = the_lake(settings)
     windows = [window for window in windows_of(settings) if before is None or window.end <= before]
     if not windows:
         raise ContractError(f"no window of events before {before:%Y-%m-%dT%H:%MZ} is there; extract older windows")

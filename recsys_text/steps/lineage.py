@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, LakeChanged
-from recsys_text.lake.store import Lake
-from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, the_store
+from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, the_lake, the_store
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 #: Sections that decide a bundle's bytes, and those that tell how it was watched and used; none holds a secret.
@@ -47,7 +46,7 @@ def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | 
     config["sources"] = {
         name: source.model_dump(mode="json", include=own) for name, source in settings.sources if source is not None
     }
-    lake, state = Lake(settings.lake), lake_state(settings, before=cutoff)
+    lake, state = the_lake(settings), lake_state(settings, before=cutoff)
     windows = {table: {key: lake.digest(table, [key]) for key in keys} for table, keys in state.keys.items() if keys}
     if not read == state.digests == lake_state(settings, before=cutoff).digests:
         raise LakeChanged("the lake changed while it was read; train again")
@@ -112,7 +111,7 @@ def as_trained(settings: Settings, found: Lineage) -> Settings:
 
 def check_windows(settings: Settings, found: Lineage) -> None:
     """Raises ContractError, and names the first of them, where a window that was read is gone or was changed since."""
-    lake = Lake(settings.lake)
+    lake = the_lake(settings)
     for table, digests in found.windows.items():
         present = set(lake.keys(table))
         for key, digest in digests.items():

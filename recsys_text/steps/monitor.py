@@ -18,7 +18,7 @@ from recsys_text.publications import SCORES, is_before
 from recsys_text.steps.alerts import alerts
 from recsys_text.steps.drift import NULLS, REJECTS, drift, faults
 from recsys_text.steps.export import to_mlflow, to_prometheus
-from recsys_text.steps.inputs import the_store, tracker, windows_of
+from recsys_text.steps.inputs import the_lake, the_store, tracker, windows_of
 from recsys_text.steps.lineage import cutoff_of
 from recsys_text.steps.quality import Figure, published_before, quality
 from recsys_text.tables import TABLES
@@ -53,7 +53,7 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     key = window or list(windows)[-1]
     if key not in windows:
         raise ConfigError(f"window '{key}' is not in the lake; extract it first")
-    span, lake = windows[key], Lake(settings.lake)
+    span, lake = windows[key], the_lake(settings)
     found: list[Figure] = [(*figure, None, None) for figure in faults(lake, key)]
     reason = f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure of scores"
     version, name, kept = None, NONE, _measured_before(lake, key)

@@ -25,7 +25,7 @@ from recsys_text.ranking.log import Impressions, Int32, Int64, micros
 from recsys_text.ranking.logged import take
 from recsys_text.report import Change, Content, Example, Listed, WindowRow, render, with_verdict
 from recsys_text.steps.evaluate import Measured, clicks_before, measure
-from recsys_text.steps.inputs import bundle_path, lake_state, tracker, write_whole
+from recsys_text.steps.inputs import bundle_path, lake_state, the_lake, tracker, write_whole
 from recsys_text.tracking import CHAMPION, Recorded, Tracker
 
 #: The name of the page among the artifacts of its run.
@@ -93,7 +93,7 @@ def to_html(
     verdict = _verdict(tags)
     champion = verdict.get("champion") or registry.version(CHAMPION)
     former = registry.recorded(champion) if champion not in (None, version) else None
-    manifests = _manifests(Lake(settings.lake))
+    manifests = _manifests(the_lake(settings))
     content = Content(
         project=settings.project.name,
         version=version,

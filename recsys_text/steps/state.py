@@ -18,10 +18,9 @@ import polars as pl
 from feature_store import StoreError, VersionInfo, shown_url
 from recsys_text.config import Settings
 from recsys_text.errors import RecsysTextError, UnavailableError
-from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY
 from recsys_text.steps.freshness import closed_before, last_deadline
-from recsys_text.steps.inputs import VIEW, the_store, tracker
+from recsys_text.steps.inputs import VIEW, the_lake, the_store, tracker
 
 T = TypeVar("T")
 
@@ -164,7 +163,7 @@ def _part(read: Callable[[], T]) -> Part[T]:
 
 
 def _tables(settings: Settings) -> list[Table]:
-    lake, found = Lake(settings.lake), []
+    lake, found = the_lake(settings), []
     for name in _SOURCES:
         if keys := lake.keys(name):
             told = lake.manifest(name, keys[-1])
@@ -213,7 +212,7 @@ def _models(settings: Settings) -> Models:
 
 
 def _quality(settings: Settings) -> dict[str, list[Figure]]:
-    lake = Lake(settings.lake)
+    lake = the_lake(settings)
     frame = lake.read("quality", lake.keys("quality")[-SHOWN:]).filter(pl.col("slice") == "all").sort("window")
     found: dict[str, list[Figure]] = {}
     for row in frame.select("metric", "window", "version", "value", "low", "high").iter_rows(named=True):

@@ -20,12 +20,11 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, continue_bundle, fit_bundle, forgetting
-from recsys_text.lake.store import Lake
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.fit import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
-from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.inputs import Inputs, inputs, the_lake, tracker
 from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
@@ -167,7 +166,7 @@ def champion_of(registry: Tracker) -> str:
 
 def _check_measurable(settings: Settings, cutoff: datetime) -> None:
     """Hours of training must not end in that nothing can be measured. Raises ContractError."""
-    lake, windows = Lake(settings.lake), newest_windows(settings, cutoff)
+    lake, windows = the_lake(settings), newest_windows(settings, cutoff)
     if not any(lake.manifest("events", window.key)["rows"] for window in windows):
         raise ContractError(
             f"no event is in the windows {windows[0]} to {windows[-1]}, so a model could not be measured on them; "

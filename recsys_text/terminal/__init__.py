@@ -5,14 +5,18 @@ from recsys_text.terminal.learning import continued, repeated
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
 from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
 from recsys_text.terminal.verdict import explained
+from recsys_text.terminal.windows import dropped, expired, listed
 
 __all__ = [
     "TrainingProgress",
     "TuningProgress",
     "checked",
     "continued",
+    "dropped",
+    "expired",
     "explained",
     "extracted",
+    "listed",
     "monitored",
     "published",
     "published_shadow",
