@@ -7,9 +7,10 @@ import polars as pl
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
-from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, times
+from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, snapshots, times
 from recsys_text.evaluation.checks.windows import missing
 from recsys_text.evaluation.freshness import drawn
+from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import build_log
 from recsys_text.ranking.logged import evaluated_impressions, take, with_logged
@@ -43,6 +44,8 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
         *cut,
         catalogue.unknown_items(events, items),
         _vanished(settings, events.filter(pl.col("window") == keys[-1]), items, items_keys, chosen[-1]),
+        snapshots.left(items),
+        *_differing(lake, items_keys[-1:]),
         *catalogue.titles(items),
         people.repeated(events, dropped),
         people.copied(events, settings.windows.span),
@@ -54,6 +57,13 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     return [*found, _leaks(settings, items, events, impressions, chosen)]
 
 
+def _differing(lake: Lake, newest: Sequence[str]) -> list[Finding]:
+    """What the newest window of items, if there is one, says of rows that differed."""
+    manifests = [lake.manifest("items", key) for key in newest]
+    # Windows of older versions of this package do not tell.
+    return [snapshots.differing(each["conflicts"], each["rows"]) for each in manifests if "conflicts" in each]
+
+
 def _vanished(
     settings: Settings, clicks: pl.DataFrame, items: pl.DataFrame, keys: Sequence[str], last: Window
 ) -> Finding:
@@ -62,7 +72,7 @@ def _vanished(
     keys: of the windows of items; where there is none, `last` stands for it.
     """
     source, present = settings.sources.items, the_lake(settings).read("items", keys[-1:])
-    changes = "updated_at" in {*source.columns, *source.values}
+    changes = source.feed == "changes"
     newest = parse_window(keys[-1], settings.windows.span) if keys else last
     return catalogue.vanished(clicks, present if changes else items, present, newest.start, newest.end)
 

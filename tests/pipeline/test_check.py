@@ -112,12 +112,26 @@ def test_items_that_a_query_lost_are_told_and_a_feed_of_changes_is_not(small_con
     changed = items.head(30).with_columns(updated_at=pl.lit(START + timedelta(days=4, hours=3)))
     changed.write_parquet(path)
     assert vanished() == ("ok", 0)
-    # By the day alone, changes without a publication look like a snapshot, unless the project maps the column.
+    # By the day alone, changes look like a snapshot, unless the project says what they are.
     changed.with_columns(day=pl.lit(START + timedelta(days=4))).drop("updated_at", "published_at").write_parquet(path)
     small_config.write_text(
-        small_config.read_text().replace('"items.parquet"', '"items.parquet"\ncolumns = { updated_at = "day" }', 1)
+        small_config.read_text().replace(
+            '"items.parquet"', '"items.parquet"\nfeed = "changes"\ncolumns = { updated_at = "day" }', 1
+        )
     )
     assert vanished() == ("ok", 0)
+
+
+def test_items_that_left_or_have_rows_that_differ_are_told(small_config: Path) -> None:
+    extracted(small_config)
+    path = small_config.parent / "items.parquet"
+    items = pl.read_parquet(path)
+    other = items[10:13].with_columns(title=pl.lit("another title"))
+    pl.concat([items[10:], other, other]).write_parquet(path)
+    assert run_cli("extract", "-c", str(small_config), "--window", "2024-05-05") == 0
+    found = {finding.name: finding for finding in check(load(small_config))}
+    assert (found["items that left"].level, found["items that left"].count) == ("ok", 10)
+    assert (found["items with rows that differ"].level, found["items with rows that differ"].count) == ("warning", 3)
 
 
 def test_what_is_after_now_is_told(small_config: Path) -> None:

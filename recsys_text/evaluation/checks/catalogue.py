@@ -34,8 +34,8 @@ UNKNOWN = Rule(
 VANISHED = Rule(
     name="vanished items",
     found="{count} of {of} clicks of the newest window are on items that only former windows of items have",
-    why="Items of former windows stay candidates, so what is gone is still recommended; or the catalogue lost items.",
-    way_out="Give expires_at to what is gone; otherwise check the query of sources.items.",
+    why="People still want what the catalogue has no more, and it is not recommended to them.",
+    way_out="Where it is not really gone, check sources.items, or give sources.items.grace some windows.",
     warning=0.01,
     error=0.2,
 )
