@@ -21,6 +21,7 @@ def announce(project: Project, context: Mapping[str, Any], before: Sequence[str]
     Raises AirflowSkipException where nothing is to be told.
     """
     from recsys_text.lake.store import Lake
+    from recsys_text.provider import telling
     from recsys_text.steps.inputs import lake_state
 
     former = list(context["inlet_events"][project.news].ascending(False).limit(1))
@@ -36,6 +37,7 @@ def announce(project: Project, context: Mapping[str, Any], before: Sequence[str]
     event = context["outlet_events"][project.news]
     event.add_partitions(newest)
     event.extra = {"lake": state.digests, "windows": len(state.windows)}
+    telling.tell([f"The lake has {len(state.windows)} windows, the newest is {newest}"])
     return newest
 
 
