@@ -1,13 +1,13 @@
 """Scores every user and publishes the scores as one new version of the feature store.
 
-Runs on new events or items in the lake and on a new champion. `begin` decides on the version, or skips when there
+Runs when the lake has news, and on a new champion. `begin` decides on the version, or skips when there
 is no champion yet or the served version already has all of it; `items` writes the vectors of all items and what
 scoring has in common; `score` writes a part for each bucket of users, as many at once as the pool allows;
 `commit` verifies all parts, holds them against `publish.checks` and swaps the version in. Until then, and after
 any failure, readers keep the former version, scores and vectors. Refused scores are listed with the reason; once the
 check is relaxed in the config, clearing `commit` is enough. Where vectors are refused (a number in them is none), what
-was staged of the views after them is removed: clear `begin` and all that follows. A run that the lake overtakes, as in
-a backfill, skips the rest, and one that another waits behind skips all: that one publishes what is there then.
+was staged of the views after them is removed: clear `begin` and all that follows. A run that the lake overtakes
+skips the rest, and one that another waits behind skips all: that one publishes what is there then.
 """
 
 from datetime import timedelta
@@ -22,7 +22,7 @@ from recsys_text.provider.running import skip_if_another_waits, skip_if_overtake
 
 def build(project: Project) -> DAG:
     settings = project.settings
-    timetable = PartitionedAssetTimetable(assets=AssetAny(project.items, project.events, project.champion))
+    timetable = PartitionedAssetTimetable(assets=AssetAny(project.news, project.champion))
 
     with DAG(**project.dag_args("publish", __doc__ or ""), schedule=timetable) as dag:
 

@@ -1,11 +1,11 @@
 """Trains a challenger, and makes it champion when the gate agrees.
 
-Runs on new events in the lake, and trains when there is no model yet, when the newest window is
-`training.every` windows past the newest model, or when an alert of the quality asks for it; otherwise it skips. So a
-year of backfilled windows trains no more often than a year of nights; a run that another waits behind leaves it to
-that. With `training.full_every` it goes on from the champion, and trains anew only every so many windows. A run that
-is triggered by hand always trains: the form asks for the time before which it may know anything, for the seed, and
-whether to go on from the champion.
+Runs when the lake has news, and trains when there is no model yet, when the newest window is
+`training.every` windows past the newest model, or when an alert of the quality asks for it; otherwise it skips. A
+backfill is one news, however many windows it brings; a run that another waits behind leaves it to that. With
+`training.full_every` it goes on from the champion, and trains anew only every so many windows. A run that is triggered
+by hand always trains: the form asks for the time before which it may know anything, for the seed, and whether to go on
+from the champion.
 
 `gate` compares the challenger with the champion on the newest window's impressions and moves the alias
 only when the gain is clear. A refusal is a skip, not a failure: the champion stays, nothing is published anew.
@@ -23,7 +23,7 @@ from recsys_text.provider.running import skip_if_another_waits
 
 def build(project: Project) -> DAG:
     settings = project.settings
-    timetable = PartitionedAssetTimetable(assets=project.events)
+    timetable = PartitionedAssetTimetable(assets=project.news)
     form = {
         "cutoff": Param(
             None,

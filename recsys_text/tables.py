@@ -1,18 +1,14 @@
 """The contract of every table of the lake. Knows columns and rules, no paths and no sources."""
 
-from typing import Literal, get_args
-
 import dataframely as dy
 import polars as pl
+
+from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES
 
 SCHEMA_VERSION = 2
 #: What is written, and what is read beside it: windows of version 1 have the same rows, and no snapshots they share.
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
-EventType = Literal["view", "click", "comment", "share", "purchase", "dislike"]
-EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-#: The events that say that a user wanted an item; the others only count as consumption.
-POSITIVE_TYPES: tuple[EventType, ...] = ("click", "comment", "share", "purchase")
 IS_POSITIVE = pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES)
 
 #: The columns that a row carries besides its contract's: the rule that it broke and the value that broke it.

@@ -3,32 +3,37 @@
 Knows the project's DAGs by name and nothing of what they compute.
 """
 
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import processes
 import psutil
+import task_logs
+from patience import STALLED_S, Patience
 from ports import free_ports
 
 NAME = "airflow"
 HOME = processes.ROOT / "var" / "airflow"
 STEPS = ("extract", "train", "publish", "monitor")
-START_LIMIT_S = 300
 POLL_S = 1.0  # an answer of Airflow's API costs a tenth of a second of one core
 # Between a task's success and the run that its asset event starts; longer without any run means that none comes.
 QUIET_S = 10
 BAD_STATES = ("failed", "upstream_failed")
+END_STATES = ("success", "skipped", *BAD_STATES)
+SAY_S = 15.0  # between two lines about a task that goes on
+_HTTP = re.compile(r'"(GET|POST|PATCH|PUT|DELETE|HEAD) /')
 
-Say = Callable[[str], None]
+Say = Callable[..., None]  # a line, and more of what it tells
 Task = dict[str, Any]  # a task instance as the REST API gives it
 
 
@@ -73,8 +78,9 @@ class Airflow:
         self.name = name
         self.record: dict[str, Any] = {}
         self.env: dict[str, str] = {}
-        self.api = httpx.Client()
+        self.api: httpx.Client | None = None
         self.seen: set[tuple[str, str, int]] = set()
+        self.heard: dict[str, tuple[float, str]] = {}  # of a task that goes on: when it was last told of, and what
         self.ended: Counter[tuple[str, str]] = Counter()  # what had succeeded when the last wait ended
 
     def start(self, configs: str, projects: list[str], **env: str) -> None:
@@ -85,13 +91,14 @@ class Airflow:
         self.record = processes.start(self.name, ["airflow", "standalone"], self.env, address=address)
         self.say(f"Airflow starts at {address}")
         wanted = {f"{project}_{step}" for project in projects for step in STEPS}
-        self.until(START_LIMIT_S, lambda: self._reached(address), "Airflow's API to answer")
-        self.until(START_LIMIT_S, lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
+        self.until(lambda: self._reached(address), "Airflow's API to answer")
+        self.until(lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
         self.say("Airflow is up, its DAGs are parsed")
 
     def stop(self) -> None:
         """Ends Airflow and all that it started, a scheduler that took the place of a killed one too."""
-        self.api.close()
+        if self.api is not None:
+            self.api.close()
         for name in (f"{self.name}-scheduler", self.name):
             processes.end(name)
 
@@ -103,7 +110,7 @@ class Airflow:
         for process in schedulers:
             process.send_signal(signal.SIGKILL)
         # Nobody collects it, so it stays a zombie.
-        self.until(10, lambda: all(one.status() == psutil.STATUS_ZOMBIE for one in schedulers), "the scheduler to die")
+        self.until(lambda: all(one.status() == psutil.STATUS_ZOMBIE for one in schedulers), "the scheduler to die")
         self.say(f"kill -9 {', '.join(str(process.pid) for process in schedulers)}: the scheduler is gone")
 
     def start_scheduler(self) -> None:
@@ -112,7 +119,7 @@ class Airflow:
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Starts one run of a DAG, of no partition, and returns its id."""
-        answer = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        answer = self._client().post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         if answer.is_error:
             raise StackError(f"Airflow refused to run {dag_id}: {answer.text}")
         return str(answer.json()["dag_run_id"])
@@ -120,7 +127,7 @@ class Airflow:
     def clear(self, dag_id: str, run_id: str) -> None:
         """Has a run done again, as the button does."""
         body = {"dry_run": False}
-        self.api.post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).raise_for_status()
+        self._client().post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).raise_for_status()
 
     def backfill(self, dag_id: str, first: str, last: str) -> None:
         """Asks Airflow's command line, as an operator would, for a run of each partition; both ends belong to it."""
@@ -146,32 +153,75 @@ class Airflow:
             if len(found) >= page["total_entries"]:
                 return found
 
-    def wait(self, goals: list[tuple[str, str]], limit_s: float) -> None:
+    def wait(self, goals: list[tuple[str, str]]) -> None:
         """Waits until nothing runs any more, printing each task's end.
 
         `goals` are (DAG, task): by then one more run of each must have succeeded than at the end of the last wait.
-        Raises StackError with the log of a task that failed or skipped instead, or at the time limit.
+        Raises StackError with the log of a task that failed or skipped instead, or where nothing progresses.
         """
-        deadline, quiet_since = time.monotonic() + limit_s, time.monotonic()
-        while True:
+        quiet_since, missing, tasks = time.monotonic(), goals, list[Task]()
+
+        def ended() -> bool:
+            nonlocal quiet_since, missing, tasks
             tasks = self._tasks()
             self._report(tasks)
             now = _succeeded(tasks)
             missing = [goal for goal in goals if now[goal] <= self.ended[goal]]
             if self.active():
                 quiet_since = time.monotonic()
-            elif not missing or time.monotonic() - quiet_since > QUIET_S:
-                break
-            if time.monotonic() > deadline:
-                raise StackError(f"the runs did not end within {limit_s:.0f} s; Airflow's last lines:\n{self.log()}")
-            self._check_alive()
-            time.sleep(POLL_S)
-        self.ended = now
+                return False
+            return not missing or time.monotonic() - quiet_since > QUIET_S
+
+        self.until(ended, "the runs to end")
+        self.ended = _succeeded(tasks)
         if missing:
             raise StackError("\n".join(self._why_not(tasks, *goal) for goal in missing))
 
+    def until(self, done: Callable[[], bool], what: str) -> None:
+        """Waits for something to come true. Raises StackError where nothing progresses, or Airflow ends by itself."""
+        patience = Patience(self._progress)
+        while not done():
+            if not processes.alive(self.record):
+                raise StackError(f"Airflow ended by itself; its last lines:\n{self.log()}")
+            if patience.over():
+                raise StackError(
+                    f"waited for {what}, and nothing progressed for {_minutes(STALLED_S)}: {self._stuck()}"
+                )
+            time.sleep(POLL_S)
+
     def log(self) -> str:
-        return processes.tail(Path(self.record["log"]))
+        """The end of Airflow's own log, without what its API was asked."""
+        return "\n".join(self._own_lines()[-15:])
+
+    def _own_lines(self) -> list[str]:
+        lines = processes.tail(Path(self.record["log"]), lines=1000).splitlines()
+        return [line for line in lines if not _HTTP.search(line)]
+
+    def _progress(self) -> object:
+        """What changes while anything goes on: the DAGs, the states of tasks, and the logs of those that run."""
+        if self.api is None:
+            return self._own_lines()
+        tasks = self._tasks()
+        running = [task for task in tasks if task["state"] == "running"]
+        return (
+            self._get("dags", limit=1)["total_entries"],
+            [(task["id"], task["state"], task["try_number"]) for task in tasks],
+            [task_logs.size(self.log_of(task)) for task in running],
+        )
+
+    def _stuck(self) -> str:
+        """Which tasks have not ended, and where they are."""
+        waiting = [task for task in self._tasks() if task["state"] not in (*END_STATES, None)] if self.api else []
+        if not waiting:
+            return f"no task has begun; Airflow's last lines:\n{self.log()}"
+        return "; ".join(self._where(task) for task in waiting)
+
+    def _where(self, task: Task) -> str:
+        began = task["start_date"] or task["queued_when"] or task["scheduled_when"]
+        since = f" for {_minutes((datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds())}" if began else ""
+        path = self.log_of(task)
+        last = task_logs.said(path) or task_logs.end(path).splitlines()[-1].strip()
+        return f"{_name(task)} is {task['state']}{since}, and its log ends with: {last} ({path})"
 
     def _reached(self, address: str) -> bool:
         try:
@@ -180,12 +230,15 @@ class Airflow:
             return False
         if answer.is_success:
             bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-            self.api.close()
             self.api = httpx.Client(base_url=address, headers=bearer, timeout=30)
         return answer.is_success
 
+    def _client(self) -> httpx.Client:
+        assert self.api is not None, "start comes first"
+        return self.api
+
     def _get(self, path: str, **query: Any) -> Any:
-        return self.api.get(f"/api/v2/{path}", params=query).raise_for_status().json()
+        return self._client().get(f"/api/v2/{path}", params=query).raise_for_status().json()
 
     def _dags(self) -> set[str]:
         errors = self._get("importErrors")["import_errors"]
@@ -205,48 +258,46 @@ class Airflow:
         return bool(self._get("dags/~/dagRuns", state=["queued", "running"], limit=1)["dag_runs"])
 
     def _report(self, tasks: list[Task]) -> None:
-        """Prints each task instance that has ended since the last call; raises StackError when one failed.
+        """Prints the end of each task since the last call, with what it said, and now and then how far others are.
 
-        A scheduled run may fail: nobody here asked for it, and last night has no window in a sample that ended before.
+        Raises StackError when one failed.
         """
         for task in reversed(tasks):
-            name = f"{task['dag_id']}.{task['task_id']}" + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
-            scheduled = task["dag_run_id"].startswith("scheduled__")
-            if task["state"] in BAD_STATES and not scheduled:
-                raise StackError(
-                    f"{name}: {task['state']}; the end of its log ({self.log_of(task)}):\n{self._tail(task)}"
-                )
-            event = (task["id"], task["state"], task["try_number"])
-            if task["state"] == "up_for_retry" and event not in self.seen:
+            path, event = self.log_of(task), (task["id"], task["state"], task["try_number"])
+            if task["state"] == "running":
+                self._how_far(task)
+            if event in self.seen:
+                continue
+            if task["state"] in BAD_STATES:
+                raise StackError(f"{_name(task)}: {task['state']}; the end of its log ({path}):\n{task_logs.end(path)}")
+            if task["state"] == "up_for_retry":
                 self.seen.add(event)
                 self.say(
-                    f"{name}: failed and will be tried again; the end of its log ({self.log_of(task)}):\n"
-                    f"{self._tail(task)}"
+                    f"{_name(task)} failed, and will be tried again: {task_logs.end(path).splitlines()[-1].strip()}"
                 )
-            if task["state"] in ("success", "skipped", *BAD_STATES) and event not in self.seen:
+            if task["state"] in END_STATES:
                 self.seen.add(event)
-                by = " (scheduled by Airflow itself)" if scheduled else ""
-                self.say(f"{name}{by}: {task['state']}" + (f" in {task['duration']:.1f} s" if task["duration"] else ""))
+                if task["state"] == "success":
+                    self.say(f"{_name(task)} ({task['duration']:.1f} s)", *task_logs.told(path))
+                elif reason := task_logs.reason(path):
+                    self.say(f"{_name(task)} has nothing to do: {reason}")
+
+    def _how_far(self, task: Task) -> None:
+        """Prints the last line of a task that goes on, where it is another one than before."""
+        now, key = time.monotonic(), f"{task['id']}-{task['try_number']}"
+        at, former = self.heard.setdefault(key, (now, ""))
+        last = task_logs.said(self.log_of(task))
+        if last != former and now - at >= SAY_S:
+            self.heard[key] = (now, last)
+            self.say(f"{_name(task)} ... {last}")
 
     def _why_not(self, tasks: list[Task], dag_id: str, task_id: str) -> str:
         of_dag = [task for task in tasks if task["dag_id"] == dag_id]
         if not of_dag:
             return f"{dag_id} never ran; Airflow's last lines:\n{self.log()}"
         states = ", ".join(f"{task['task_id']} {task['state']}" for task in of_dag)
-        return f"{dag_id}.{task_id} did not succeed ({states}); the end of a log:\n{self._tail(of_dag[0])}"
-
-    def _check_alive(self) -> None:
-        if not processes.alive(self.record):
-            raise StackError(f"Airflow ended by itself; its last lines:\n{self.log()}")
-
-    def until(self, limit_s: float, done: Callable[[], bool], what: str) -> None:
-        """Waits for something to come true. Raises StackError at the time limit, or when Airflow ends by itself."""
-        deadline = time.monotonic() + limit_s
-        while not done():
-            self._check_alive()
-            if time.monotonic() > deadline:
-                raise StackError(f"waited {limit_s:.0f} s for {what}; its last lines:\n{self.log()}")
-            time.sleep(POLL_S)
+        path = self.log_of(of_dag[0])
+        return f"{dag_id}.{task_id} did not succeed ({states}); the end of a log ({path}):\n{task_logs.end(path)}"
 
     def log_of(self, task: Task) -> Path:
         """The log of a task's last try."""
@@ -256,18 +307,13 @@ class Airflow:
             folder /= f"map_index={task['map_index']}"
         return folder / f"attempt={max(task['try_number'], 1)}.log"
 
-    def _tail(self, task: Task) -> str:
-        """The end of a task's log: the messages of its JSON lines, and the exceptions."""
-        lines = []
-        for line in processes.tail(self.log_of(task)).splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                lines.append(line)
-                continue
-            lines.append(f"  {entry.get('event', '')}")
-            lines += [f"  {fault['exc_type']}: {fault['exc_value']}" for fault in entry.get("error_detail") or []]
-        return "\n".join(lines)
+
+def _name(task: Task) -> str:
+    return f"{task['dag_id']}.{task['task_id']}" + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min"
 
 
 def _succeeded(tasks: list[Task]) -> Counter[tuple[str, str]]:

@@ -9,18 +9,19 @@ logs in var/run/*.log; everything listens on 127.0.0.1 alone.
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import airflow_stack
 import httpx
 import processes
+from patience import STALLED_S, Patience
 from ports import free_ports
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 
 BOOKS = processes.ROOT / "examples" / "books" / "recsys.toml"
-START_LIMIT_S = 120.0
 BIN = Path(sys.executable).parent
 
 
@@ -59,17 +60,18 @@ def service(config: Path) -> None:
 
 
 def answering(name: str, path: str) -> None:
-    """Waits until a process answers; raises StackError with the end of its log when it ends or takes too long."""
+    """Waits until a process answers; raises StackError with the end of its log when it ends or stands still."""
     record = processes.recorded(name)
     assert record is not None
-    deadline = time.monotonic() + START_LIMIT_S
-    while processes.alive(record) and time.monotonic() < deadline:
-        try:
+    log = Path(record["log"])
+    patience = Patience(lambda: processes.tail(log))
+    while processes.alive(record) and not patience.over():
+        with suppress(httpx.HTTPError):
             httpx.get(record["address"] + path).raise_for_status()
             return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise airflow_stack.StackError(f"{name} does not answer:\n{processes.tail(Path(record['log']))}")
+        time.sleep(0.5)
+    what = f"says nothing for {STALLED_S / 60:.0f} min" if processes.alive(record) else "ended by itself"
+    raise airflow_stack.StackError(f"{name} {what}, and does not answer:\n{processes.tail(log, lines=15)}")
 
 
 def addresses() -> None:

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -44,12 +44,20 @@ def test_schedule_is_times_of_day_durations_and_notifiers(tmp_path: Path) -> Non
     assert (empty.due, empty.refresh, empty.notify) == (None, None, ())
 
 
+@pytest.mark.parametrize("end", ['"2017-08-30"', "2017-08-30", "2017-08-30T00:00:00Z", '"2017-08-30T02:00+02:00"'])
+def test_the_end_of_a_log_is_a_time_with_or_without_quotes(tmp_path: Path, end: str) -> None:
+    schedule = load(write(tmp_path, MINIMAL + f"[schedule]\nend = {end}\n")).schedule
+    assert schedule.end == datetime(2017, 8, 30, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [
         ('deadline = "6:30"', "schedule.deadline"),
         ('deadline = "24:00"', "schedule.deadline"),
         ("refresh = 15", "schedule.refresh"),
+        ("end = 2017", "schedule.end"),
+        ('end = "summer"', "schedule.end"),
         ('notify = [{ team = "shop" }]', "schedule.notify.0.class"),
         ('notify = [{ class = "Pager" }]', "schedule.notify.0.class"),
         ('dead_line = "06:30"', "schedule.deadline"),

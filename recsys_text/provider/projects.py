@@ -60,6 +60,11 @@ class Project:
         return _asset(f"lake://{self.name}/events")
 
     @property
+    def news(self) -> Asset:
+        """What the project's own DAGs listen to: told once when the lake is not what it was, not for each window."""
+        return _asset(f"lake://{self.name}/news")
+
+    @property
     def champion(self) -> Asset:
         return _asset(f"model://{self.name}/champion")
 

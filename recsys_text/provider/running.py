@@ -67,7 +67,7 @@ def skip_if_overtaken(function: Callable[P, dict[str, Any]]) -> Callable[P, dict
 def skip_if_another_waits(context: Mapping[str, Any]) -> None:
     """Skips where a later run of this DAG is queued already, which does for all that is there by then.
 
-    So a backfill of a month publishes a few times, not thirty. The last run of all finds none that waits.
+    The last run of all finds none that waits.
     """
     if context["ti"].get_dr_count(dag_id=context["dag"].dag_id, states=["queued"]):
         raise AirflowSkipException("another run of this DAG waits, and sees what this one would")

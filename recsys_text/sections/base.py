@@ -1,11 +1,11 @@
-"""What all sections are made of: frozen, unknown keys refused, durations as texts."""
+"""What all sections are made of: frozen, unknown keys refused, durations and times as texts."""
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from recsys_text.lake.windows import parse_duration
+from recsys_text.lake.windows import parse_duration, parse_time
 
 
 def _duration(value: Any) -> timedelta:
@@ -16,10 +16,19 @@ def _duration(value: Any) -> timedelta:
     return value
 
 
+def _time(value: Any) -> datetime:
+    if isinstance(value, date):  # as TOML writes one without quotes
+        value = value.isoformat()
+    if not isinstance(value, str):
+        raise ValueError("write a time such as 2014-03-18 or 2014-03-18T05:00Z")
+    return parse_time(value)
+
+
 # A text has whole minutes, so what is read comes back from minutes as it was.
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), PlainSerializer(lambda span: f"{span // timedelta(minutes=1)}m")
 ]
+Time = Annotated[datetime, BeforeValidator(_time)]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 

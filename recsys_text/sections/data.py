@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.lake.windows import parse_duration
 from recsys_text.sections.base import Duration, Section
-from recsys_text.tables import POSITIVE_TYPES, EventType
 
 
 class Project(Section):

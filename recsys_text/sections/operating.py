@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_text.sections.base import Duration, Section
+from recsys_text.sections.base import Duration, Section, Time
 
 
 class Gate(Section):
@@ -59,11 +59,14 @@ class Schedule(Section):
     deadline: the time of day (UTC) by which the scores of the newest closed window are to be served; none by default.
     refresh: how often scores are published again between two windows, with the same model; never by default.
     notify: whom a failed task, a missed deadline and an alert of the quality are told to.
+    end: the time at which the log ends, such as 2017-08-30: scheduled runs skip the windows after it. For a log that
+    gets no more rows, where each night would fail for want of them; by default a log never ends.
     """
 
     deadline: str | None = Field(default=None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     refresh: Duration | None = None
     notify: tuple[Notifier, ...] = Field(default=(), repr=False)  # their arguments may hold a password
+    end: Time | None = None
 
     @property
     def due(self) -> timedelta | None:

@@ -25,8 +25,27 @@ from recsys_text.tables import TABLES
 
 #: The drift of the published scores, as `evaluation.drift.drift_of_numbers` says.
 SCORE_DRIFT = "score_psi"
+#: Before the digest of the events that figures were measured on, in the source of a window of quality.
+_OF_EVENTS = " against events "
 #: The version of figures of the data, where no version was published before the window.
 NONE = "none"
+
+
+def unmeasured(settings: Settings) -> list[str]:
+    """The windows of the lake that were not measured, or before rows came late, oldest first.
+
+    Raises ContractError where no window is in the lake.
+    """
+    lake = the_lake(settings)
+    known = set(lake.keys("quality"))
+
+    def stale(key: str) -> bool:
+        if key not in known:
+            return True
+        _, told, digest = str(lake.manifest("quality", key)["source"]).partition(_OF_EVENTS)
+        return bool(told) and digest != lake.digest("events", [key])  # an older release did not tell
+
+    return [window.key for window in windows_of(settings) if stale(window.key)]
 
 
 def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
@@ -54,6 +73,7 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     if key not in windows:
         raise ConfigError(f"window '{key}' is not in the lake; extract it first")
     span, lake = windows[key], the_lake(settings)
+    events = lake.digest("events", [key])  # rows that come late while they are measured are measured later
     found: list[Figure] = [(*figure, None, None) for figure in faults(lake, key)]
     reason = f"No version was published as of {span.start:%Y-%m-%dT%H:%MZ} or before it: no measure of scores"
     version, name, kept = None, NONE, _measured_before(lake, key)
@@ -80,7 +100,8 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     if info is None:
         rows += kept
     frame = pl.DataFrame(rows, schema=pl.Schema(TABLES["quality"]))
-    lake.write("quality", span, [frame], source=f"version {name}", max_rejected=0.0, min_rows=0)
+    source = f"version {name}{_OF_EVENTS}{events}"
+    lake.write("quality", span, [frame], source=source, max_rejected=0.0, min_rows=0)
     judged = alerts(settings, key)
     try:
         newest = lake.keys("quality")[-1]

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Generic, TypeVar
 
 import polars as pl
@@ -26,10 +26,13 @@ T = TypeVar("T")
 
 #: Windows of quality that are shown.
 SHOWN = 90
-#: MLflow takes seconds to import, and a dead server a minute to give up on.
+#: A dead server of MLflow takes a minute to give up on.
 PATIENCE_S = 5.0
+#: MLflow takes seconds to import, and again to look through the tables of a SQLite file: it answers, but not at once.
+START_S = 30.0
 _SOURCES = ("events", "items", "impressions")
 _ALONE = Lock()
+_IMPORTED = Event()
 _LOG = logging.getLogger("recsys_text")
 
 
@@ -116,14 +119,39 @@ class State:
 
 
 def state(settings: Settings) -> State:
-    """The state of a project: some hundredths of a second, and at most PATIENCE_S longer for MLflow. Raises nothing."""
+    """The state of a project, in some hundredths of a second and the time that MLflow takes. Raises nothing.
+
+    A server of MLflow is waited for PATIENCE_S; a SQLite file, and before this process has imported MLflow, START_S.
+    """
     return State(
         name=settings.project.name,
         tables=tables(settings),
-        models=_part(lambda: _within(PATIENCE_S, settings, lambda: _models(settings))),
+        models=models(settings),
         scores=scores(settings),
         quality=_part(lambda: _quality(settings)),
     )
+
+
+def warm_up(several: Sequence[Settings]) -> Thread:
+    """Imports MLflow and asks it of each project, in the background, so that the first who looks finds it ready."""
+
+    def ask() -> None:
+        import recsys_text.tracking  # noqa: F401, PLC0415 - MLflow, which takes seconds
+
+        _IMPORTED.set()
+        for settings in several:
+            models(settings)
+
+    thread = Thread(target=ask, name="recsys-text-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def models(settings: Settings) -> Part[Models]:
+    """The models that MLflow has. Raises nothing."""
+    server = not settings.tracking_uri.startswith("sqlite:")
+    patience = PATIENCE_S if server and _IMPORTED.is_set() else START_S
+    return _part(lambda: _within(patience, settings, lambda: _models(settings)))
 
 
 def tables(settings: Settings) -> Part[list[Table]]:
@@ -193,6 +221,8 @@ def _models(settings: Settings) -> Models:
         return Models()  # MLflow would make the file
     registry = tracker(settings)
     from recsys_text.tracking import CHALLENGER, CHAMPION  # noqa: PLC0415 - as `tracker`
+
+    _IMPORTED.set()
 
     def named(alias: str) -> Model | None:
         version = registry.version(alias)

@@ -2,7 +2,7 @@
 
     python scheduled.py CONFIG
 
-Prints as JSON the states of each run's tasks, and all events of assets.
+Prints as JSON the states of each run's tasks, and all events of assets: of tables their rows, of news the windows.
 """
 
 import json
@@ -60,7 +60,13 @@ class Nights:
         """The state of each task of the scheduled run of a window, whose first try finds the obstacle in its way."""
         if obstacle:
             obstacle.touch()
-        run = self.begin(key, DagRunType.SCHEDULED, DagRunState.RUNNING)
+        return self.go(self.begin(key, DagRunType.SCHEDULED, DagRunState.RUNNING), obstacle)
+
+    def go(self, run: Any, obstacle: Path | None = None) -> dict[str, str]:
+        """The state of each task of a run at its end."""
+        run = self.session.merge(run)  # a task that was run has closed the session
+        run.dag, run.state = self.scheduled, DagRunState.RUNNING
+        self.session.commit()
         (dag,) = DagBag(str(DAG_FILE)).dags.values()  # anew, as in each process of a worker
         while run.state == DagRunState.RUNNING:
             self.session.expire_all()
@@ -82,7 +88,7 @@ class Nights:
 
     def events(self) -> Iterator[list[Any]]:
         for event in self.session.scalars(select(AssetEvent).order_by(AssetEvent.id)):
-            yield [event.uri, event.partition_key, event.extra["rows"]]
+            yield [event.uri, event.partition_key, event.extra.get("rows", event.extra.get("windows"))]
 
 
 def rename_events(day: str, kind: str) -> None:
@@ -106,6 +112,15 @@ def main() -> None:
     nights.session.commit()
     told["after a month"] = nights.night("2024-06-10")
     told["of two tries"] = nights.night("2024-06-15", load(CONFIG).lake / "events" / "window=2024-06-13")
+    backfill = {
+        key: nights.begin(key, DagRunType.BACKFILL_JOB, DagRunState.QUEUED)
+        for key in ("2024-04-29", "2024-04-30", "2024-05-03")
+    }
+    for key, run in backfill.items():
+        told[f"backfill of {key}"] = nights.go(run)
+    told["backfill of the broken window again"] = nights.go(
+        nights.begin("2024-05-03", DagRunType.MANUAL, DagRunState.QUEUED)
+    )
     print("RESULT", json.dumps({"nights": told, "events": list(nights.events())}))
 
 

@@ -68,8 +68,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_alerts_are_told_once_each_although_a_notifier_is_broken(told: dict[str, Any]) -> None:
     assert told["tasks"]["small_monitor.monitor"] == "skipped"  # nothing was published that it could measure
     assert [line.partition(" is ")[0] for line in told["alerts"]] == [
-        "category fires since 2024-05-05: null_rate of items.category",
-        "description fires since 2024-05-05: null_rate of items.description",
+        "category fires since 2024-05-01: null_rate of items.category",
+        "description fires since 2024-05-01: null_rate of items.description",
     ]
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys_text.event_types import EVENT_TYPES
 from recsys_text.lake.result import WriteResult
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, Window, parse_window
 from recsys_text.sections import Source, Sources
-from recsys_text.tables import EVENT_TYPES, Items
+from recsys_text.tables import Items
 
 DAY_1 = datetime(2024, 3, 1, tzinfo=UTC)
 

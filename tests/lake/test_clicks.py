@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.store import Lake
 from recsys_text.sections import Source, Sources
-from recsys_text.tables import EVENT_TYPES, POSITIVE_TYPES
 from tests.lake.samples import DAY_1, WINDOWS, file_sources
 
 HOUR = timedelta(hours=1)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_text.errors import ContractError, UnavailableError
+from recsys_text.event_types import EVENT_TYPES
 from recsys_text.lake import spill
 from recsys_text.lake.result import WriteResult
 from recsys_text.lake.store import Lake
-from recsys_text.tables import EVENT_TYPES
 from tests.lake.samples import day_of_events, files_of, write
 
 

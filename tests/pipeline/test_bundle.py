@@ -18,11 +18,11 @@ from recsys_text import following
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.event_types import EVENT_TYPES
 from recsys_text.ranking.log import Impressions, build_log, micros
 from recsys_text.sections import Evaluation
 from recsys_text.steps.inputs import Inputs, bundle_path, tracker
 from recsys_text.steps.train import train
-from recsys_text.tables import EVENT_TYPES
 from tests.conftest import DAYS, START
 from tests.pipeline.conftest import Quiet
 

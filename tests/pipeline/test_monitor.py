@@ -1,5 +1,6 @@
 """The figures of a window, and where they are told."""
 
+import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -14,10 +15,11 @@ from feature_store import open_store
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.lake.store import Lake
+from recsys_text.lake.windows import DAY, parse_window
 from recsys_text.publications import ITEMS, SCORES, SHADOW, USERS
 from recsys_text.steps.alerts import alerts
 from recsys_text.steps.inputs import tracker
-from recsys_text.steps.monitor import monitor
+from recsys_text.steps.monitor import monitor, unmeasured
 from tests.conftest import START
 from tests.pipeline.conftest import LAST, run_cli
 from tests.pipeline.test_alerts import fires_and_keeps_quiet, watching
@@ -70,6 +72,29 @@ def test_measuring_again_gives_the_same_bytes(landed: Settings) -> None:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     assert written() == written()
+
+
+def test_what_is_left_to_measure_are_windows_without_figures_of_their_present_rows(landed: Settings) -> None:
+    shutil.rmtree(landed.lake / "quality")
+    keys = Lake(landed.lake).keys("events")
+    assert unmeasured(landed) == keys
+    monitor(landed)
+    monitor(landed, keys[0])
+    assert unmeasured(landed) == keys[1:-1]
+    for key in keys:
+        monitor(landed, key)
+    assert unmeasured(landed) == []
+    lake, window = Lake(landed.lake), parse_window(keys[1], DAY)
+    late = lake.read("events", [window.key]).drop("window").head(5)
+    lake.write("events", window, [late], source="late", max_rejected=0.0, min_rows=0)
+    assert unmeasured(landed) == [window.key]
+
+
+def test_figures_of_an_older_release_count_as_measured(landed: Settings) -> None:
+    monitor(landed)
+    manifest = landed.lake / "quality" / f"window={LAST}" / "_manifest.json"
+    manifest.write_text(re.sub(r'"source": "[^"]*"', '"source": "version none"', manifest.read_text()))
+    assert LAST not in unmeasured(landed)
 
 
 def test_the_figures_are_in_mlflow_and_in_a_file_for_prometheus(landed: Settings) -> None:

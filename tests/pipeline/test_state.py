@@ -3,9 +3,11 @@
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import polars as pl
 import pytest
@@ -29,6 +31,7 @@ NOON = datetime(2024, 5, 7, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 120.0)
+    monkeypatch.setattr(module, "START_S", 120.0)
 
 
 @pytest.fixture
@@ -112,6 +115,7 @@ def test_a_silent_mlflow_holds_nothing_up(published: Settings, silent: str, monk
     address = silent.replace("//", "//shop:a-password@")
     assert state(published).models.value  # MLflow is imported, so that the silence is the server's
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(module, "START_S", 0.3)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = state(with_tracking(published, address))
@@ -120,8 +124,39 @@ def test_a_silent_mlflow_holds_nothing_up(published: Settings, silent: str, monk
     assert found.tables.value
     # The question is still open, and no other may be asked meanwhile: the address is the process's.
     assert "former question" in state(published).models.problem
-    monkeypatch.setattr(module, "PATIENCE_S", 120.0)
+    monkeypatch.setattr(module, "START_S", 120.0)
     assert state(published).models.value
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_only_a_server_is_given_up_on_soon(
+    published: Settings, silent: str, monkeypatch: pytest.MonkeyPatch, server: bool
+) -> None:
+    """The first answer takes longer than a dead server is waited for: a file is looked through, a package imported."""
+    monkeypatch.setattr(module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(module, "_IMPORTED", Event())
+    answer = module._models
+
+    def slowly(settings: Settings) -> module.Models:
+        time.sleep(0.5)
+        return answer(published)
+
+    monkeypatch.setattr(module, "_models", slowly)
+    settings = with_tracking(published, silent) if server else published
+    assert state(settings).models.value, "MLflow was not imported yet"
+    found = state(settings).models
+    assert bool(found.problem) == server, found
+
+
+def test_warming_up_imports_mlflow_and_asks_of_each_project(
+    published: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(module, "_IMPORTED", Event())
+    monkeypatch.setattr(module, "_models", lambda settings: asked.append(settings.project.name))
+    module.warm_up([published, published]).join(60)
+    assert asked == ["small", "small"]
+    assert module._IMPORTED.is_set()
 
 
 def test_what_can_be_rolled_back_to(published: Settings) -> None:

@@ -76,7 +76,6 @@ def test_a_viewer_sees_how_it_is_doing_and_no_buttons(server: Server, visit: Vis
         events = page.get_by_role("region", name="Data").get_by_role("row", name="events")
         expect(events).to_contain_text("2024-05-06")
         expect(events).to_contain_text("user_id|min_length: 2")
-        _until_mlflow_answers(page)
         models = page.get_by_role("region", name="Models")
         expect(models.get_by_role("row", name="champion")).to_contain_text("+0.0123 [+0.0093, +0.0153]")
         expect(models.get_by_role("row", name="challenger")).to_contain_text("−0.0042 [−0.0072, −0.0012]")
@@ -164,7 +163,6 @@ def test_it_is_readable_on_any_screen(visit: Visit, scheme: str, width: int) -> 
 def test_nothing_of_a_project_is_there_yet(visit: Visit) -> None:
     with visit("admin") as page:
         page.goto("/recsys-text/projects/bare")
-        _until_mlflow_answers(page)
         for text in (
             "Nothing is published yet",
             "No window is in the lake",
@@ -194,15 +192,6 @@ def test_the_page_runs_no_script_and_is_framed_by_airflow_alone(server: Server) 
     assert "script-src" not in policy
     assert "frame-ancestors 'self'" in policy
     assert "<script" not in answer.text.replace("&lt;script", "")
-
-
-def _until_mlflow_answers(page: Page) -> None:
-    """MLflow takes its time to be imported; until then the page says so."""
-    for _ in range(30):
-        if page.get_by_text("MLflow", exact=False).count() == 0:
-            return
-        page.reload()
-    pytest.fail("MLflow has not answered")
 
 
 def _runs_when_there(server: Server, dag_id: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from recsys_text.provider.page.access import Access, login_address, newest_runs,
 from recsys_text.provider.page.render import HEADERS, render
 from recsys_text.provider.projects import Project, problems, projects
 from recsys_text.service.explore.forms import posted
-from recsys_text.steps.state import Deadline, deadline, scores, state, tables
+from recsys_text.steps.state import Deadline, deadline, scores, state, tables, warm_up
 
 _PUBLISH, _ROLLBACK = "publish", "rollback"
 
@@ -26,6 +26,7 @@ _PUBLISH, _ROLLBACK = "publish", "rollback"
 def create_page() -> FastAPI:
     """The application; Airflow has put who asks into each request, and what is asked for stands below the prefix."""
     app = FastAPI(title="recsys-text", openapi_url=None)
+    warm_up([project.settings for project in projects()])
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:

@@ -88,7 +88,7 @@ class Nights:
                     return False
             return True
 
-        self.airflow.until(LIMIT_S, done, f"{', '.join(CONSUMERS)} for {len(days)} windows")
+        self.airflow.until(done, f"{', '.join(CONSUMERS)} for {len(days)} windows")
 
     def ended(self, step: str, run_id: str, project: str = "live") -> str:
         """The state in which a run ends."""
@@ -96,7 +96,7 @@ class Nights:
         def state() -> str:
             return next(run["state"] for run in self.runs(step, project) if run["dag_run_id"] == run_id)
 
-        self.airflow.until(LIMIT_S, lambda: state() in ("success", "failed"), f"{run_id} of {step} to end")
+        self.airflow.until(lambda: state() in ("success", "failed"), f"{run_id} of {step} to end")
         return state()
 
     def by_hand(self, step: str, conf: dict[str, Any] | None = None) -> str:
@@ -175,7 +175,7 @@ def history(nights: Nights) -> None:
     def landed() -> int:
         return sum(run["state"] == "success" for run in nights.runs("extract")) - len(first)
 
-    airflow.until(LIMIT_S, lambda: landed() >= KILL_AFTER, f"{KILL_AFTER} windows of the backfill")
+    airflow.until(lambda: landed() >= KILL_AFTER, f"{KILL_AFTER} windows of the backfill")
     airflow.kill_scheduler()
     assert landed() < len(rest) - 1, "the backfill ended before the scheduler was killed"
     airflow.start_scheduler()
@@ -197,13 +197,13 @@ def last_night(nights: Nights) -> None:
     def scheduled() -> list[dict[str, Any]]:
         return [run for run in nights.runs("extract") if run["partition_key"] == key]
 
-    airflow.until(LIMIT_S, lambda: bool(scheduled()), "Airflow to schedule the newest window")
+    airflow.until(lambda: bool(scheduled()), "Airflow to schedule the newest window")
     run_id = scheduled()[0]["dag_run_id"]
     if nights.ended("extract", run_id) == "failed":
         airflow.clear("live_extract", run_id)
-        airflow.until(LIMIT_S, lambda: scheduled()[0]["state"] == "success", "the cleared run to succeed")
+        airflow.until(lambda: scheduled()[0]["state"] == "success", "the cleared run to succeed")
     nights.settled([*LATE, DAYS - 1], before)
-    airflow.until(LIMIT_S, lambda: served(catalogue)[1] == "2", "the scores of the second model")
+    airflow.until(lambda: served(catalogue)[1] == "2", "the scores of the second model")
 
 
 def by_hand(nights: Nights) -> None:
@@ -219,7 +219,7 @@ def by_hand(nights: Nights) -> None:
     for step in ("extract", "rollback", "freshness"):
         conf = {"from": catalogue.key(0), "to": catalogue.key(1)} if step == "extract" else {}
         airflow.trigger(f"secret_{step}", conf)
-        airflow.until(LIMIT_S, lambda: bool(tried(nights, step)), f"secret_{step} to fail")  # noqa: B023
+        airflow.until(lambda: bool(tried(nights, step)), f"secret_{step} to fail")  # noqa: B023
 
 
 def tried(nights: Nights, step: str) -> list[dict[str, Any]]:
