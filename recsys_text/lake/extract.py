@@ -1,7 +1,7 @@
 """Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -43,6 +43,16 @@ def extract_windows(
         for table, source in sources
         if source is not None
     }
+
+
+def event_times(source: Source) -> tuple[datetime, datetime] | None:
+    """The first and the last time of the source's events, None where none can be read. Raises as `extract_windows`."""
+    everything = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+    found: list[datetime] = []
+    for frame in _read("events", source, [everything], everything.end):
+        times = frame.get_column(_TIME["events"]).drop_nulls()
+        found += [time for time in (times.min(), times.max()) if isinstance(time, datetime)]
+    return (min(found), max(found)) if found else None
 
 
 def _with_constants(table: str, source: Source) -> Source:
