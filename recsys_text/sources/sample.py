@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.files import describe_path, without_secrets
 
 #: So many rows of a table are looked at, and at most so many bytes of a file of text.
@@ -144,6 +144,8 @@ def _file(paths: Sequence[str], glob: str | None = None) -> Sample:
                         source["separator"] = separator
                 else:
                     columns = _json_lines(text, shown)
+    except RecsysTextError:
+        raise
     except (pa.ArrowInvalid, pl.exceptions.PolarsError, EOFError, gzip.BadGzipFile) as error:
         raise ContractError(f"{shown} is not readable as {suffix[0]}: {without_secrets(str(error))}") from None
     except (OSError, ImportError, ValueError) as error:
