@@ -12,9 +12,9 @@ from recsys_text.lake.spill import Spill, split_by_time
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
-from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
-from recsys_text.sources.files import describe_path, read_files
-from recsys_text.sources.sql import describe_query, read_query
+from recsys_text.sources import describe, read_rows
+from recsys_text.sources.cast import Span
+from recsys_text.sources.times import zone_of
 from recsys_text.tables import RULE
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
@@ -62,7 +62,6 @@ def _with_constants(table: str, source: Source) -> Source:
 def _extract(
     lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None
 ) -> dict[str, WriteResult]:
-    description = describe_path(source.path or "") if source.kind == "file" else describe_query(source)
     results: dict[str, WriteResult] = {}
     with lake.scratch() as scratch:
         spill = Spill(scratch / "windows")
@@ -76,7 +75,7 @@ def _extract(
                 table,
                 window,
                 _clicked_frames(lake, spill, window, source.clicks_within, until),
-                source=description,
+                source=describe(source),
                 max_rejected=source.max_rejected,
                 min_rows=source.min_rows if until is None else 0,
                 until=until,
@@ -87,21 +86,10 @@ def _extract(
 
 def _read(table: str, source: Source, windows: list[Window], end: datetime) -> Iterator[pl.DataFrame]:
     """Batches in the contract's types; those of a snapshot of items have no `updated_at`."""
-    names = source_names(table, source)
-    time = names.get(_TIME[table])
-    span = Span(start=windows[0].start, end=end, zone=zone_of(table, source))
-    wanted = set(names.values())
-    if source.kind == "file":
-        assert source.path is not None
-        # A log that the service writes has no file before its first ranking.
-        may_lack = source.clicks_within is not None
-        batches = read_files(source.path, wanted, time=time, span=span, may_lack=may_lack)
-    else:
-        batches = read_query(source, wanted, span)
+    zone = zone_of(f"sources.{table}.time_zone", source.time_zone)
     dated = table != "items" or "updated_at" in source.columns or "updated_at" in source.values
-    for raw in batches:
-        dated = dated or time in raw.columns
-        frame = to_contract(raw, table, source)
+    for frame in read_rows(table, source, Span(start=windows[0].start, end=end, zone=zone)):
+        dated = dated or frame["updated_at"].is_not_null().any()
         yield frame if dated else frame.drop("updated_at")
 
 

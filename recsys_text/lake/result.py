@@ -1,6 +1,7 @@
 """What became of a window, and whether that will do. Knows no frames and no paths."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from recsys_text.errors import ContractError
 
@@ -21,7 +22,8 @@ def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_
     """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
     rejected = sum(result.rejected.values())
     total = result.rows + result.duplicates + rejected
-    if rejected > max_rejected * total:
+    # A share of a small window is no whole number of rows: one bad row of three is no reason to lose the other two.
+    if rejected > ceil(max_rejected * total) or (rejected and not result.rows and max_rejected < 1):
         rule = max(result.rejected, key=lambda rule: result.rejected[rule])
         raise ContractError(
             f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
-from recsys_text.sources.files import describe_path, without_secrets
+from recsys_text.sources.boundary import describe_path, without_secrets
 
 #: So many rows of a table are looked at, and at most so many bytes of a file of text.
 ROWS = 5000

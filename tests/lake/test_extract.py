@@ -185,7 +185,7 @@ def test_a_source_that_dies_midway_keeps_the_former_windows(tmp_path: Path) -> N
             ContractError,
             "naive times",
         ),
-        (make_events(9).with_columns(pl.col("occurred_at").dt.epoch("s")), {}, ContractError, "convert seconds since"),
+        (make_events(9).with_columns(pl.col("occurred_at").dt.epoch("s")), {}, ContractError, "write time_unit"),
         (make_events(9, days=1), {"min_rows": 1}, ContractError, "events 2024-03-02: 0 rows, fewer than min_rows = 1"),
         (make_events(9), {"columns": {"sku": "a"}}, ConfigError, "no column 'sku' in events"),
     ],
