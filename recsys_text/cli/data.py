@@ -1,5 +1,7 @@
 """From sources to the lake: init, mind, extract."""
 
+import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -18,17 +20,52 @@ from recsys_text.errors import ConfigError
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write recsys.toml.")] = Path(),
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="A file, a glob, a folder, a database's URL or an Airflow connection; repeatable."),
+    ] = None,
 ) -> None:
-    """Write a commented recsys.toml to start from."""
+    """Write a recsys.toml: a commented one to start from, or, with --from, one for the tables that are there."""
     target = folder / "recsys.toml"
     if target.exists():
         raise ConfigError(f"{target} exists; remove it or choose another folder")
+    text = _drafted(origins, folder) if origins else _template()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        target.write_text((Path(__file__).parent.parent / "template.toml").read_text())
+        target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {target}: {error.strerror}; choose another folder") from None
-    out.print(f"Wrote {target}. Name your tables in it, then: recsys-text extract --from DAY --to DAY")
+    advice = _spanned(target) if origins else "Name your tables in it, then: recsys-text extract --from DAY --to DAY"
+    out.print(f"Wrote {target}. {advice}", soft_wrap=True, markup=False)
+
+
+def _template() -> str:
+    return (Path(__file__).parent.parent / "template.toml").read_text(encoding="utf-8")
+
+
+def _drafted(origins: Sequence[str], folder: Path) -> str:
+    """The text of a config for the tables at these addresses."""
+    from recsys_text.draft import draft
+    from recsys_text.sources.guess import guess
+    from recsys_text.sources.sample import sample
+
+    tables = guess([table for origin in origins for table in sample(origin)])
+    if sys.stdin.isatty() and out.is_terminal:
+        tables = terminal.confirmed(out, tables)
+    terminal.guessed(out, tables)
+    return draft(tables, folder.absolute())
+
+
+def _spanned(target: Path) -> str:
+    """What to do next: the extraction of all windows that the events lie in."""
+    from recsys_text.steps.extract import time_range
+
+    found = time_range(load(target))
+    if found is None:
+        return "Look at it; no event has a time that can be read."
+    first, last = found
+    where = "" if target.parent == Path() else f" --config {target}"
+    return f"Look at it, then: recsys-text extract{where} --from {first.date()} --to {last.date() + timedelta(days=1)}"
 
 
 @app.command()

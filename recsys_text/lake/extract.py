@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from logging import getLogger
 
 import polars as pl
@@ -15,9 +15,8 @@ from recsys_text.lake.spill import Spill, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
-from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
-from recsys_text.sources.files import describe_path, read_files
-from recsys_text.sources.sql import describe_query, read_query
+from recsys_text.sources import describe, read_rows
+from recsys_text.sources.times import Span, zone_of
 
 logger = getLogger("recsys_text")
 
@@ -25,6 +24,8 @@ _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_a
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.
 _CONSTANTS = {"impressions": {"origin": "logged"}}
 _TIMELESS = "timeless"
+#: All times that a row can have.
+_EVER = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 #: Windows that are put in their places together; a killed extraction has lost no more.
 _TOGETHER = 64
 #: The share of the items of a snapshot that may be absent from the next one before somebody should look.
@@ -57,6 +58,16 @@ def extract_windows(
     }
 
 
+def event_times(source: Source) -> tuple[datetime, datetime] | None:
+    """The first and the last time of the source's events, None where none can be read. Raises as `extract_windows`."""
+    found: list[datetime] = []
+    zone = zone_of("sources.events.time_zone", source.time_zone)
+    for frame in read_rows("events", source, Span(start=_EVER[0], end=_EVER[1], zone=zone)):
+        times = frame.get_column(_TIME["events"]).drop_nulls()
+        found += [time for time in (times.min(), times.max()) if isinstance(time, datetime)]
+    return (min(found), max(found)) if found else None
+
+
 def _with_constants(table: str, source: Source) -> Source:
     return source.model_copy(update={"values": source.values | _CONSTANTS.get(table, {})})
 
@@ -65,34 +76,24 @@ def _extract(
     lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None, allow_empty: bool
 ) -> dict[str, WriteResult]:
     about = About(
-        source=describe_path(source.path or "") if source.kind == "file" else describe_query(source),
+        source=describe(source),
         max_rejected=source.max_rejected,
         min_rows=source.min_rows if until is None else 0,
         until=until,
         allow_empty=allow_empty,
     )
-    span = Span(start=windows[0].start, end=until or windows[-1].end, zone=zone_of(table, source))
+    span = Span(
+        start=windows[0].start,
+        end=until or windows[-1].end,
+        zone=zone_of(f"sources.{table}.time_zone", source.time_zone),
+    )
     snapshot = table == "items" and source.feed == "snapshot"
     if snapshot:
-        results = _snapshot(lake, _read(table, source, span, time=None), windows, about)
+        results = _snapshot(lake, read_rows(table, source, span), windows, about)
     else:
         results = _dated(lake, table, source, windows, span, about)
     lake.remove_unnamed(table)
     return {window.key: results[window.key] for window in windows}
-
-
-def _read(table: str, source: Source, span: Span, *, time: str | None) -> Iterator[pl.DataFrame]:
-    """Batches in the contract's types. Rows of other times than the span's may be left out by the column `time`."""
-    wanted = set(source_names(table, source).values())
-    if source.kind == "file":
-        assert source.path is not None
-        # A log that the service writes has no file before its first ranking.
-        may_lack = source.clicks_within is not None
-        batches = read_files(source.path, wanted, time=time, span=span, may_lack=may_lack)
-    else:
-        batches = read_query(source, wanted, span)
-    for raw in batches:
-        yield to_contract(raw, table, source)
 
 
 def _snapshot(
@@ -140,12 +141,12 @@ def _dated(
     lake: Lake, table: str, source: Source, windows: list[Window], span: Span, about: About
 ) -> dict[str, WriteResult]:
     """One reading of the rows of all windows, each of which takes those of its time."""
-    within, time = source.clicks_within, source_names(table, source).get(_TIME[table])
+    within = source.clicks_within
     results: dict[str, WriteResult] = {}
     refused: dict[str, int] = {}
     with lake.scratch() as scratch:
         spill, placed = Spill(scratch / "windows"), _Placed()
-        for frame in _read(table, source, span, time=time):
+        for frame in read_rows(table, source, span):
             # What impressions are judged by is not known before their clicks.
             _place(spill, table, frame if within else judge(table, frame), windows, span.end)
             placed.add(frame[_TIME[table]])
@@ -199,7 +200,7 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
         return None
     if count > source.max_rejected * rows and source.kind == "file":
         # Rows of other times may not have been read; here all of the source count.
-        rows = sum(frame.height for frame in _read(table, source, span, time=None))
+        rows = sum(frame.height for frame in read_rows(table, source, replace(span, start=_EVER[0], end=_EVER[1])))
     example = next(spill.frames(_TIMELESS)).head(1).select("offender").item()
     told = (
         f"{table}: {count:,} of {rows:,} rows of the source have no readable {_TIME[table]}, "

@@ -48,7 +48,9 @@ def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_
     """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
     rejected = sum(result.rejected.values())
     total = result.rows + result.duplicates + rejected
-    if rejected > max_rejected * total:
+    # A share of a small window is no whole number of rows: one bad row of three is no reason to lose the other two.
+    few = 1 if max_rejected and result.rows else 0
+    if rejected > max(few, max_rejected * total):
         rule = max(result.rejected, key=lambda rule: result.rejected[rule])
         raise ContractError(
             f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "

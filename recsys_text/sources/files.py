@@ -1,78 +1,115 @@
 """Reads files as batches of rows: Parquet, CSV and JSON lines, by glob, at any fsspec address. Knows no contract.
 
-CSV and JSON lines come as text, column by column, so that no reader guesses a type: an id `007` stays `007`.
+CSV comes as text, column by column, so that no reader guesses a type: an id `007` stays `007`.
 """
 
-import csv
-import io
-import json
 import re
-import zlib
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from glob import has_magic
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.dataset
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.sources.cast import Span
+from recsys_text.sources.arrow import plain_frame
+from recsys_text.sources.boundary import describe_path, foreign, one_line
+from recsys_text.sources.csv_files import read_csv
+from recsys_text.sources.json_files import read_json_lines
+from recsys_text.sources.loose import is_loose
+from recsys_text.sources.times import Span
+from recsys_text.tables import RULE
 
 _BATCH_ROWS = 131_072
-_BLOCK_BYTES = 1 << 23
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
-    ".csv.gz": "csv",
+    ".tsv": "csv",
     ".jsonl": "jsonl",
-    ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
-    ".ndjson.gz": "jsonl",
 }
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Some rows of a source: the wanted columns that it has, all `columns` that there are, and where they are from."""
+
+    frame: pl.DataFrame
+    columns: list[str]
+    origin: str
 
 
 def read_files(
-    path: str, wanted: Collection[str], *, time: str | None, span: Span, may_lack: bool = False
-) -> Iterator[pl.DataFrame]:
+    path: str,
+    wanted: Collection[str],
+    *,
+    time: str | None,
+    span: Span,
+    may_lack: bool = False,
+    where: str | None = None,
+    separator: str | None = None,
+    nulls: Collection[str] | None = None,
+) -> Iterator[Batch]:
     """Batches of the `wanted` columns that the files have; the first of each file may be empty.
 
     `time` names the column by which rows outside the span may be left out; it is a hint that Parquet
     takes and the others do not, and rows without a time always come. With `may_lack`, a glob without files has no rows.
-    Raises ConfigError for a missing file, ContractError for one that is not what its name says, and
-    UnavailableError when reading breaks off.
+    `where` leaves out other rows; `separator` and `nulls` are those of CSV files. A row that cannot be read carries its
+    `rule` and `offender`. Raises ConfigError for a missing file or a wrong `where`, ContractError for one that is not
+    what its name says, and UnavailableError when reading breaks off.
     """
+    condition = None if where is None else _condition(where)
+    wanted = {*wanted, *(condition.meta.root_names() if condition is not None else ())}
     filesystem, files = _find(path, may_lack)
     for file in files:
         shown = describe_path(file)
-        kind = next((kind for suffix, kind in _FORMATS.items() if shown.lower().endswith(suffix)), None)
-        try:
-            match kind:
-                case "parquet":
-                    yield from _parquet(filesystem, file, wanted, time, span)
-                case "csv":
-                    yield from _csv(filesystem, file, wanted)
-                case "jsonl":
-                    yield from _json_lines(filesystem, file, wanted)
-                case _:
-                    raise ConfigError(f"no reader for {shown}; its name must end in one of {', '.join(_FORMATS)}")
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise ContractError(f"{shown} is not readable as {kind}: {_line(error)}") from None
-        except (OSError, EOFError, zlib.error) as error:
-            raise UnavailableError(f"reading {shown} broke off: {_line(error)}") from None
+        kind = _format(shown)
+        with foreign(shown, kind):
+            for batch in _batches(filesystem, file, shown, kind, wanted, time, span, separator, nulls):
+                whole = _with_partitions(batch, file, wanted)
+                yield whole if condition is None else _where(whole, condition, where)
 
 
-def describe_path(path: str) -> str:
-    """The path without what may be secret in an address: a user, a password, a query."""
-    return without_secrets(path.partition("?")[0]) if "://" in path else path
+def _format(shown: str) -> str:
+    name = shown.lower().removesuffix(".gz")
+    kind = next((kind for suffix, kind in _FORMATS.items() if name.endswith(suffix)), None)
+    if kind is None:
+        raise ConfigError(f"no reader for {shown}; its name must end in one of {', '.join(_FORMATS)} (.gz after it)")
+    return kind
 
 
-def without_secrets(text: str) -> str:
-    """The text with each address in it stripped of its user, password and query."""
-    return re.sub(r"(://)(?:[^\s/?]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?", r"\1\2", text)
+def _batches(
+    filesystem: Any,
+    file: str,
+    shown: str,
+    kind: str,
+    wanted: Collection[str],
+    time: str | None,
+    span: Span,
+    separator: str | None,
+    nulls: Collection[str] | None,
+) -> Iterator[Batch]:
+    if kind == "parquet":
+        yield from _parquet(filesystem, file, shown, wanted, time, span)
+        return
+    compression = _compression(filesystem, file, shown)
+
+    def opened() -> Any:
+        return filesystem.open(file, "rb", compression=compression)
+
+    if kind == "csv":
+        for frame, names in read_csv(opened, shown, wanted, separator=separator, nulls=nulls):
+            yield Batch(frame=frame, columns=names, origin=shown)
+    else:
+        with opened() as raw:
+            for frame, names in read_json_lines(raw, shown, wanted):
+                yield Batch(frame=frame, columns=names, origin=shown)
 
 
 def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
@@ -80,14 +117,17 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
     try:
         filesystem, root = fsspec.core.url_to_fs(path)
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"cannot open {shown}: {_line(error)}") from None
+        raise ConfigError(f"cannot open {shown}: {one_line(error)}") from None
     try:
         if filesystem.isfile(root):
             return filesystem, [root]
-        files = sorted(file for file in filesystem.glob(root) if filesystem.isfile(file))
+        fixed = len(re.split(r"[*?\[]", root, maxsplit=1)[0].rpartition("/")[0])
+        files = sorted(
+            file for file in filesystem.glob(root) if filesystem.isfile(file) and not _is_hidden(file[fixed:])
+        )
         folder = filesystem.isdir(root)
     except OSError as error:
-        raise UnavailableError(f"{shown} is out of reach: {_line(error)}") from None
+        raise UnavailableError(f"{shown} is out of reach: {one_line(error)}") from None
     if not files and (folder or not (may_lack and has_magic(root))):
         raise ConfigError(
             f"{shown} is a folder; write {shown.rstrip('/')}/*.parquet" if folder else f"no file at {shown}"
@@ -95,113 +135,105 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
     return filesystem, files
 
 
+def _is_hidden(path: str) -> bool:
+    """Whether a part of a path that a glob found says that the file is half written, or a tool's own."""
+    return any(part.startswith(("_", ".")) for part in path.split("/"))
+
+
+def _condition(where: str) -> pl.Expr:
+    try:
+        return pl.sql_expr(where)
+    except pl.exceptions.PolarsError as error:
+        raise ConfigError(f"where = {where!r} is no SQL expression: {one_line(error)}") from None
+
+
+def _where(batch: Batch, condition: pl.Expr, where: str | None) -> Batch:
+    """The rows for which the condition holds, and those that could not be read at all."""
+    missing = [name for name in condition.meta.root_names() if name not in batch.frame.columns]
+    if missing:
+        raise ConfigError(
+            f"where = {where!r}: {batch.origin} has no column '{missing[0]}' ({', '.join(batch.columns)})"
+        )
+    plain = batch.frame.with_columns(
+        column.struct.field("text").alias(column.name) for column in batch.frame if is_loose(column)
+    )
+    unread = pl.col(RULE).is_not_null() if RULE in plain.columns else pl.lit(False)
+    try:
+        kept = plain.select((condition.fill_null(False) | unread).alias("kept")).to_series()
+        return replace(batch, frame=batch.frame.filter(kept))
+    except pl.exceptions.PolarsError as error:
+        raise ConfigError(
+            f"where = {where!r} does not fit {batch.origin}: {one_line(error)}; CSV and JSON lines have texts: "
+            "write cast(NAME as double) to compare numbers"
+        ) from None
+
+
+def _with_partitions(batch: Batch, file: str, wanted: Collection[str]) -> Batch:
+    """The batch with the keys of the folders that it lies in, as Hive names them (`day=2026-10-01/`), as columns."""
+    folders = dict(re.findall(r"/([^/=]+)=([^/]*)(?=/)", file))
+    new = {
+        name: None if value == _NO_PARTITION else unquote(value)
+        for name, value in folders.items()
+        if name in wanted and name not in batch.columns
+    }
+    if not new:
+        return batch
+    frame = batch.frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in new.items())
+    return replace(batch, frame=frame, columns=[*batch.columns, *new])
+
+
 def _parquet(
     filesystem: Any,
     file: str,
+    shown: str,
     wanted: Collection[str],
     time: str | None,
     span: Span,
-) -> Iterator[pl.DataFrame]:
-    dataset = pa.dataset.dataset(file, format="parquet", filesystem=filesystem)
-    columns = [name for name in dataset.schema.names if name in wanted]
-    yield plain_frame(dataset.schema.empty_table().select(columns))
-    in_span = None
-    if time in columns and pa.types.is_timestamp(dataset.schema.field(time).type):
-        kind = dataset.schema.field(time).type
-        bounds = (span.start, span.end) if kind.tz else span.wall_clock()
-        low, high = (pa.scalar(bound, pa.timestamp("us", kind.tz)).cast(kind) for bound in bounds)
-        field = pa.dataset.field(time)
-        in_span = ((field >= low) & (field < high)) | field.is_null()
-    # Little read-ahead and no buffering of whole row groups: memory stays that of a few batches.
+) -> Iterator[Batch]:
+    # Spark writes times as int96, which become nanoseconds, and those end in 2262, if nobody says otherwise.
+    options = pa.dataset.ParquetReadOptions(coerce_int96_timestamp_unit="us")
+    dataset = pa.dataset.dataset(file, format=pa.dataset.ParquetFileFormat(read_options=options), filesystem=filesystem)
+    names = dataset.schema.names
+    columns = [name for name in dict.fromkeys(names) if name in wanted]
+    for name in columns:
+        if names.count(name) > 1:
+            raise ContractError(f"{shown} has {names.count(name)} columns '{name}'; rename one of them")
+    # pyarrow's filter and scanner take the columns of a batch, so that memory stays that of a few batches.
     scanner = dataset.scanner(
         columns=columns,
-        filter=in_span,
+        filter=_in_span(dataset.schema, time, span) if time in columns else None,
         batch_size=_BATCH_ROWS,
         batch_readahead=1,
         fragment_readahead=1,
         fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False),
         cache_metadata=False,
     )
+    yield Batch(frame=plain_frame(dataset.schema.empty_table().select(columns)), columns=names, origin=shown)
     for batch in scanner.to_batches():
         if batch.num_rows:
-            yield plain_frame(pa.Table.from_batches([batch]))
+            yield Batch(frame=plain_frame(pa.Table.from_batches([batch])), columns=names, origin=shown)
 
 
-def _csv(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-    with (
-        filesystem.open(file, "rb", compression=_compression(file)) as raw,
-        io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
-    ):
-        header = next(csv.reader(text), [])
-    columns = [name for name in header if name in wanted]
-    yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    with filesystem.open(file, "rb", compression=_compression(file)) as raw:
-        reader = pa.csv.open_csv(
-            raw,
-            read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=columns,
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-        for batch in reader:
-            yield plain_frame(pa.Table.from_batches([batch]))
+def _in_span(schema: pa.Schema, time: str | None, span: Span) -> pa.dataset.Expression | None:
+    """The rows whose time lies in the span, or is none; None where the column is no time."""
+    kind = schema.field(time).type
+    # Arrow cannot filter rows that have views of texts in them.
+    views = any(pa.types.is_string_view(field.type) or pa.types.is_binary_view(field.type) for field in schema)
+    if views or not pa.types.is_timestamp(kind) or (kind.tz is None and span.zone is None):
+        return None
+    bounds = (span.start, span.end) if kind.tz else span.wall_clock()
+    try:
+        low, high = (pa.scalar(bound, pa.timestamp("us", kind.tz)).cast(kind) for bound in bounds)
+    except pa.ArrowInvalid:
+        return None  # the bounds are beyond what the column can hold
+    field = pa.dataset.field(time)
+    return ((field >= low) & (field < high)) | field.is_null()
 
 
-def _json_lines(filesystem: Any, file: str, wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-    columns: dict[str, list[str | None]] = {name: [] for name in wanted}
-    seen: set[str] = set()
-    with filesystem.open(file, "rb", compression=_compression(file)) as raw:
-        rows = 0
-        for number, line in enumerate(raw, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ContractError(f"{describe_path(file)} line {number} is not JSON: {error}") from None
-            if not isinstance(record, dict):
-                raise ContractError(f"{describe_path(file)} line {number} is not a JSON object")
-            seen.update(record.keys() & wanted)
-            for name, values in columns.items():
-                value = record.get(name)
-                values.append(value if value is None or isinstance(value, str) else json.dumps(value))
-            rows += 1
-            if rows % _BATCH_ROWS == 0:
-                yield pl.DataFrame({name: columns[name] for name in sorted(seen)}, schema_overrides=_texts(seen))
-                columns = {name: [] for name in wanted}
-    if rows % _BATCH_ROWS:
-        yield pl.DataFrame({name: columns[name] for name in sorted(seen)}, schema_overrides=_texts(seen))
-
-
-def _compression(file: str) -> str | None:
-    return "gzip" if describe_path(file).lower().endswith(".gz") else None
-
-
-def _texts(names: Collection[str]) -> dict[str, type[pl.DataType]]:
-    return dict.fromkeys(names, pl.String)
-
-
-def plain_frame(table: pa.Table) -> pl.DataFrame:
-    """Arrow to polars; extension types as what they stand for: a UUID as text, a foreign type as its text."""
-    for index, field in enumerate(table.schema):
-        if not isinstance(field.type, pa.BaseExtensionType):
-            continue
-        column = table.column(index)
-        if isinstance(field.type, pa.UuidType):
-            plain = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
-        else:
-            storage = column.cast(field.type.storage_type)
-            plain = storage.cast(pa.string()) if pa.types.is_binary(storage.type) else storage
-        table = table.set_column(index, field.name, plain)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _line(error: BaseException) -> str:
-    return without_secrets(" ".join(str(error).split())) or type(error).__name__
+def _compression(filesystem: Any, file: str, shown: str) -> str | None:
+    """Whether the file is packed, by its first bytes. Raises ContractError where its name alone says so."""
+    with filesystem.open(file, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    if not packed and shown.lower().endswith(".gz"):
+        raise ContractError(f"{shown} is not gzip, as its name says; write it anew or leave .gz out of its name")
+    return "gzip" if packed else None

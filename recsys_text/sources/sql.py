@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.sections import Source
-from recsys_text.sources.cast import Span
-from recsys_text.sources.files import describe_path, plain_frame
+from recsys_text.sources.arrow import plain_frame
+from recsys_text.sources.boundary import describe_path
+from recsys_text.sources.times import Span
 
 _FETCH_ROWS = 100_000
 #: How long another process may write to SQLite before reading fails.

@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
-from recsys_text.lake.extract import extract_windows
+from recsys_text.lake.extract import event_times, extract_windows
 from recsys_text.lake.result import WriteResult
 from recsys_text.lake.windows import Window, open_key, parse_window, windows_between
 from recsys_text.steps.inputs import the_lake
@@ -69,3 +69,11 @@ def _told(written: Mapping[str, Mapping[str, WriteResult]]) -> dict[str, Any]:
     changed = {key for results in written.values() for key, result in results.items() if result.changed}
     tables = {table: {key: asdict(result) for key, result in results.items()} for table, results in written.items()}
     return {"tables": tables, "changed": sorted(changed)}
+
+
+def time_range(settings: Settings) -> tuple[datetime, datetime] | None:
+    """The first and the last time of an event of the source, None where none can be read. Reads all of the source.
+
+    Raises as `extract`.
+    """
+    return event_times(settings.sources.events)

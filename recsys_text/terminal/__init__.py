@@ -1,6 +1,7 @@
 """What the command line shows: tables of results and the progress of training. Knows no step."""
 
 from recsys_text.terminal.findings import checked
+from recsys_text.terminal.guesses import confirmed, guessed
 from recsys_text.terminal.learning import continued, repeated
 from recsys_text.terminal.progress import TrainingProgress, TuningProgress
 from recsys_text.terminal.results import extracted, monitored, published, published_shadow, tuned, versions
@@ -11,11 +12,13 @@ __all__ = [
     "TrainingProgress",
     "TuningProgress",
     "checked",
+    "confirmed",
     "continued",
     "dropped",
     "expired",
     "explained",
     "extracted",
+    "guessed",
     "listed",
     "monitored",
     "published",

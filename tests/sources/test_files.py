@@ -15,16 +15,24 @@ import polars as pl
 import pytest
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
-from recsys_text.sources import files as sources
+from recsys_text.sources import files, json_files
+from recsys_text.sources.boundary import describe_path
 from recsys_text.sources.cast import Span
-from recsys_text.sources.files import describe_path, read_files
+from recsys_text.sources.files import read_files
+from recsys_text.sources.loose import is_loose
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
 WANTED = {"id", "text"}
 
 
 def read(path: Path | str, *, time: str | None = None, span: Span = SPAN, wanted: set[str] = WANTED) -> pl.DataFrame:
-    return pl.concat(read_files(str(path), wanted, time=time, span=span), how="diagonal_relaxed")
+    batches = read_files(str(path), wanted, time=time, span=span)
+    return pl.concat((plain(batch.frame) for batch in batches), how="diagonal_relaxed")
+
+
+def plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with each value of a loose column as its text."""
+    return frame.with_columns(column.struct.field("text").alias(column.name) for column in frame if is_loose(column))
 
 
 def test_csv_is_text_and_tells_empty_from_missing(tmp_path: Path) -> None:
@@ -42,11 +50,11 @@ def test_json_lines_are_text(tmp_path: Path) -> None:
 
 
 def test_json_lines_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(json_files, "_BATCH_ROWS", 2)
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1}\n{"id": 2}\n{"id": 3, "text": "c"}\n')
     batches = list(read_files(str(path), WANTED, time=None, span=SPAN))
-    assert [batch.rows() for batch in batches] == [[("1",), ("2",)], [("3", "c")]]
+    assert [plain(batch.frame).rows() for batch in batches] == [[("1",), ("2",)], [("3", "c")]]
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.ndjson.gz"])
@@ -118,9 +126,11 @@ def test_an_address_in_the_words_of_a_library_loses_its_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> Iterator[pl.DataFrame]:
-        raise OSError("403, message='Forbidden', url='https://u:geheim@host/a.csv?sig=geheim', at https://b?c=geheim")
+        raise OSError(
+            5, "403, message='Forbidden', url='https://u:geheim@host/a.csv?sig=geheim', at https://b?c=geheim"
+        )
 
-    monkeypatch.setattr(sources, "_csv", fail)
+    monkeypatch.setattr(files, "read_csv", fail)
     (tmp_path / "a.csv").touch()
     with pytest.raises(UnavailableError, match=r"url='https://host/a\.csv', at https://b$"):
         read(tmp_path / "a.csv")
@@ -172,16 +182,92 @@ def test_a_missing_file_is_a_mistake_in_the_config(tmp_path: Path) -> None:
     ("name", "data", "words"),
     [
         ("a.parquet", b"no parquet", "not readable as parquet"),
-        ("a.csv", b"id,text\n1,a\n2,b,c\n", "not readable as csv"),
-        ("a.csv", b"id,text\n1,\xff\xfe\n", "not readable as csv"),
-        ("a.jsonl", b'{"id": 1}\n{"id": ', "line 2 is not JSON"),
-        ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"id,text,id\n1,a,2\n", "has 2 columns 'id'"),
+        ("a.csv", b'id,text\n1,"a\n2,b\n', "ends within the quotes that begin at line 2"),
+        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "UTF-16"),
+        ("a.csv.gz", b"id,text\n1,a\n", "is not gzip"),
+        ("a.jsonl", b"not JSON\n", "no JSON object in a line"),
+        ("a.jsonl", b"[1]\n", "is a JSON array"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ContractError, match=words):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "rule", "offender"),
+    [
+        ("a.csv", b"id,text\n1,a\n2,b,c\n", "row|columns", "2,b,c"),
+        ("a.csv", b"id,text\n1,a\n2\n", "row|columns", "2"),
+        ("a.jsonl", b'{"id": 1, "text": "a"}\n{"id": ', "row|json", '{"id":'),
+        ("a.jsonl", b'{"id": 1, "text": "a"}\n[2]\n', "row|json", "[2]"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
+    tmp_path: Path, name: str, data: bytes, rule: str, offender: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    rows = read(tmp_path / name)
+    assert rows.filter(pl.col("rule").is_null())["id"].to_list() == ["1"]
+    assert rows.filter(pl.col("rule").is_not_null()).select("rule", "offender").rows() == [(rule, offender)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('id;text\n1;"a;b"\n', "a;b"),
+        ("id\ttext\n1\ta,b\n", "a,b"),
+        ("id|text\n1|a,b\n", "a,b"),
+        ('id,text\n1,"a ""b"" c"\n', 'a "b" c'),
+        ('id,text\n1,"a \\"b\\" c"\n', 'a "b" c'),
+        ('id,text\n1,"C:\\"\n', "C:\\"),
+        ('id,text\n1,5" disk\n', '5" disk'),
+        (" id , text \n1,a\n", "a"),
+        ("\n\nid,text\n1,a\n", "a"),
+        ("id,text\r\n1,a\r\n", "a"),
+        ("id,text\r1,a\r", "a"),
+        ('"id","text"\n"1","line\nline"\n', "line\nline"),
+    ],
+)
+def test_csv_is_read_in_the_dialect_that_it_is_written_in(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "a.csv").write_text(text, newline="")
+    assert read(tmp_path / "a.csv").rows() == [("1", expected)]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"), [("id = '2'", ["2"]), ("cast(id as int) > 1", ["2"]), ("text is null", ["1"])]
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_where_leaves_out_the_other_rows(tmp_path: Path, name: str, where: str, expected: list[str]) -> None:
+    frame = pl.DataFrame({"id": ["1", "2"], "text": [None, "b"]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[name[2:]](tmp_path / name)  # type: ignore[operator]
+    batches = list(read_files(str(tmp_path / name), {"id"}, time=None, span=SPAN, where=where))
+    assert pl.concat([batch.frame for batch in batches], how="diagonal")["id"].to_list() == expected
+
+
+@pytest.mark.parametrize("where", ["id =", "nothing = 1", "id > 1"])
+def test_a_where_that_does_not_fit_is_a_mistake_in_the_config(tmp_path: Path, where: str) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,a\n")
+    with pytest.raises(ConfigError, match="where = "):
+        list(read_files(str(tmp_path / "a.csv"), WANTED, time=None, span=SPAN, where=where))
+
+
+def test_the_keys_of_partitions_are_columns(tmp_path: Path) -> None:
+    for key in ("text=a%20b", "text=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / key).mkdir()
+        (tmp_path / key / "x.csv").write_text("id\n1\n")
+    assert sorted(read(tmp_path / "*/*.csv").rows(), key=str) == [("1", "a b"), ("1", None)]
+
+
+def test_what_is_half_written_or_hidden_is_left_out(tmp_path: Path) -> None:
+    for folder in ("_temporary/0", ".ipynb_checkpoints", "."):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "x.csv").write_text("id\n1\n")
+        (tmp_path / folder / "_x.csv").write_text("id\n2\n")
+    assert read(tmp_path / "**/*.csv")["id"].to_list() == ["1"]
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])

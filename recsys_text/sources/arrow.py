@@ -1,0 +1,63 @@
+"""Arrow tables to polars frames, of every type that a file or database can have. Knows no files and no contract."""
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_text.errors import ContractError
+
+
+def plain_frame(table: pa.Table) -> pl.DataFrame:
+    """Arrow to polars, with types that polars lacks as what they stand for: a UUID as text, an offset's time as UTC.
+
+    Raises ContractError for a column of a type that stands for nothing that could be read.
+    """
+    columns = [_plain(field, table.column(place)) for place, field in enumerate(table.schema)]
+    frame = pl.from_arrow(pa.table(columns, names=table.schema.names))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that a column is cast to before polars takes it."""
+    plain = kind
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        plain = pa.timestamp(kind.unit, "UTC")
+    elif pa.types.is_string_view(kind):
+        plain = pa.large_string()
+    elif pa.types.is_binary_view(kind):
+        plain = pa.large_binary()
+    elif pa.types.is_dictionary(kind):
+        plain = plain_type(kind.value_type)
+    elif pa.types.is_decimal256(kind):
+        plain = pa.string()
+    elif pa.types.is_float16(kind):
+        plain = pa.float32()
+    elif pa.types.is_fixed_size_list(kind):
+        plain = pa.list_(plain_type(kind.value_type), kind.list_size)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or _is_list_view(kind):
+        plain = pa.large_list(plain_type(kind.value_type))
+    elif pa.types.is_struct(kind):
+        plain = pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
+    return plain
+
+
+def _is_list_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
+
+
+def _plain(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = field.type
+    try:
+        if isinstance(kind, pa.UuidType):
+            return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        if isinstance(kind, pa.BaseExtensionType):
+            storage = column.cast(kind.storage_type)
+            return storage.cast(pa.string()) if pa.types.is_binary(storage.type) else storage
+        if pa.types.is_run_end_encoded(kind):
+            return _plain(field.with_type(kind.value_type), pc.run_end_decode(column))
+        return column if plain_type(kind) == kind else column.cast(plain_type(kind))
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise ContractError(
+            f"column '{field.name}' of the source holds {kind}, which cannot be read: {error}"
+        ) from None

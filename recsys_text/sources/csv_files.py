@@ -1,0 +1,224 @@
+"""Read CSV files as batches of texts, in the dialect that each file is written in.
+
+Arrow reads fast and forgives much: a file that ends within quotes loses its rows, a backslash stays in the text. So
+what it would get wrong is looked for first, in one pass over the bytes.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+
+from recsys_text.errors import ContractError
+from recsys_text.sources.arrow import plain_frame
+from recsys_text.sources.loose import TEXT, UNREADABLE
+from recsys_text.tables import OFFENDER, RULE
+
+#: Texts that stand for "no value" in a CSV file, which has no other way to say so.
+NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "<NA>", "N/A", "#N/A")
+#: The rule of a row that has more or fewer values than the file has columns.
+WRONG_WIDTH = "row|columns"
+_BLOCK_BYTES = 1 << 23
+_SEPARATORS = ",;\t|"
+_SHOWN = 500
+_MOST_BYTES_OF_HEADER = 1 << 20
+
+Open = Callable[[], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a CSV file is written: names of its columns, the lines before its rows, separator, sign of escape; and
+    whether all of it is UTF-8.
+    """
+
+    names: list[str]
+    header_lines: int
+    separator: str
+    escape: str | None
+    is_unicode: bool
+
+
+class _Marked(io.RawIOBase):
+    """A file in which each byte that is no UTF-8 is marked, so that it is a fault of the values that it is in."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder("utf-8")(_MARKING)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._raw.read(size)
+        text = self._decoder.decode(data, final=not data)
+        # An empty answer is the end of the file, and a decoder may hold back all of what it was given.
+        return text.encode() if text or not data else self.read(size)
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"{_MARK}{byte:02x}" for byte in error.object[error.start : error.end]), error.end
+
+
+#: A code point that Unicode promises never to give to a character.
+_MARK = "\ufdd0"
+_MARKING = "recsys-text-mark"
+codecs.register_error(_MARKING, _marked)
+
+
+def _unmarked(given: pl.Series) -> pl.Series:
+    """The column with its marked values as what cannot be read; they are shown with the bytes in question."""
+    marked = given.str.contains(_MARK, literal=True).fill_null(False)
+    if not marked.any():
+        return given
+    shown = given.str.replace_all(_MARK, "\\x", literal=True)
+    kinds = pl.select(pl.when(marked).then(pl.lit(UNREADABLE)).when(given.is_not_null()).then(pl.lit(TEXT))).to_series()
+    texts = pl.DataFrame({"text": shown, "kind": kinds}).to_struct(given.name)
+    return pl.select(pl.when(given.is_not_null()).then(texts)).to_series().alias(given.name)
+
+
+def read_csv(
+    opened: Open, shown: str, wanted: Collection[str], *, separator: str | None, nulls: Collection[str] | None
+) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Batches of the wanted columns as texts, each with the names of all columns; the first batch has no rows.
+
+    `opened` opens the file anew. Raises ContractError for a file that is none of text with columns, ends within quotes,
+    or repeats a wanted column.
+    """
+    dialect = _dialect(opened, shown, wanted, separator)
+    columns = [name for name in dict.fromkeys(dialect.names) if name in wanted]
+    for name in columns:
+        if dialect.names.count(name) > 1:
+            raise ContractError(f"{shown} has {dialect.names.count(name)} columns '{name}'; rename one of them")
+    yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), dialect.names
+    odd: list[str] = []
+    places = {name: f"{dialect.names.index(name)}" for name in columns}
+
+    def kept(row: Any) -> str:
+        odd.append(row.text[:_SHOWN].replace(_MARK, "\\x"))
+        return "skip"
+
+    with opened() as raw:
+        reader = pa.csv.open_csv(
+            raw if dialect.is_unicode else _Marked(raw),
+            read_options=pa.csv.ReadOptions(
+                block_size=_BLOCK_BYTES,
+                column_names=[str(place) for place in range(len(dialect.names))],
+                skip_rows=dialect.header_lines,
+                use_threads=False,
+            ),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=dialect.separator,
+                newlines_in_values=True,
+                escape_char=dialect.escape or False,
+                invalid_row_handler=kept,
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(places.values(), pa.string()),
+                include_columns=list(places.values()),
+                null_values=list(NULLS if nulls is None else nulls),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        for batch in reader:
+            frame = plain_frame(pa.Table.from_batches([batch]).rename_columns(columns))
+            yield frame if dialect.is_unicode else pl.DataFrame([_unmarked(column) for column in frame]), dialect.names
+    if odd:
+        blank = pl.DataFrame({name: pl.Series(name, [None] * len(odd), pl.String) for name in columns})
+        told = [pl.lit(WRONG_WIDTH).alias(RULE), pl.Series(OFFENDER, odd)]
+        yield blank.with_columns(told), dialect.names
+
+
+def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str | None) -> Dialect:
+    with opened() as raw:
+        start = raw.read(_MOST_BYTES_OF_HEADER)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ContractError(f"{shown} is written in UTF-16; save it as UTF-8")
+    mark = "utf-8-sig" if start[:3] == b"\xef\xbb\xbf" else "utf-8"
+    text = start.decode(mark, errors="replace")
+    if not text.strip():
+        raise ContractError(f"{shown} is empty: it has no line with the names of the columns")
+    if separator is None:
+        separator = max(_SEPARATORS, key=lambda sign: _fits(_header(text, sign)[0], wanted))
+    names, lines = _header(text, separator)
+    escape, is_unicode = _looked_through(opened, shown, separator, mark)
+    return Dialect(
+        names=[name.strip() for name in names],
+        header_lines=lines,
+        separator=separator,
+        escape=escape,
+        is_unicode=is_unicode,
+    )
+
+
+def _header(text: str, separator: str) -> tuple[list[str], int]:
+    """The first row that is not blank, and the number of lines up to its end."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    for row in reader:
+        if row:
+            return row, reader.line_num
+    return [], reader.line_num
+
+
+def _fits(names: list[str], wanted: Collection[str]) -> tuple[int, int]:
+    return sum(name.strip() in wanted for name in names), len(names)
+
+
+def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> tuple[str | None, bool]:
+    """The file's sign of escape, None for doubled quotes, and whether it is UTF-8. Raises ContractError where no sign
+    of escape reads it.
+
+    Only a file with a backslash before a quote, or with an odd number of quotes, needs to be looked at in earnest.
+    """
+    quotes, backslash, last, is_unicode = 0, False, b"", True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with opened() as raw:
+        while block := raw.read(_BLOCK_BYTES):
+            quotes += block.count(b'"')
+            backslash = backslash or b'\\"' in last + block
+            last = block[-1:]
+            is_unicode = is_unicode and _decodes(decoder, block, final=False)
+    is_unicode = is_unicode and _decodes(decoder, b"", final=True)
+    if quotes % 2 == 0 and not backslash:
+        return None, is_unicode
+    faults = []
+    for escape in (None, "\\") if backslash else (None,):
+        fault = _fault(opened, separator, encoding, escape)
+        if fault is None:
+            return escape, is_unicode
+        faults.append(fault)
+    raise ContractError(f"{shown} {faults[0]}")
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fault(opened: Open, separator: str, encoding: str, escape: str | None) -> str | None:
+    """What is wrong with the file in this dialect, None where each row has as many values as the first."""
+    with opened() as raw, io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as text:
+        reader = csv.reader(text, delimiter=separator, escapechar=escape, doublequote=escape is None, strict=True)
+        width, line = 0, 1
+        try:
+            for row in reader:
+                width = width or len(row)
+                if row and len(row) != width:
+                    return f"line {line} has {len(row)} values, not {width}: its quotes do not pair"
+                line = reader.line_num + 1
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                return f"ends within the quotes that begin at line {line}; close them, or double each quote in a text"
+            return f"line {line} has a quote within quotes ({error}); double it, or write a backslash before it"
+    return None

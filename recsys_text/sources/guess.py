@@ -1,0 +1,377 @@
+"""Guess which foreign tables, and which of their columns, are what the contract asks for. Reads and writes nothing.
+
+Names speak first, values confirm or refuse: a time must be readable as one, and the items of an event should be among
+the ids of the items.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from recsys_text.errors import ConfigError
+from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
+from recsys_text.sources import values as look
+from recsys_text.sources.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What a sample is taken for: contract column -> its own column, constants, other keys of the source.
+
+    `reasons` say in words why, by contract column or key.
+    """
+
+    table: str
+    sample: Sample
+    columns: dict[str, str]
+    values: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The tables that were found, and what they say of other sections: section -> key -> (value, reason)."""
+
+    items: Guess
+    events: Guess
+    impressions: Guess | None
+    sections: dict[str, dict[str, tuple[str, str]]]
+
+
+#: What people call the column that the contract calls by the key, the most telling name first.
+_NAMES = {
+    name: tuple(names.split())
+    for name, names in {
+        "user_id": "user_id user customer_id customer visitor_id visitor person_id person member_id member account_id "
+        "account client_id client profile_id reviewer_id reviewer learner_id learner student_id student subscriber_id "
+        "subscriber buyer_id buyer reader_id reader viewer_id viewer uid session_id session device_id cookie_id",
+        "item_id": "item_id item product_id article_id news_id book_id movie_id film_id content_id post_id track_id "
+        "song_id course_id video_id listing_id offer_id document_id doc_id recipe_id game_id asset_id job_id sku asin "
+        "parent_asin isbn stock_code product_code product article book movie film news track song course video listing "
+        "document recipe game id code slug url",
+        "title": "title name headline product_name product_title item_name original_title label subject question "
+        "short_description description",
+        "description": "description long_description abstract summary overview synopsis body content plot details text "
+        "about subtitle authors author",
+        "tags": "tags tag genres genre keywords topics labels categories subjects",
+        "category": "category category_name main_category category_id section department genre product_type "
+        "product_group group type class subcategory topic",
+        "published_at": "published_at publish_date published_date published publication_date pub_date release_date "
+        "released_at available_from created_at created creation_date date_added added_at listed_at launch_date date",
+        "expires_at": "expires_at expiry_date expires expiry expiration_date valid_until valid_to available_until "
+        "end_date closes_at",
+        "updated_at": "updated_at updated modified_at last_modified modified last_updated update_time",
+        "event_type": "event_type event event_name interaction_type interaction action_type action behavior_type "
+        "behavior behaviour activity verb type",
+        "occurred_at": "occurred_at timestamp event_time event_timestamp time datetime ts unix_timestamp "
+        "unix_review_time clicked_at viewed_at rated_at purchased_at ordered_at created_at created date_time date "
+        "event_date order_date invoice_date purchase_date review_date at day",
+        "value": "value rating score stars overall grade amount quantity price",
+        "text": "text comment review review_text comment_text body message",
+        "impression_id": "impression_id request_id impression list_id slate_id query_id id",
+        "shown_at": "shown_at time timestamp ts impression_time served_at created_at datetime",
+        "candidates": "candidates impressions items shown slate item_ids candidate_ids products",
+        "clicked": "clicked labels label clicks is_clicked",
+    }.items()
+}
+#: What systems call the types of the contract, in the letters and digits of the names alone.
+_TYPES: dict[EventType, str] = {
+    "view": "view pv pageview page_view impression detail seen open read visit product_view item_view watch_start",
+    "click": "click clk select tap like favorite favourite fav bookmark save follow wishlist add_to_wishlist cart "
+    "add_to_cart basket add_to_basket rate rating play watch content_watched listen download upvote start enroll "
+    "apply contact lead",
+    "comment": "comment comment_created review reply answer",
+    "share": "share recommend forward retweet repost send",
+    "purchase": "purchase buy bought transaction order ordered checkout sale pay payment subscribe rent complete",
+    "dislike": "dislike downvote hide skip block report return refund negative unlike remove_from_cart",
+}
+_EVENT_TABLE = re.compile(r"event|click|rating|log|interaction|behavio|order|purchase|transaction|review|view|watch")
+_ITEM_TABLE = re.compile(r"item|product|article|book|movie|film|news|content|catalog|course|track|post|doc|job|listing")
+_PURCHASES = re.compile(r"order|purchase|transaction|invoice|sale|basket|payment")
+_MOST_TYPES = 40
+#: How sure a name must make of a required column whose values do not speak for it.
+_SURE = 0.5
+
+
+def guess(samples: Sequence[Sample]) -> Tables:
+    """Find items and events (and impressions) among the samples.
+
+    Raises ConfigError where no table can be the items or the events; it says what each table lacks.
+    """
+    pairs = [
+        (score, items, events)
+        for items, events in product(samples, samples)
+        if (score := _pair_score(items, events)) is not None
+    ]
+    if not pairs:
+        raise ConfigError(_missing(samples))
+    _, items, events = max(pairs, key=lambda pair: pair[0])
+    joined = _joined(items, events)
+    assert joined is not None  # else they were no pair
+    item_column, id_column, overlap = joined
+    shown = next((each for each in samples if each not in (items, events) and _is_impressions(each)), None)
+    found_items = _items(items, id_column)
+    found_events = _events(events, item_column, overlap, items)
+    return Tables(
+        items=found_items,
+        events=found_events,
+        impressions=None if shown is None else _impressions(shown),
+        sections=_sections(found_items, found_events),
+    )
+
+
+def name_score(column: str, wanted: str) -> float:
+    """How well a column's name fits a contract column, from 0 to 1: an exact name first, then its last words."""
+    words = _words(column)
+    names = [name.split("_") for name in _NAMES[wanted]]
+    best = 0.0
+    for place, name in enumerate(names):
+        weight = 1 - place / (2 * len(names))
+        if words == name or "".join(words) == "".join(name):
+            best = max(best, weight)
+        elif name != ["id"] and len(name) < len(words) and words[-len(name) :] == name:
+            best = max(best, 0.6 * weight)
+    return best
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case: `eventType`, `EVENT-TYPE` and `event.type` are [event, type]."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return re.sub(r"[\W_]+", " ", spaced).lower().split()
+
+
+def _best(sample: Sample, wanted: str, taken: Sequence[str], fits: Callable[[Sequence[Any]], bool]) -> str | None:
+    """The column of the best name whose values fit; None where no name fits."""
+    scored = [
+        (name_score(column, wanted), -place, column)
+        for place, (column, values) in enumerate(sample.columns.items())
+        if column not in taken and fits(values)
+    ]
+    score, _, column = max(scored, default=(0.0, 0, ""))
+    return column if score > 0 else None
+
+
+def _pair_score(items: Sample, events: Sample) -> float | None:
+    """How well two tables are items and events; None where one of them cannot be."""
+    joined = _joined(items, events)
+    title = _best(items, "title", joined[1:2] if joined else (), look.is_text)
+    if joined is None or title is None:
+        return None
+    item_column, id_column, overlap = joined
+    time = _time_of(events, "occurred_at", [item_column])
+    user = _user_of(events, [item_column, *([time] if time else [])])
+    if time is None or user is None:
+        return None
+    score = name_score(title, "title") + name_score(time, "occurred_at") + name_score(user, "user_id")
+    score += 2 * overlap + look.distinct_share(items.columns[id_column])
+    score += bool(_EVENT_TABLE.search(events.name.lower())) + bool(_ITEM_TABLE.search(items.name.lower()))
+    return score - 2 * (items is events)
+
+
+def _joined(items: Sample, events: Sample) -> tuple[str, str, float] | None:
+    """The item column of the events, the id column of the items, and the share of the former found in the latter."""
+    best: tuple[float, str, str, float] | None = None
+    for (left, left_values), (right, right_values) in product(events.columns.items(), items.columns.items()):
+        names = name_score(left, "item_id"), name_score(right, "item_id")
+        if not (look.is_id_like(left_values) and look.is_id_like(right_values)):
+            continue
+        if name_score(left, "user_id") > names[0] or name_score(right, "user_id") > names[1]:
+            continue
+        known = {look.as_id(value) for value in look.known(right_values)}
+        some = [look.as_id(value) for value in look.known(left_values)]
+        overlap = sum(value in known for value in some) / len(some)
+        same_name = _words(left) == _words(right)
+        if not all(names) and not (same_name and overlap):
+            continue
+        unique = look.distinct_share(right_values)
+        score = sum(names) + 2 * overlap + 0.5 * same_name + unique
+        if best is None or score > best[0]:
+            best = score, left, right, overlap
+    return best[1:] if best else None
+
+
+def _time_of(sample: Sample, wanted: str, taken: Sequence[str]) -> str | None:
+    return _best(sample, wanted, taken, lambda values: look.time_look(values) is not None)
+
+
+def _user_of(sample: Sample, taken: Sequence[str]) -> str | None:
+    return _best(sample, "user_id", taken, look.is_id_like)
+
+
+def _items(sample: Sample, id_column: str) -> Guess:
+    columns, reasons = {"item_id": id_column}, {"item_id": _why_id(sample, id_column)}
+    for wanted, fits in _ITEM_COLUMNS.items():
+        found = _best(sample, wanted, list(columns.values()), fits)
+        if found is not None and (wanted == "title" or name_score(found, wanted) >= _SURE):
+            columns[wanted] = found
+    keys: dict[str, Any] = {}
+    times = [name for name in ("published_at", "expires_at", "updated_at") if name in columns]
+    _time_keys(sample, columns, times, keys, reasons)
+    return Guess(table="items", sample=sample, columns=columns, keys=keys, reasons=reasons)
+
+
+def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> Guess:
+    time = _time_of(sample, "occurred_at", [item_column])
+    assert time is not None
+    user = _user_of(sample, [item_column, time])
+    assert user is not None
+    columns = {"user_id": user, "item_id": item_column, "occurred_at": time}
+    reasons = {"item_id": f"{overlap:.0%} of them are ids of {items.name}"}
+    keys: dict[str, Any] = {}
+    values: dict[str, str] = {}
+    kind = _best(sample, "event_type", list(columns.values()), _is_type)
+    if kind is None:
+        constant = "purchase" if _PURCHASES.search(sample.name.lower()) else "click"
+        values["event_type"] = constant
+        reasons["values"] = f"no column says what happened: each row counts as a {constant}"
+    else:
+        columns["event_type"] = kind
+        _type_keys(sample.columns[kind], keys, reasons)
+    for wanted, fits in _EVENT_COLUMNS.items():
+        found = _best(sample, wanted, list(columns.values()), fits)
+        if found is not None and name_score(found, wanted) >= _SURE:
+            columns[wanted] = found
+    _time_keys(sample, columns, ["occurred_at"], keys, reasons)
+    return Guess(table="events", sample=sample, columns=columns, values=values, keys=keys, reasons=reasons)
+
+
+def _impressions(sample: Sample) -> Guess:
+    columns: dict[str, str] = {}
+    for wanted, fits in _IMPRESSION_COLUMNS.items():
+        found = _best(sample, wanted, list(columns.values()), fits)
+        if found is not None:
+            columns[wanted] = found
+    keys: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    _time_keys(sample, columns, ["shown_at"], keys, reasons)
+    return Guess(table="impressions", sample=sample, columns=columns, keys=keys, reasons=reasons)
+
+
+def _is_impressions(sample: Sample) -> bool:
+    lists = [_best(sample, name, (), _is_real_list) for name in ("candidates", "clicked")]
+    return None not in lists and all(_best(sample, name, (), fits) for name, fits in _IMPRESSION_COLUMNS.items())
+
+
+def _type_keys(values: Sequence[Any], keys: dict[str, Any], reasons: dict[str, str]) -> None:
+    """Maps each type that occurs to one of the contract, and says which of them mean yes."""
+    types = sorted({str(value) for value in look.known(values)})
+    mapped = {name: _type_of(name) for name in types}
+    renamed = {name: kind for name, kind in mapped.items() if name != kind}
+    if renamed:
+        keys["event_types"] = renamed
+        reasons["event_types"] = "types of the first rows; name others that the log has"
+    kinds = set(mapped.values())
+    if not kinds & set(POSITIVE_TYPES):
+        keys["positive"] = ["view"]
+        reasons["positive"] = "the log has nothing that says yes more clearly than a view"
+    else:
+        positive = [kind for kind in EVENT_TYPES if kind in kinds and kind in POSITIVE_TYPES]
+        reasons["event_type"] = f"that a user wanted an item is said by {' or '.join(positive)}; `positive` changes it"
+
+
+def _type_of(name: str) -> EventType:
+    words = "_".join(_words(name))
+    for kind, names in _TYPES.items():
+        if words in names.split() or words.replace("_", "") in names.replace("_", "").split():
+            return kind
+    for kind in reversed(_TYPES):
+        if set(words.split("_")) & {kind, f"{kind}s", f"{kind}ed"}:
+            return kind
+    return "view"
+
+
+def _time_keys(
+    sample: Sample, columns: dict[str, str], times: Sequence[str], keys: dict[str, Any], reasons: dict[str, str]
+) -> None:
+    """`time_unit` and `time_zone` of a source; a column that needs another unit than the first is left out."""
+    for name in times:
+        found = look.time_look(sample.columns[columns[name]])
+        assert found is not None
+        if found.unit is not None:
+            if keys.setdefault("time_unit", found.unit) != found.unit:
+                reasons[name] = f"'{columns.pop(name)}' counts in another unit, so it is left out"
+                continue
+            reasons["time_unit"] = (
+                f"numbers such as {look.known(sample.columns[columns[name]])[0]} in '{columns[name]}'"
+            )
+        if found.naive:
+            keys["time_zone"] = "UTC"
+            reasons["time_zone"] = f"the times in '{columns[name]}' name no zone; write yours, such as 'Europe/Paris'"
+
+
+def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    if "published_at" not in items.columns:
+        found["candidates"] = {"pool": ("all", "no column says when items were published")}
+    times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
+    if times is not None and times.dates:
+        found["evaluation"] = {"at": ("window", "events have a date and no clock")}
+    return found
+
+
+def _why_id(sample: Sample, column: str) -> str:
+    share = look.distinct_share(sample.columns[column])
+    return "each row has its own" if share == 1 else f"{1 - share:.0%} of the rows repeat one; the last row counts"
+
+
+def _is_type(values: Sequence[Any]) -> bool:
+    some = look.known(values)
+    return look.is_text(values) and len(set(some)) <= _MOST_TYPES and all(len(value) <= 60 for value in some)
+
+
+def _is_real_list(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, list) for value in values) and look.is_list_like(values)
+
+
+def _is_number(values: Sequence[Any]) -> bool:
+    return bool(look.as_numbers(values))
+
+
+def _is_time(values: Sequence[Any]) -> bool:
+    return look.time_look(values) is not None
+
+
+def _is_category(values: Sequence[Any]) -> bool:
+    return look.is_id_like(values) and look.distinct_share(values) <= 0.5
+
+
+_ITEM_COLUMNS = {
+    "title": look.is_text,
+    "tags": look.is_list_like,
+    "category": _is_category,
+    "description": look.is_text,
+    "published_at": _is_time,
+    "expires_at": _is_time,
+    "updated_at": _is_time,
+}
+_EVENT_COLUMNS = {"value": _is_number, "text": look.is_text}
+_IMPRESSION_COLUMNS = {
+    "impression_id": look.is_id_like,
+    "user_id": look.is_id_like,
+    "shown_at": _is_time,
+    "candidates": look.is_list_like,
+    "clicked": look.is_list_like,
+}
+
+
+def _missing(samples: Sequence[Sample]) -> str:
+    """One line that says what each table has and lacks."""
+    lines = []
+    for sample in samples:
+        has = {
+            "a title": _best(sample, "title", (), look.is_text),
+            "an item's id": _best(sample, "item_id", (), look.is_id_like),
+            "a user": _user_of(sample, ()),
+            "a time": _time_of(sample, "occurred_at", ()),
+        }
+        lacks = [what for what, column in has.items() if column is None]
+        columns = ", ".join(sample.columns)
+        lines.append(f"{sample.name} ({columns}) has no column that looks like {' or '.join(lacks) or 'the others'}")
+    return (
+        "found no table of items (an id and a title) and one of events (a user, an item, a time) that go together: "
+        + "; ".join(lines)
+        + "; run `recsys-text init` without --from and name the columns in recsys.toml"
+    )

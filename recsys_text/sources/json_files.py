@@ -1,0 +1,61 @@
+"""Read JSON lines as batches of columns whose values keep their own types. Knows no contract."""
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import polars as pl
+
+from recsys_text.errors import ContractError
+from recsys_text.sources.loose import loose_series
+from recsys_text.tables import OFFENDER, RULE
+
+#: The rule of a line that is no JSON object.
+NO_OBJECT = "row|json"
+_BATCH_ROWS = 131_072
+_SHOWN = 500
+
+
+def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Batches of the wanted columns that the file has so far, each with the names of all columns.
+
+    A line that is no JSON object is a row without values that carries its rule and its text. Raises ContractError for
+    a file that is one JSON array, or in which no line is an object.
+    """
+    names: dict[str, None] = {}
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    broken: list[str | None] = []
+    objects = 0
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        record = _object(line)
+        if record is None and number == 1 and line.lstrip().startswith(b"["):
+            raise ContractError(f"{shown} is a JSON array; write each object on a line of its own (jq -c '.[]')")
+        objects += record is not None
+        names.update(dict.fromkeys(record or ()))
+        for name, values in columns.items():
+            values.append(None if record is None else record.get(name))
+        broken.append(None if record is not None else line.decode(errors="backslashreplace").strip()[:_SHOWN])
+        if len(broken) == _BATCH_ROWS:
+            yield _frame(columns, broken, names), list(names)
+            columns, broken = {name: [] for name in wanted}, []
+    if not objects and broken:
+        raise ContractError(f"{shown} holds no JSON object in a line; it begins with {broken[0]!r}")
+    yield _frame(columns, broken, names), list(names)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _frame(columns: dict[str, list[Any]], broken: list[str | None], names: dict[str, None]) -> pl.DataFrame:
+    frame = pl.DataFrame([loose_series(name, values) for name, values in sorted(columns.items()) if name in names])
+    if not any(broken):
+        return frame
+    rules = [None if text is None else NO_OBJECT for text in broken]
+    return frame.with_columns(pl.Series(RULE, rules, pl.String), pl.Series(OFFENDER, broken, pl.String))

@@ -1,0 +1,130 @@
+"""What the values of one foreign column look like: ids, times, numbers, lists, texts. Knows no tables and no names."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+TimeUnit = Literal["s", "ms", "us"]
+
+#: Texts that mostly mean that there is no value; guessing leaves them out, whatever a config will say of them.
+NULL_TEXTS = frozenset({"", "null", "none", "nan", "n/a", "\\n"})
+_ISO = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?P<clock>[T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)?",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+#: A number is a time where it lies between these, counted in the unit: nobody's log is older or from the future.
+_EARLIEST, _LATEST = datetime(1995, 1, 1, tzinfo=UTC).timestamp(), datetime(2040, 1, 1, tzinfo=UTC).timestamp()
+_PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1000, "us": 1_000_000}
+#: So many of a column's values must be times, or numbers, for it to be a column of these.
+_MOST = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLook:
+    """How a column tells time: texts or typed times, with or without a zone, or numbers of a `unit`; `dates` has no
+    clock.
+    """
+
+    unit: TimeUnit | None = None
+    naive: bool = False
+    dates: bool = False
+
+
+def known(values: Sequence[Any]) -> list[Any]:
+    """The values that are neither null nor a text that means null."""
+    return [value for value in values if not _is_null(value)]
+
+
+def as_id(value: Any) -> str:
+    """The id that extraction makes of a value: 7, 7.0 and Decimal('7.000') are one."""
+    if isinstance(value, float | Decimal) and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def time_look(values: Sequence[Any]) -> TimeLook | None:
+    """How the values tell time, None where most of them tell none."""
+    some = known(values)
+    if not some:
+        return None
+    typed = [value for value in some if isinstance(value, date)]
+    if typed:
+        stamps = [value for value in typed if isinstance(value, datetime)]
+        naive = any(value.tzinfo is None for value in stamps) or not stamps
+        midnight = all(value.time() == datetime.min.time() for value in stamps)
+        return TimeLook(naive=naive, dates=midnight) if len(typed) >= _MOST * len(some) else None
+    matches = [_ISO.fullmatch(value.strip()) for value in some if isinstance(value, str)]
+    found = [match for match in matches if match]
+    if len(found) >= _MOST * len(some):
+        clocks = [match["clock"] for match in found]
+        return TimeLook(
+            naive=any(match["zone"] is None for match in found),
+            dates=all(clock is None or re.fullmatch(r"[T ]00:00(:00([.,]0+)?)?", clock) for clock in clocks),
+        )
+    numbers = as_numbers(some)
+    for unit, scale in _PER_SECOND.items():
+        if numbers and all(_EARLIEST * scale <= number < _LATEST * scale for number in numbers):
+            return TimeLook(unit=unit, dates=all(number % (86_400 * scale) == 0 for number in numbers))
+    return None
+
+
+def as_numbers(values: Sequence[Any]) -> list[float] | None:
+    """The values as numbers, None where some are none or are truth values."""
+    some = known(values)
+    if any(isinstance(value, bool) or not isinstance(value, int | float | Decimal | str) for value in some) or not all(
+        _NUMBER.fullmatch(value.strip()) for value in some if isinstance(value, str)
+    ):
+        return None
+    return [float(value) for value in some]
+
+
+def is_id_like(values: Sequence[Any]) -> bool:
+    """Whether the values can be ids: whole numbers or short texts without line breaks."""
+    some = known(values)
+    return bool(some) and all(
+        not isinstance(value, bool)
+        and (
+            (isinstance(value, str) and len(value) <= 256 and "\n" not in value)
+            or isinstance(value, int)
+            or (isinstance(value, float | Decimal) and value == int(value))
+        )
+        for value in some
+    )
+
+
+def is_list_like(values: Sequence[Any]) -> bool:
+    """Whether the values are lists of texts, or texts that extraction splits into such."""
+    some = known(values)
+    if not some:
+        return False
+    listed = [value for value in some if isinstance(value, list)]
+    if listed:
+        return all(isinstance(entry, str | int | None) for value in listed for entry in value)
+    return all(isinstance(value, str) and len(value) < 1000 for value in some)
+
+
+def is_text(values: Sequence[Any]) -> bool:
+    """Whether the values are texts with letters in most of them."""
+    some = known(values)
+    lettered = [value for value in some if isinstance(value, str) and re.search(r"[^\W\d_]", value)]
+    return bool(some) and len(lettered) > len(some) / 2
+
+
+def distinct_share(values: Sequence[Any]) -> float:
+    """The number of distinct values by the number of values; lists count by what they hold."""
+    some = [json.dumps(value, default=str) if isinstance(value, list | dict) else value for value in known(values)]
+    return len(set(some)) / len(some) if some else 0.0
+
+
+def _is_null(value: Any) -> bool:
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and value.strip().casefold() in NULL_TEXTS)
+    )
