@@ -73,10 +73,8 @@ def settle(table: str, judged: pl.DataFrame) -> Enforced:
     Of an item the newest by `updated_at` is kept, else the last; of the other tables the first in the table's order, so
     that the result is the same for the same rows in any order.
     """
-    contract = TABLES[table].column_names()
-    holds = pl.col(RULE).is_null()
-    kept, rejected = judged.filter(holds).select(contract), judged.filter(~holds)
-    identity = _IDENTITY[table]
+    contract, identity, holds = TABLES[table].column_names(), _IDENTITY[table], pl.col(RULE).is_null()
+    kept = judged.lazy().filter(holds).select(contract)
     if table == "items":
         # Reversed, as the sort is stable: the last row comes first.
         ordered = kept.reverse().sort(
@@ -84,13 +82,17 @@ def settle(table: str, judged: pl.DataFrame) -> Enforced:
         )
     else:
         ordered = kept.sort(_order(table))
-    unique = ordered.unique(subset=identity, keep="first", maintain_order=True)
-    duplicates = ordered.height - unique.height
+    unique = ordered.unique(subset=identity, keep="first", maintain_order=True).collect()
+    count = judged[RULE].null_count()
+    rejected = judged.filter(~holds) if count < judged.height else judged.clear()
+    if rejected.height:
+        rejected = rejected.sort([_sortable(name, dtype) for name, dtype in rejected.schema.items()])
+    duplicates = count - unique.height
     return Enforced(
         rows=unique,
-        rejected=rejected.sort([_sortable(name, dtype) for name, dtype in rejected.schema.items()]),
+        rejected=rejected,
         duplicates=duplicates,
-        conflicts=_differing(ordered, identity) if duplicates else 0,
+        conflicts=_differing(kept.collect(), identity) if duplicates else 0,
     )
 
 

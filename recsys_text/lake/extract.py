@@ -11,7 +11,7 @@ from recsys_text.errors import ContractError
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.enforce import judge, settle
 from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened
-from recsys_text.lake.spill import Spill, split_by_time
+from recsys_text.lake.spill import Spill, microseconds, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
@@ -182,12 +182,13 @@ def _tell_empty(table: str, results: dict[str, WriteResult], windows: list[Windo
 
 def _place(spill: Spill, table: str, frame: pl.DataFrame, windows: list[Window], end: datetime) -> None:
     time = _TIME[table]
-    starts = [int(window.start.timestamp()) * 1_000_000 for window in windows]
-    for number, part in split_by_time(frame, time, starts).items():
-        if number >= 0:
-            inside = part.filter(pl.col(time) < min(windows[number].end, end))
-            if inside.height:
-                spill.add(windows[number].key, inside)
+    # Each window and, where another does not follow at once, what lies behind it.
+    spans: dict[int, str | None] = {microseconds(min(window.end, end)): None for window in windows}
+    spans |= {microseconds(window.start): window.key for window in windows if window.start < end}
+    keys = [spans[start] for start in sorted(spans)]
+    for number, part in split_by_time(frame, time, sorted(spans)).items():
+        if number >= 0 and (key := keys[number]) is not None:
+            spill.add(key, part)
     timeless = frame.filter(pl.col(time).is_null())
     if timeless.height:
         spill.add(_TIMELESS, timeless)

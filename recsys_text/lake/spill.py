@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import polars as pl
 
 #: Rows that a piece in memory may hold; a part of the lake is at most this long.
 MAX_ROWS = 1_000_000
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _FLUSH_ROWS = 500_000
 _SLICES = 16
 _SHORTEST = 1_000_000  # microseconds; a slice is cut no finer, however many rows it holds
@@ -126,4 +127,5 @@ def _slice(spill: Spill, frame: pl.DataFrame, time: str, starts: list[int]) -> N
 
 
 def microseconds(time: datetime) -> int:
-    return int(time.timestamp()) * 1_000_000
+    """Since 1970, exactly."""
+    return (time - _EPOCH) // _MICROSECOND

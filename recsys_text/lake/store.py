@@ -372,6 +372,7 @@ class Lake:
             yield from [pl.concat(whole)] if whole else []
             return
         time, numbers = TIME_COLUMN[table], count()
+        start, end = microseconds(window.start), microseconds(window.end)
         timeless: list[pl.DataFrame] = []
 
         def placed() -> Iterator[pl.DataFrame]:
@@ -380,10 +381,11 @@ class Lake:
                 if frame[time].null_count():
                     timeless.append(frame.filter(pl.col(time).is_null()))
                     known = frame.filter(pl.col(time).is_not_null())
-                assert known[time].is_between(window.start, window.end, closed="left").all()
+                times = known[time].to_physical().to_numpy()
+                assert ((times >= start) & (times < end)).all()
                 yield known
 
-        yield from in_order(placed(), time, window.start, window.end, lambda: scratch / f"slices-{next(numbers)}")
+        yield from in_order(placed(), time, window.start, window.end, lambda: scratch / f"{window.key}-{next(numbers)}")
         if timeless:
             yield pl.concat(timeless)
 
@@ -396,13 +398,11 @@ class Lake:
         scratch: Path,
     ) -> _Staged:
         """Writes the parts of a window into a scratch folder of its own. Raises ContractError where it will not do."""
-        own = scratch / window.key
-        own.mkdir()
         rejected: dict[str, int] = {}
         offenders: dict[str, str] = {}
         rows = duplicates = conflicts = 0
         lists: dict[str, list[Any]] = {"parts": [], "rejected_parts": []}
-        for piece in self._pieces(table, window, frames, own):
+        for piece in self._pieces(table, window, frames, scratch):
             checked = settle(table, piece)
             rows, duplicates = rows + checked.rows.height, duplicates + checked.duplicates
             conflicts += checked.conflicts
@@ -411,7 +411,7 @@ class Lake:
             offenders = _offenders(checked.rejected) | offenders
             for name, stem, frame in (("parts", "part", checked.rows), ("rejected_parts", "rows", checked.rejected)):
                 if frame.height:
-                    lists[name].append(self._stage_part(own, f"{stem}-{len(lists[name])}", frame))
+                    lists[name].append(self._stage_part(scratch, f"{stem}-{len(lists[name])}", frame, window.key))
         result = WriteResult(
             rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates, conflicts=conflicts
         )
@@ -420,14 +420,14 @@ class Lake:
         manifest = self._manifest(table, window, result, about) | lists
         return _Staged(window=window, key=about.key_of(window), manifest=manifest, result=result)
 
-    def _stage_part(self, scratch: Path, stem: str, frame: pl.DataFrame) -> dict[str, Any]:
-        """Writes a part into the scratch folder, under the last piece of its name; what a manifest says of it."""
+    def _stage_part(self, scratch: Path, stem: str, frame: pl.DataFrame, owner: str = "") -> dict[str, Any]:
+        """Writes a part of a window, or of several, into the scratch folder; what a manifest says of it."""
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd", row_group_size=_ROW_GROUP)
         data = buffer.getbuffer()
         checksum = hashlib.sha256(data).hexdigest()
         name = f"{stem}-{checksum[:12]}.parquet"
-        write_bytes(scratch / Path(name).name, data)
+        write_bytes(scratch / f"{owner}{Path(name).name}", data)
         return {"name": name, "rows": frame.height, "bytes": len(data), "sha256": checksum}
 
     def _manifest(self, table: str, window: Window, result: WriteResult, about: About) -> dict[str, Any]:
@@ -457,10 +457,9 @@ class Lake:
             return changed
         home = self.root / table
         for one in staged:
-            (scratch / one.window.key).mkdir(exist_ok=True)
-            about = json.dumps(one.manifest, indent=1, sort_keys=True, ensure_ascii=False)
-            write_bytes(scratch / one.window.key / folders.MANIFEST, about.encode())
-        sync(path for path in scratch.rglob("*") if path.is_file())
+            text = json.dumps(one.manifest, indent=1, sort_keys=True, ensure_ascii=False)
+            write_bytes(scratch / f"{one.window.key}{folders.MANIFEST}", text.encode())
+        sync(path for path in scratch.iterdir() if path.is_file())
         with self._locked():
             there = set(self.keys(table))
             # One that has ended while it was read is there as a whole.
@@ -474,12 +473,14 @@ class Lake:
                 folder.mkdir(parents=True, exist_ok=True)
             for one in chosen:
                 for path, shared in _places(self._folder(table, one.key), one.manifest):
-                    part = (scratch if shared else scratch / one.window.key) / path.name
+                    part = scratch / (path.name if shared else f"{one.window.key}{path.name}")
                     if part.exists():  # the first of the windows that share it has put it in its place
                         os.replace(part, path)
             sync(made)
             for one in chosen:
-                os.replace(scratch / one.window.key / folders.MANIFEST, self._folder(table, one.key) / folders.MANIFEST)
+                os.replace(
+                    scratch / f"{one.window.key}{folders.MANIFEST}", self._folder(table, one.key) / folders.MANIFEST
+                )
             sync([*(self._folder(table, one.key) for one in chosen), home, self.root])
             # Only now does nothing name the former parts, nor those of a writer killed before its manifest.
             for one in chosen:
