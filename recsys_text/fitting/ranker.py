@@ -20,6 +20,8 @@ from recsys_text.ranking.log import Impressions, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.neighbours import Neighbours, nearest
 
+#: Users without which none is left to teach the blend beside those who calibrate it.
+FEWEST_USERS = 2
 #: One user in so many calibrates, the others teach the blend.
 _CALIBRATION_SHARE = 5
 #: They do so by impressions of so many times the room: how steep scores should be is told by few of them.
@@ -158,11 +160,13 @@ def lesson(
     calibrates_U = draw.integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
     calibrates_N = calibrates_U[impressions.user]
     if calibrates_N.all() or not calibrates_N.any():
-        users = len(np.unique(impressions.user))
-        raise ContractError(
-            f"the newest training windows have clicks of {users} users: too few to teach the blend by some and to "
-            "calibrate it by others; take more windows"
-        )
+        users = np.unique(impressions.user)
+        if len(users) < FEWEST_USERS:
+            raise ContractError(
+                f"the newest training windows have clicks of {len(users)} users: too few to teach the blend by some "
+                "and to calibrate it by others; extract windows with more users"
+            )
+        calibrates_N = impressions.user == draw.choice(users)  # of a handful, one
     others_N = np.flatnonzero(~calibrates_N)
     teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
     # As many others beside each click, where several of an impression were clicked.

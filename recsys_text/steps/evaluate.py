@@ -19,6 +19,7 @@ from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
+from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.features import Float32, counts
@@ -47,16 +48,25 @@ class Measured:
 
 
 def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
-    """The newest closed windows, `evaluation.windows` of them, that begin at or after the cutoff.
+    """The newest closed windows, `evaluation.windows` of them up to the last with an event, that begin at or after the
+    cutoff.
 
     Raises ContractError when there is none.
     """
-    newest = windows_of(settings)[-settings.evaluation.windows :]
+    lake, windows = Lake(settings.lake), windows_of(settings)
+    while windows and not lake.manifest("events", windows[-1].key)["rows"]:
+        windows.pop()
+    if not windows:
+        raise ContractError(
+            f"no event is in any window of {settings.lake}; `recsys-text check` says more, and `recsys-text extract "
+            "--from --to` with the span of your events brings them"
+        )
+    newest = windows[-settings.evaluation.windows :]
     unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
     if not unseen:
         raise ContractError(
-            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be "
-            "measured; extract a newer window or train with an earlier --cutoff"
+            f"no window of the lake with events begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can "
+            "be measured; extract a newer window or train with an earlier --cutoff"
         )
     return unseen
 
