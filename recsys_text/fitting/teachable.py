@@ -41,8 +41,8 @@ def check_teachable(
     """
     if not np.any(log.time < micros(cutoff)):
         raise ContractError(
-            f"all events are at {cutoff:%Y-%m-%dT%H:%MZ} or later, and nothing is left to learn from before the windows "
-            "that measure; extract older windows, or check occurred_at of sources.events"
+            f"all events are at {cutoff:%Y-%m-%dT%H:%MZ} or later, and nothing is left to learn from before "
+            "the windows that measure; extract older windows, or check occurred_at of sources.events"
         )
     wanted = ", ".join(settings.sources.events.positive)
     if not np.any(log.positive & (log.time < micros(cutoff))):

@@ -290,10 +290,11 @@ def _largest_eigenpairs(symmetric: csr_matrix, rank: int, seed: int) -> tuple[ND
         return values, vectors
     start = np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
     try:
-        return eigsh(symmetric, rank, which="LA", v0=start, maxiter=_RESTARTS)
+        values, vectors = eigsh(symmetric, rank, which="LA", v0=start, maxiter=_RESTARTS)
     except ArpackNoConvergence as found:
         ascending = np.argsort(found.eigenvalues, kind="stable")
-        return found.eigenvalues[ascending], found.eigenvectors[:, ascending]
+        values, vectors = found.eigenvalues[ascending], found.eigenvectors[:, ascending]
+    return values, vectors
 
 
 def _ridge(kernel: Floats, target_NW: Floats, votes_N: NDArray[np.float64], penalty: float) -> Floats:

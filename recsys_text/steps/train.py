@@ -22,7 +22,7 @@ from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, check_teachable, continue_bundle, filled, fit_bundle, forgetting
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.fit import EpochResult
+from recsys_text.progress import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker, windows_of
@@ -70,7 +70,9 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
             *(len(empty), empty[0], empty[-1], tests[-1]),
         )
     parent = champion_of(registry) if warm_start else None
+    progress.stage("Looking: whether the log can teach and be measured")
     _check_teachable(settings, cutoff, tests)
+    progress.stage("Reading: what is before the cutoff")
     before = inputs(settings, before=cutoff)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
         if count:
@@ -91,8 +93,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         )
         registry.mark(about)
         registry.metrics(forgotten)
-        progress.stage("Measuring on the windows that it has not seen")
-        measured = measure(settings, bundle)
+        measured = measure(settings, bundle, progress=progress)
         registry.table(measured.table, "evaluation")
         registry.table(measured.reliability, "reliability")
         registry.text(svg(measured.reliability), "reliability.svg")
@@ -199,6 +200,9 @@ class Logged:
 
     def stage(self, name: str) -> None:
         self._inner.stage(name)
+
+    def advance(self, done: int, total: int) -> None:
+        self._inner.advance(done, total)
 
     def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
         self._inner.on_step(stage, loss, samples_per_second, step, steps)
