@@ -36,9 +36,9 @@ from recsys_text.evaluation.metrics import evaluate
 from recsys_text.fitting import fit_text
 from recsys_text.model import pretrain as module
 from recsys_text.model.encoder import Encoder
-from recsys_text.model.fit import Silent
 from recsys_text.model.optimise import learning_rate, update
 from recsys_text.model.text_model import ALONE
+from recsys_text.progress import Silent
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.sections import Training
 from recsys_text.text.tokenizer import PADDING

@@ -6,7 +6,6 @@ the MLflow model all come through here.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +32,7 @@ from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
+from recsys_text.threads import processors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def in_parts(
     The products within a part are small: threads of the linear algebra would wait for each other longer than they
     compute. What all parts share is made before they start: what the log keeps, and the mode of the network.
     """
-    threads = min(_THREADS, os.cpu_count() or 1)
+    threads = min(_THREADS, processors())
     with _ALONE:
         counts(log, no_impressions())
         _ = log.dislikes_of_user

@@ -16,8 +16,8 @@ from recsys_text import config
 from recsys_text.config import Settings
 from recsys_text.fitting import fit_bundle, fit_text
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.fit import EpochResult
 from recsys_text.model.wide import Wide
+from recsys_text.progress import EpochResult
 from recsys_text.sections import Model
 from recsys_text.terminal import TrainingProgress
 

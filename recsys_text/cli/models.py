@@ -93,7 +93,8 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
     from recsys_text.evaluation.table import render, verdict
     from recsys_text.steps.evaluate import evaluate as step
 
-    table, path, dropped = step(settings, model)
+    with terminal.TrainingProgress(out) as progress:
+        table, path, dropped = step(settings, model, progress=progress)
     out.print(render(table))
     out.print(verdict(table), soft_wrap=True)
     out.print(f"{dropped:,} clicks outside their pool, or alone in what was shown, were left out. Saved as {path}")

@@ -21,7 +21,8 @@ def score(config: Config = CONFIG) -> None:
     settings = load(config)
     from recsys_text.steps.publish import publish_begin, write_parts
 
-    plan, results = write_parts(settings, publish_begin(settings))
+    with terminal.TrainingProgress(out) as progress:
+        plan, results = write_parts(settings, publish_begin(settings), progress=progress)
     users = sum(result["users"] for result in results)
     if not plan["views"]:
         out.print(f"{plan['version']} was published before: nothing is to be staged")
@@ -122,8 +123,13 @@ def run(
 def _publish(settings: Settings, *, items: bool = False) -> None:
     from recsys_text.steps.publish import publish, publish_items
 
-    terminal.published(out, publish_items(settings) if items else publish(settings))
-    if settings.gate.shadow and not items:
+    if items:
+        terminal.published(out, publish_items(settings))
+        return
+    with terminal.TrainingProgress(out) as progress:
+        result = publish(settings, progress=progress)
+    terminal.published(out, result)
+    if settings.gate.shadow:
         _publish_shadow(settings)
 
 

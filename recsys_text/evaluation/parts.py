@@ -1,13 +1,14 @@
 """Work on many impressions in parts, on several threads. Knows neither scores nor metrics."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys_text.threads import processors
 
 Int = NDArray[np.integer[Any]]
 Part = TypeVar("Part")
@@ -26,5 +27,5 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part], threads: i
     if len(parts) < 2 or threads == 1:
         yield from map(work, parts)
         return
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads or processors()) as pool:
         yield from pool.map(work, parts)

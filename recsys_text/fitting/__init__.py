@@ -2,8 +2,20 @@
 
 from recsys_text.fitting.forgetting import forgetting
 from recsys_text.fitting.ranker import fit_neighbours
-from recsys_text.fitting.text import Stages, fit_text
+from recsys_text.fitting.teachable import check_teachable, filled
+from recsys_text.fitting.text import fit_text
 from recsys_text.fitting.warm import Continued, continue_bundle
 from recsys_text.fitting.whole import fit_bundle
+from recsys_text.progress import Stages
 
-__all__ = ["Continued", "Stages", "continue_bundle", "fit_bundle", "fit_neighbours", "fit_text", "forgetting"]
+__all__ = [
+    "Continued",
+    "Stages",
+    "check_teachable",
+    "continue_bundle",
+    "filled",
+    "fit_bundle",
+    "fit_neighbours",
+    "fit_text",
+    "forgetting",
+]

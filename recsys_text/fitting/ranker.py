@@ -1,7 +1,7 @@
 """Neighbours, blend and calibration from windows that the text model has not seen. Knows no paths and no MLflow."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.model.collaborative import clicked_once, ease
 from recsys_text.model.text_model import Items, TextModel
+from recsys_text.progress import SILENT, Stages
 from recsys_text.ranking.blend import Blend, continue_blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
 from recsys_text.ranking.candidates import pool_sizes, with_negatives
@@ -20,6 +21,8 @@ from recsys_text.ranking.log import Impressions, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.neighbours import Neighbours, nearest
 
+#: Users without which none is left to teach the blend beside those who calibrate it.
+FEWEST_USERS = 2
 #: One user in so many calibrates, the others teach the blend.
 _CALIBRATION_SHARE = 5
 #: They do so by impressions of so many times the room: how steep scores should be is told by few of them.
@@ -94,11 +97,17 @@ class Lesson:
 
 
 def fit_ranker(
-    text: TextModel, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings
+    text: TextModel,
+    log: Log,
+    items: Items,
+    bounds: Sequence[datetime],
+    settings: Settings,
+    progress: Stages = SILENT,
 ) -> tuple[Blend, Blend, Calibrator]:
     """The blend, the same without the interest, and the calibrator of the first, from the windows between `bounds`."""
     neighbours = fit_neighbours(log, bounds[0])
-    found = lesson(text, neighbours, log, items, bounds, settings, _room(log, bounds, settings))
+    found = lesson(text, neighbours, log, items, bounds, settings, _room(log, bounds, settings), progress)
+    parts = _parts_of_two(progress)
     blend, without_interest = (
         fit_blend(
             found.features[:, places],
@@ -108,18 +117,26 @@ def fit_ranker(
             kind=settings.blend.kind,
             names=[FEATURES[place] for place in places],
             seed=settings.training.seed,
+            on_part=parts,
         )
         for places in (_ALL, WITHOUT_INTEREST)
     )
+    progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
 
 
 def continue_ranker(
-    champion: Bundle, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings
+    champion: Bundle,
+    log: Log,
+    items: Items,
+    bounds: Sequence[datetime],
+    settings: Settings,
+    progress: Stages = SILENT,
 ) -> tuple[Blend, Blend, Calibrator]:
     """As `fit_ranker`, from the champion's, by windows since its cutoff; `items` are its own vectors."""
     text, neighbours, room = champion.text, champion.neighbours, max(_FEWEST, _room(log, bounds, settings) // _WARM)
-    found = lesson(text, neighbours, log, items, bounds, settings, room)
+    found = lesson(text, neighbours, log, items, bounds, settings, room, progress)
+    parts = _parts_of_two(progress)
     blend, without_interest = (
         continue_blend(
             former,
@@ -127,9 +144,11 @@ def continue_ranker(
             found.taught.clicked,
             found.taught.offsets,
             seed=settings.training.seed,
+            on_part=parts,
         )
         for former, places in ((champion.blend, _ALL), (champion.without_interest, WITHOUT_INTEREST))
     )
+    progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
 
 
@@ -141,6 +160,7 @@ def lesson(
     bounds: Sequence[datetime],
     settings: Settings,
     room: int,
+    progress: Stages = SILENT,
 ) -> Lesson:
     """At most `room` impressions to teach and as many to calibrate, of windows that text and neighbours have not seen.
 
@@ -158,11 +178,13 @@ def lesson(
     calibrates_U = draw.integers(0, _CALIBRATION_SHARE, len(log.user_ids)) == 0
     calibrates_N = calibrates_U[impressions.user]
     if calibrates_N.all() or not calibrates_N.any():
-        users = len(np.unique(impressions.user))
-        raise ContractError(
-            f"the newest training windows have clicks of {users} users: too few to teach the blend by some and to "
-            "calibrate it by others; take more windows"
-        )
+        users = np.unique(impressions.user)
+        if len(users) < FEWEST_USERS:
+            raise ContractError(
+                f"the newest training windows have clicks of {len(users)} users: too few to teach the blend by some "
+                "and to calibrate it by others; extract windows with more users"
+            )
+        calibrates_N = impressions.user == draw.choice(users)  # of a handful, one
     others_N = np.flatnonzero(~calibrates_N)
     teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
     # As many others beside each click, where several of an impression were clicked.
@@ -179,14 +201,23 @@ def lesson(
     def work(part: Impressions) -> Floats:
         return features(text, neighbours, log, items, part)[1]
 
+    progress.stage(f"Features: {len(teaching.item):,} pairs of {len(teaching):,} impressions")
     taught_PF = np.empty((len(kept_P), len(FEATURES)), np.float32)
     begin = 0
     for features_PF in in_parts(work, text, log, teaching):
         low, high = np.searchsorted(kept_P, [begin, begin + len(features_PF)])
         taught_PF[low:high] = features_PF[kept_P[low:high] - begin]
         begin += len(features_PF)
+        progress.advance(begin, len(teaching.item))
     calibrating = take(impressions, np.flatnonzero(calibrates_N))
     return Lesson(features=taught_PF, taught=few, calibrating=calibrating)
+
+
+def _parts_of_two(progress: Stages) -> Callable[[int], None]:
+    """Shows each ranker that is fitted, of those of two blends; takes how many one blend has."""
+    progress.stage("Rankers: trees and networks, with and without the interest")
+    done = itertools.count(1)
+    return lambda each: progress.advance(next(done), 2 * each)
 
 
 def _calibrated(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,12 @@ from recsys_text.config import Settings
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.collaborative import clicked_once
 from recsys_text.model.data import Rows, TrainSet, libraries, train_set
-from recsys_text.model.fit import EpochResult, Progress, fit
+from recsys_text.model.fit import fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import Interest, build, item_vectors
 from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
+from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.log import Log, micros
 from recsys_text.ranking.logged import teaching_impressions
@@ -24,12 +24,6 @@ from recsys_text.text.tokenizer import train_tokenizer
 
 #: Clicks that early stopping looks at: more of them cost time and move nothing.
 _VALIDATION = 2000
-
-
-class Stages(Progress, Protocol):
-    """Shows the progress of a whole training."""
-
-    def stage(self, name: str) -> None: ...
 
 
 def fit_text(
@@ -54,7 +48,9 @@ def fit_text(
     encoded = tokens_of(tokenizer, texts, model)
     train = clicks_between(log, starts[0], stop_start, settings, training.max_clicks)
     valid = clicks_between(log, stop_start, end, settings, _VALIDATION)
-    wide = wide or fit_wide_path(log, texts, train, stop_start, settings)
+    if wide is None:
+        progress.stage(f"Text regression: learning from {int(known_I.sum()):,} texts")
+        wide = fit_wide_path(log, texts, train, stop_start, settings)
     teacher = _teacher(wide, texts, log.item_ids, settings)
     before = log.positive & (log.time < micros(stop_start))
     rows: Rows = train

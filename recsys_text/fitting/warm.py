@@ -15,13 +15,13 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.fitting.ranker import continue_ranker
-from recsys_text.fitting.text import Stages, clicks_between, own_clicks
+from recsys_text.fitting.text import clicks_between, own_clicks
 from recsys_text.fitting.whole import assembled
 from recsys_text.model.collaborative import clicked_once
 from recsys_text.model.data import Rows, TrainSet, libraries
-from recsys_text.model.fit import EpochResult
 from recsys_text.model.resume import grown, resume
 from recsys_text.model.text_model import TextModel, tokens_of
+from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.log import Log, micros
 
 
@@ -62,7 +62,7 @@ def continue_bundle(
         )
     progress.stage(f"Blend: going on with what came since {champion.cutoff:%Y-%m-%dT%H:%MZ}")
     items = champion.text.items(texts, log.item_ids)
-    ranker = continue_ranker(champion, log, items, [*newer, cutoff], settings)
+    ranker = continue_ranker(champion, log, items, [*newer, cutoff], settings, progress)
     text, results, trainable = _continue_text(champion, log, texts, starts[0], cutoff, settings, progress)
     progress.stage("Wide path and neighbours: all clicks")
     bundle = assembled(text, ranker, log, texts, starts[0], cutoff, settings)

@@ -13,10 +13,10 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
 from recsys_text.fitting.ranker import blend_windows, fit_neighbours, fit_ranker
-from recsys_text.fitting.text import Stages, clicks_between, fit_text, fit_wide_path
+from recsys_text.fitting.text import clicks_between, fit_text, fit_wide_path
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.fit import EpochResult
 from recsys_text.model.text_model import TextModel
+from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
 from recsys_text.ranking.log import Log
@@ -50,7 +50,10 @@ def fit_bundle(
     )
     items = text.items(texts, log.item_ids)
     progress.stage(f"Blend: learning from what came since {blend_start:%Y-%m-%dT%H:%MZ}")
-    blend, without_interest, calibrator = fit_ranker(text, log, items, [*starts[first_of_blend:], cutoff], settings)
+    blend, without_interest, calibrator = fit_ranker(
+        text, log, items, [*starts[first_of_blend:], cutoff], settings, progress
+    )
+    progress.stage("Text regression: all clicks, also the newest")
     # Only now may the wide path and the neighbours see the newest clicks: the blend has learned from what they said
     # without them.
     bundle = assembled(text, (blend, without_interest, calibrator), log, texts, starts[0], cutoff, settings)

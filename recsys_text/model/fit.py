@@ -7,10 +7,10 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from recsys_text.model.optimise import (
 )
 from recsys_text.model.pretrain import Teacher, distillation, pretrain, start
 from recsys_text.model.scorer import Interest, item_vectors
+from recsys_text.progress import SILENT, EpochResult, Progress
 from recsys_text.sections import Training
 
 _CUTOFF = 10
@@ -41,39 +42,6 @@ _CUTOFF = 10
 WAY = 0.3
 #: Steps between two reports: reading a loss makes a GPU wait.
 _REPORT = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """Means of one epoch. `loss` is the listwise cross-entropy in nats, without the distillation;
-    `valid_ndcg` is nDCG@10 among a row's candidates; both `valid` figures are NaN without such rows.
-    """
-
-    epoch: int
-    loss: float
-    valid_loss: float
-    valid_ndcg: float
-    samples_per_second: float
-    best: bool
-
-
-class Progress(Protocol):
-    """What a caller may show while `fit` runs; `stage` is 'pretrain' (texts) or 'train' (clicks)."""
-
-    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
-
-    def on_epoch(self, result: EpochResult) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
-
-    def on_epoch(self, result: EpochResult) -> None: ...
-
-
-SILENT = Silent()
 
 
 def fit(

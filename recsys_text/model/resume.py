@@ -14,10 +14,11 @@ from torch import nn
 from recsys_text.errors import ContractError
 from recsys_text.model.adapters import Adapters
 from recsys_text.model.data import Rows
-from recsys_text.model.fit import SILENT, WAY, EpochResult, Progress, one_epoch
+from recsys_text.model.fit import WAY, one_epoch
 from recsys_text.model.optimise import adamw, deterministic, resolve_device
 from recsys_text.model.pretrain import Teacher
 from recsys_text.model.scorer import Interest, build, click_vectors, item_vectors
+from recsys_text.progress import SILENT, EpochResult, Progress
 from recsys_text.sections import Training
 
 #: Once through the new clicks; the peak of the learning rate beside that of a whole training.

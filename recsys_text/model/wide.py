@@ -20,9 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from sklearn.utils.extmath import randomized_svd
 
 from recsys_text.sections import Model
@@ -46,6 +46,8 @@ _FAINT = 1e-3
 # An item's own place needs a few clicks; below, the one that its text predicts says more.
 _OWN_CLICKS = 2
 _OVERSAMPLING, _ITERATIONS = 64, 4
+#: Up to so many items eigenvectors are found directly, in seconds; of more by at most so many restarts of Lanczos.
+_DIRECT, _RESTARTS = 2048, 60
 #: Texts whose kernels with all that taught are made at a time.
 _TEXTS = 1024
 
@@ -263,7 +265,9 @@ def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, see
     clicked: the nearest positive semidefinite matrix of that rank, so that items clicked together lie together.
     """
     n = len(counts_N)
-    rank = min(rank, max(n - 1, 0))
+    # Co-clicks have at most one positive eigenvalue for each user: beyond, Lanczos would look for what is not there.
+    users = int(np.count_nonzero(np.diff(clicks_UN.indptr)))
+    rank = min(rank, max(n - 1, 0), users)
     if rank == 0:
         return np.zeros((n, 0), np.float32)
     relative = diags((1 / np.sqrt(counts_N + _PRIOR)).astype(np.float32))
@@ -272,9 +276,25 @@ def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, see
     together.eliminate_zeros()
     if not together.nnz:
         return np.zeros((n, 0), np.float32)
-    start = np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
-    values, vectors = eigsh(together, rank, which="LA", v0=start)
+    values, vectors = _largest_eigenpairs(together, rank, seed)
     return _short_unit((vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))).astype(np.float32))
+
+
+def _largest_eigenpairs(symmetric: csr_matrix, rank: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The largest eigenvalues of a symmetric matrix, ascending, and their vectors: `rank` of them, or the fewer that
+    have converged when the restarts are used up.
+    """
+    n = symmetric.shape[0]
+    if n <= _DIRECT:
+        values, vectors = eigh(symmetric.toarray().astype(np.float64), subset_by_index=(n - rank, n - 1))
+        return values, vectors
+    start = np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
+    try:
+        values, vectors = eigsh(symmetric, rank, which="LA", v0=start, maxiter=_RESTARTS)
+    except ArpackNoConvergence as found:
+        ascending = np.argsort(found.eigenvalues, kind="stable")
+        values, vectors = found.eigenvalues[ascending], found.eigenvectors[:, ascending]
+    return values, vectors
 
 
 def _ridge(kernel: Floats, target_NW: Floats, votes_N: NDArray[np.float64], penalty: float) -> Floats:

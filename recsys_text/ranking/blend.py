@@ -10,10 +10,10 @@ are the slice offsets_N1[n]:offsets_N1[n + 1].
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import lightgbm as lgb
 import numpy as np
@@ -28,6 +28,7 @@ Float32 = NDArray[np.float32]
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.integer[Any]]
+Part = TypeVar("Part")
 Kind = Literal["lightgbm", "mlp", "both"]
 
 # LambdaRank's limit of candidates of one impression.
@@ -117,10 +118,12 @@ def fit_blend(
     names: Sequence[str],
     seed: int,
     threads: int = 0,
+    on_part: Callable[[int], None] = lambda _: None,
 ) -> Blend:
     """Learns from the impressions that have both a clicked candidate and another, and leaves the rest out.
 
-    See `fit_trees` and `fit_network`: which of them, says `kind`.
+    See `fit_trees` and `fit_network`: which of them, says `kind`. `on_part` is called when a ranker is fitted, with the
+    number of all.
 
     Raises ContractError where no impression is left, or one has more than MAX_CANDIDATES candidates.
     """
@@ -129,13 +132,16 @@ def fit_blend(
     seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
     trees: tuple[lgb.Booster, ...] = ()
     networks: tuple[Network, ...] = ()
+    all_parts = (kind != "mlp") * MEMBERS + (kind != "lightgbm") * MEMBERS
     if kind != "mlp":
-        trees = tuple(
+        fitted = (
             fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=own, threads=threads)
             for own in seeds
         )
+        trees = tuple(_told(fitted, all_parts, on_part))
     if kind != "lightgbm":
-        networks = tuple(fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
+        learned = (fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
+        networks = tuple(_told(learned, all_parts, on_part))
     return _even(Blend(features=tuple(names), trees=trees, networks=networks), features_PF, offsets_N1, threads)
 
 
@@ -147,21 +153,32 @@ def continue_blend(
     *,
     seed: int,
     threads: int = 0,
+    on_part: Callable[[int], None] = lambda _: None,
 ) -> Blend:
     """The former blend, whose rankers all go on with these impressions in small steps: see `more_trees`, `fit_network`.
 
     Raises as `fit_blend` does.
     """
     features_PF, clicked_P, offsets_N1, _ = _useful(features_PF, clicked_P, offsets_N1)
-    trees = tuple(
+    all_parts = len(former.trees) + len(former.networks)
+    grown = (
         more_trees(each, features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, threads=threads)
         for number, each in enumerate(former.trees)
     )
-    networks = tuple(
+    learned = (
         fit_network(features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, former=each)
         for number, each in enumerate(former.networks)
     )
+    trees = tuple(_told(grown, all_parts, on_part))
+    networks = tuple(_told(learned, all_parts, on_part))
     return _even(replace(former, trees=trees, networks=networks), features_PF, offsets_N1, threads)
+
+
+def _told(parts: Iterator[Part], number: int, on_part: Callable[[int], None]) -> Iterator[Part]:
+    """The parts, each told when it is there."""
+    for part in parts:
+        on_part(number)
+        yield part
 
 
 def _useful(features_PF: Float32, clicked_P: Bool, offsets_N1: Int) -> tuple[Float32, Bool, Int, Bool]:

@@ -21,6 +21,7 @@ from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
+from recsys_text.progress import SILENT, Stages
 from recsys_text.ranking.features import Float32, counts
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
@@ -55,20 +56,20 @@ def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[W
     unseen = [window for window in newest if cutoff is None or window.start >= cutoff]
     if not unseen:
         raise ContractError(
-            f"no window of the lake begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can be "
-            "measured; extract a newer window or train with an earlier --cutoff"
+            f"no window of the lake with events begins at or after the cutoff {cutoff:%Y-%m-%dT%H:%MZ}, so nothing can "
+            "be measured; extract a newer window or train with an earlier --cutoff"
         )
     return unseen
 
 
-def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, Path, int]:
+def evaluate(settings: Settings, model: str = CHAMPION, *, progress: Stages = SILENT) -> tuple[pl.DataFrame, Path, int]:
     """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
 
     The bins of the reliability diagram and its picture are saved beside it. Raises ConfigError for an unknown model,
     ContractError where it has seen the newest windows, UnavailableError where nothing can be saved.
     """
     version, folder = bundle_path(settings, model)
-    measured = measure(settings, Bundle.load(folder))
+    measured = measure(settings, Bundle.load(folder), progress=progress)
     name = f"{windows_of(settings)[-1].key}-{version if version.isdecimal() else Path(version).name}"
     reports = settings.project.root / "reports"
     path = reports / f"evaluation-{name}.parquet"
@@ -81,7 +82,7 @@ def evaluate(settings: Settings, model: str = CHAMPION) -> tuple[pl.DataFrame, P
     return measured.table, path, measured.dropped
 
 
-def measure(settings: Settings, bundle: Bundle) -> Measured:
+def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) -> Measured:
     """Measures a bundle beside the baselines on the newest windows.
 
     Raises ContractError where it has seen them, or none of their clicks is in its candidate pool.
@@ -94,14 +95,17 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     starts_W = np.array([micros(window.start) for window in windows])
     time_N = np.concatenate([impressions.time, *made_at(impressions.time, starts_W).values()])
     bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
+    progress.stage(f"Measuring: scores of {len(impressions):,} impressions that it has not seen")
     interest_P, score_P, without_P = bundle.compare(log, items, impressions)
     known = counts(log, impressions)
+    progress.stage("Baselines: popularity, words, neighbours, factors")
     methods = (
         {"score": score_P, "interest": interest_P, "score without interest": without_P}
         | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
         | collaborative_scores(log, impressions, cutoff=cutoff)
     )
     catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(clicks_before(log, cutoff)))
+    progress.stage("Intervals: of every method in every slice")
     table = evaluation_table(
         methods,
         impressions,
@@ -113,6 +117,7 @@ def measure(settings: Settings, bundle: Bundle) -> Measured:
     rows = drawn(impressions, CANDIDATES, settings.evaluation.seed)
     few = take(impressions, rows)
     few_P = expand(impressions.offsets[rows], np.diff(few.offsets))
+    progress.stage("Freshness: the scores as they are when they are served later")
     aged = evaluation_table(
         {"score": score_P[few_P]} | served(lambda old: bundle.score(log, items, old)[1], log, few, starts_W),
         few,

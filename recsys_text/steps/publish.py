@@ -7,7 +7,7 @@ publication have a version of that name; the scores come last, so that no reader
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context, parent_process
@@ -17,6 +17,7 @@ from typing import Any
 from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
+from recsys_text.progress import SILENT, Stages
 from recsys_text.publications import found, go_with, vectors_go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
@@ -30,6 +31,7 @@ from recsys_text.steps.inputs import (
 )
 from recsys_text.steps.plan import plan_of
 from recsys_text.steps.prune import drop, prune
+from recsys_text.threads import processors
 
 #: In the order in which they are served.
 VIEWS = (ITEM_VECTORS, USER_VECTORS, VIEW)
@@ -126,13 +128,16 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         return {"version": info.version, "items": info.rows, "swapped": True}
 
 
-def publish(settings: Settings) -> dict[str, Any]:
+def publish(settings: Settings, *, progress: Stages = SILENT) -> dict[str, Any]:
     """Scores every user with the champion, verifies, and swaps the new version in."""
-    plan, results = write_parts(settings, publish_begin(settings))
+    plan, results = write_parts(settings, publish_begin(settings), progress=progress)
+    progress.stage("Verifying: every part of the new version")
     return publish_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}
 
 
-def write_parts(settings: Settings, plan: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[dict[str, int]]]:
+def write_parts(
+    settings: Settings, plan: Mapping[str, Any], *, progress: Stages = SILENT
+) -> tuple[Mapping[str, Any], list[dict[str, int]]]:
     """Writes the items, then every bucket of the plan, as many at a time as there are cores: the plan and the results.
 
     A plan without views is no work.
@@ -142,15 +147,27 @@ def write_parts(settings: Settings, plan: Mapping[str, Any]) -> tuple[Mapping[st
 
     if not plan["views"]:
         return plan, []
-    workers = min(len(plan["buckets"]), os.cpu_count() or 1)
+    buckets = plan["buckets"]
+    workers = min(len(buckets), processors())
     if workers <= 1:
+        progress.stage("Items: their vectors")
         plan = write_items(settings, plan)
-        return plan, [score_bucket(settings, plan, bucket) for bucket in plan["buckets"]]
+        progress.stage(f"Scores: {len(buckets)} buckets of users")
+        return plan, list(_shown((score_bucket(settings, plan, bucket) for bucket in buckets), len(buckets), progress))
     # A forked child inherits locks that torch's and polars' threads may hold; a spawned one does not.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        progress.stage("Items: their vectors")
         plan = pool.submit(write_items, settings, plan).result()
-        runs = [pool.submit(score_bucket, settings, plan, bucket) for bucket in plan["buckets"]]
-        return plan, [run.result() for run in runs]
+        progress.stage(f"Scores: {len(buckets)} buckets of users, {workers} at a time")
+        runs = [pool.submit(score_bucket, settings, plan, bucket) for bucket in buckets]
+        return plan, list(_shown((run.result() for run in runs), len(runs), progress))
+
+
+def _shown(results: Iterable[dict[str, int]], total: int, progress: Stages) -> Iterator[dict[str, int]]:
+    """The results, each shown when it is there."""
+    for done, result in enumerate(results, 1):
+        progress.advance(done, total)
+        yield result
 
 
 def _end_with_parent() -> None:

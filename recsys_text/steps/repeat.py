@@ -55,8 +55,7 @@ def repeat(settings: Settings, like: str, *, progress: Stages) -> Repeated:
     differs = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
     metrics: dict[str, tuple[float, float]] = {}
     if differs:
-        progress.stage("Measuring both on the newest windows")
-        one, two = (figures(measure(settings, each).table) for each in (Bundle.load(former), bundle))
+        one, two = (figures(measure(settings, each, progress=progress).table) for each in (Bundle.load(former), bundle))
         metrics = {name: (one[name], two[name]) for name in one if name in two and name.startswith("score/")}
     now = environment()
     changed = {

@@ -17,18 +17,20 @@ import polars as pl
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, ContractError, UnavailableError
+from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.evaluation.reliability import svg
-from recsys_text.fitting import Stages, continue_bundle, fit_bundle, forgetting
+from recsys_text.fitting import Stages, check_teachable, continue_bundle, filled, fit_bundle, forgetting
+from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.fit import EpochResult
+from recsys_text.progress import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
-from recsys_text.steps.inputs import Inputs, inputs, the_lake, tracker
+from recsys_text.steps.inputs import Inputs, inputs, tracker, windows_of
 from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
+_LOG = logging.getLogger("recsys_text")
 #: A training that was stopped is gone on with within this time, or never.
 _ABANDONED = timedelta(days=14)
 
@@ -61,12 +63,20 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
     """
     registry = tracker(settings)
     cutoff = cutoff or newest_windows(settings)[0].start
-    _check_measurable(settings, cutoff)
+    tests = newest_windows(settings, cutoff)
+    if empty := [window for window in windows_of(settings) if window > tests[-1]]:
+        _LOG.warning(
+            "no event is in the %d newest windows, %s to %s: %s is the newest that is measured on",
+            *(len(empty), empty[0], empty[-1], tests[-1]),
+        )
     parent = champion_of(registry) if warm_start else None
+    progress.stage("Looking: whether the log can teach and be measured")
+    _check_teachable(settings, cutoff, tests)
+    progress.stage("Reading: what is before the cutoff")
     before = inputs(settings, before=cutoff)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
         if count:
-            logging.getLogger("recsys_text").warning(
+            _LOG.warning(
                 "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
             )
     starts = starts_of(before, settings)
@@ -83,8 +93,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         )
         registry.mark(about)
         registry.metrics(forgotten)
-        progress.stage("Measuring on the windows that it has not seen")
-        measured = measure(settings, bundle)
+        measured = measure(settings, bundle, progress=progress)
         registry.table(measured.table, "evaluation")
         registry.table(measured.reliability, "reliability")
         registry.text(svg(measured.reliability), "reliability.svg")
@@ -105,7 +114,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
     try:
         report_training(settings, registry, version, bundle, measured)
     except UnavailableError as error:  # another try would train again for the sake of its page
-        logging.getLogger("recsys_text").warning(
+        _LOG.warning(
             "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
             *(version, error, version),
         )
@@ -152,8 +161,8 @@ def fitted(
 
 
 def starts_of(before: Inputs, settings: Settings) -> list[datetime]:
-    """The starts of the windows that train, oldest first."""
-    return [window.start for window in before.windows][-settings.training.history :]
+    """The starts of the windows that train, oldest first: those with events, so that empty ones push none out."""
+    return [start for start, _ in filled(before.log, before.spans)][-settings.training.history :]
 
 
 def champion_of(registry: Tracker) -> str:
@@ -164,14 +173,11 @@ def champion_of(registry: Tracker) -> str:
     return champion
 
 
-def _check_measurable(settings: Settings, cutoff: datetime) -> None:
-    """Hours of training must not end in that nothing can be measured. Raises ContractError."""
-    lake, windows = the_lake(settings), newest_windows(settings, cutoff)
-    if not any(lake.manifest("events", window.key)["rows"] for window in windows):
-        raise ContractError(
-            f"no event is in the windows {windows[0]} to {windows[-1]}, so a model could not be measured on them; "
-            "extract them again once their events are there, or train with more evaluation.windows"
-        )
+def _check_teachable(settings: Settings, cutoff: datetime, tests: list[Window]) -> None:
+    """Hours of training must not end in that nothing was learned or can be measured. Raises ContractError."""
+    known = inputs(settings, before=tests[-1].end)
+    starts = [start for start, end in filled(known.log, known.spans) if end <= cutoff][-settings.training.history :]
+    check_teachable(known.log, starts, cutoff, [(window.start, window.end) for window in tests], settings)
 
 
 def _drop_abandoned(checkpoints: Path) -> None:
@@ -194,6 +200,9 @@ class Logged:
 
     def stage(self, name: str) -> None:
         self._inner.stage(name)
+
+    def advance(self, done: int, total: int) -> None:
+        self._inner.advance(done, total)
 
     def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
         self._inner.on_step(stage, loss, samples_per_second, step, steps)

@@ -20,8 +20,8 @@ from recsys_text.evaluation.bootstrap import interval
 from recsys_text.fitting import Stages, fit_bundle
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.fit import EpochResult
 from recsys_text.model.search import Choice, Range, Value, changed, present, space_around
+from recsys_text.progress import EpochResult
 from recsys_text.ranking.log import Impressions
 from recsys_text.steps.evaluate import impressions_of, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, windows_of

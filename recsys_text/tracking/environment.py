@@ -7,16 +7,17 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from recsys_text import __version__
+from recsys_text import __version__, threads
 
 #: What a bundle's bytes depend on beside our own code.
 _PACKAGES = ("lightgbm", "mlflow", "numpy", "polars", "safetensors", "scikit-learn", "scipy", "tokenizers", "torch")
 
 
 def environment() -> dict[str, str]:
-    """What a run ran on: versions, the processor, and the git commit of the package's own checkout where it has one."""
+    """What a run ran on: versions, the processor, threads, and the git commit of the package's own checkout."""
     found = {"recsys_text": __version__, "python": sys.version.split()[0], "platform": sys.platform}
-    found |= {name: metadata.version(name) for name in _PACKAGES} | {"processor": _processor()}
+    found |= {name: metadata.version(name) for name in _PACKAGES}
+    found |= {"processor": _processor(), "threads": str(threads.count())}
     # A package that is installed within somebody's repository is none of that repository's files.
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is not None:
         found |= {"mlflow.source.git.commit": commit} if (commit := _git("rev-parse", "HEAD")) else {}

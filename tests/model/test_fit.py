@@ -10,9 +10,10 @@ from scipy.sparse import csr_matrix
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.data import TrainSet, batch_of, batches, libraries
-from recsys_text.model.fit import EpochResult, Silent, evaluate, fit, listwise_loss
+from recsys_text.model.fit import evaluate, fit, listwise_loss
 from recsys_text.model.optimise import adamw, learning_rate, resolve_device, weights_digest
 from recsys_text.model.scorer import build
+from recsys_text.progress import EpochResult, Silent
 from tests.model.conftest import ITEMS, SETTINGS, TRAINING, VOCABULARY, rows
 
 EMPTY = TrainSet(history_NH=np.zeros((0, 5), np.int32), candidates_NC=np.zeros((0, 5), np.int32))

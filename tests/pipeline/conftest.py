@@ -9,7 +9,7 @@ import pytest
 from recsys_text.bundle import Bundle
 from recsys_text.cli import main
 from recsys_text.config import Settings, load
-from recsys_text.model.fit import Silent
+from recsys_text.progress import Silent
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs
 from tests.conftest import write_small_project
 

@@ -1,6 +1,7 @@
 """From a version back to its data and settings, and the same training once more."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,11 @@ def test_a_window_that_changes_while_it_is_read_trains_nothing(
     def read_then_late(*arguments: Any, **more: Any) -> Any:
         found = inputs(*arguments, **more)
         rows = pl.read_parquet(events)
-        late = rows.filter(pl.col("occurred_at").dt.day() == 3).head(1).with_columns(item_id=pl.lit("i001"))
+        late = (
+            rows.filter(pl.col("occurred_at").dt.day() == 3)
+            .head(1)
+            .with_columns(item_id=pl.lit(f"i{len(rows) % 48:03d}"))
+        )
         pl.concat([rows, late]).write_parquet(events)
         assert run_cli("extract", "-c", config_of(published), "--window", "2024-05-03") == 0
         return found
@@ -118,11 +123,13 @@ def test_a_configuration_of_another_release_is_named(published: Settings) -> Non
         repeat(published, "1", progress=Quiet())
 
 
-def test_a_window_without_events_is_found_before_the_training(published: Settings) -> None:
-    assert run_cli("extract", "-c", config_of(published), "--from", "2024-05-06", "--to", "2024-05-08") == 0
-    with pytest.raises(ContractError, match="no event is in the windows 2024-05-07 to 2024-05-07"):
-        train(published, progress=Quiet())
-    assert not list((published.project.root / "checkpoints").glob("*"))
+def test_newest_windows_without_events_are_left_out_and_told(
+    published: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run_cli("extract", "-c", config_of(published), "--from", "2024-05-06", "--to", "2024-05-09") == 0
+    assert train(published, progress=Quiet()).cutoff == datetime(2024, 5, 6, tzinfo=UTC)
+    told = [record.getMessage() for record in caplog.records if record.name == "recsys_text"]
+    assert "no event is in the 2 newest windows, 2024-05-07 to 2024-05-08: 2024-05-06 is the newest" in "\n".join(told)
 
 
 def test_a_run_that_does_not_tell_cannot_be_repeated(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_only_the_tested_window_is_left(published: Settings) -> None:
 def test_nothing_to_measure_on_is_said_and_the_rest_is_told(published: Settings) -> None:
     keep(published, "2024-05-02")
     page = report(published, "1").read_text()
-    assert "Nothing was measured: no window of the lake begins at or after the cutoff" in page
+    assert "Nothing was measured: no window of the lake with events begins at or after the cutoff" in page
     assert "Loss of the text model" in page
     assert "Share of each feature" in page
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from recsys_text.config import load
 from recsys_text.errors import ContractError
 from recsys_text.lake.windows import parse_window
-from recsys_text.model.fit import Silent
+from recsys_text.progress import Silent
 from recsys_text.steps.extract import extract
 from recsys_text.steps.gate import gate
 from recsys_text.steps.monitor import monitor

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from recsys_text.config import Settings, load
-from recsys_text.model.fit import EpochResult
 from recsys_text.model.search import Choice, Range
+from recsys_text.progress import EpochResult
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.trial import Outcome, Task
 from recsys_text.steps.tune import Tuned, tune
