@@ -169,6 +169,28 @@ def tracker(settings: Settings) -> "Tracker":
     return Tracker(settings.tracking_uri, settings.project.name, settings.project.root)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A registered bundle. `version` is for people: only the run that made it tells it from those of all registries."""
+
+    version: str
+    run_id: str
+    folder: Path
+
+
+def registered(settings: Settings, name: str) -> Registered:
+    """The bundle that is champion, challenger or has a version's number. Raises ConfigError where there is none."""
+    version, folder = bundle_path(settings, name)
+    return Registered(version=version, run_id=tracker(settings).run_id(version), folder=folder)
+
+
+def registered_by(settings: Settings, run_id: str) -> Registered:
+    """The bundle that a run made. Raises ConfigError where the registry has none."""
+    registry = tracker(settings)
+    version = registry.version_of(run_id)
+    return Registered(version=version, run_id=run_id, folder=registry.bundle(version))
+
+
 def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
     """The version and folder of a bundle: champion, challenger, a version's number, or a folder.
 
