@@ -12,6 +12,7 @@ import polars as pl
 
 from feature_store import (
     CorruptVersion,
+    ForeignStore,
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
@@ -235,10 +236,12 @@ def part_name(bucket: int) -> str:
 
 @contextmanager
 def the_store(settings: Settings) -> Iterator[Store]:
-    """The feature store; its errors become ours: a wrong name or version, data that breaks a promise, out of reach."""
+    """The project's feature store. Its errors become ours: another project's store, a wrong name or version, data that
+    breaks a promise, out of reach.
+    """
     try:
-        yield open_store(settings.store_url)
-    except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
+        yield open_store(settings.store_url, owner=settings.project.name)
+    except (ForeignStore, InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
         raise ConfigError(str(error)) from error
     except (CorruptVersion, IncompleteVersion, OlderVersion, RefusedVersion) as error:
         raise ContractError(str(error)) from error

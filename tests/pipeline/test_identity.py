@@ -14,6 +14,7 @@ from recsys_text.steps.monitor import monitor
 from recsys_text.steps.publish import VIEWS, publish, publish_items
 from recsys_text.steps.refresh import refresh
 from recsys_text.steps.store import rollback
+from tests.pipeline.conftest import run_cli
 from tests.pipeline.test_publish_vectors import info, served
 
 
@@ -114,3 +115,17 @@ def test_a_parent_of_which_only_the_number_is_known_is_not_guessed(published: Se
     registry.attach("1", {"lineage.json": told.replace('"parent": null', '"parent": "1"')})
     with pytest.raises(ContractError, match="kept the number alone"):
         lineage(published, registry, "1")
+
+
+def test_two_projects_in_one_folder_do_not_share_a_store(
+    published: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both have the default root, and so one store."""
+    config = published.project.root.parent / "recsys.toml"
+    other = config.with_name("other.toml")
+    other.write_text(config.read_text().replace('name = "small"', 'name = "other"'))
+    before = served(published)
+    for command in (["refresh"], ["rollback"], ["versions"]):
+        assert run_cli(*command, "-c", str(other)) == 2
+        assert "belongs to 'small', and this is 'other'" in capsys.readouterr().err.replace("\n", " ")
+    assert served(published) == before
