@@ -28,7 +28,7 @@ from recsys_text.following import followed
 from recsys_text.matching import Match
 from recsys_text.ranking.candidates import histories, joined, pool_impressions
 from recsys_text.ranking.log import micros
-from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, bundle_path, inputs, the_store
+from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, inputs, registered_by, the_store
 
 Doubles = NDArray[np.floating[Any]]
 USERS, SEED, BEST = 300, 99, 10
@@ -46,7 +46,7 @@ def main() -> None:
         items, users = store.snapshot(ITEM_VECTORS), store.snapshot(USER_VECTORS)
     told = items.info.metadata
     as_of = datetime.fromisoformat(told["as_of"])
-    bundle = Bundle.load(bundle_path(settings, told["model_version"])[1])
+    bundle = Bundle.load(registered_by(settings, told["model_run"]).folder)
     data = inputs(settings, before=as_of)
     log, known = data.log, bundle.text.items(data.texts, data.log.item_ids)
     at = np.array([micros(as_of)])

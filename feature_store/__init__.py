@@ -5,6 +5,7 @@ from feature_store.errors import (
     CorruptVersion,
     DuplicateKey,
     EvictingServer,
+    ForeignStore,
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
@@ -26,6 +27,7 @@ __all__ = [
     "CorruptVersion",
     "DuplicateKey",
     "EvictingServer",
+    "ForeignStore",
     "IncompleteVersion",
     "InvalidInput",
     "LocalStore",
@@ -51,27 +53,28 @@ __all__ = [
 ]
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, owner: str | None = None) -> Store:
     """The store at `url`: `file:folder` or `redis://user:password@host:6379/0`. Reaches and creates nothing yet.
 
     `rediss://` is Redis by TLS. Both take redis-py's options in the query, and `prefix`, which is put before every
-    key (`fs:` by default). Raises InvalidInput for any other URL.
+    key (`fs:` by default). A store belongs to the first `owner` who begins a version in it; every method raises
+    ForeignStore for any other. Who gives no owner is not asked. Raises InvalidInput for any other URL.
     """
     scheme, separator, place = url.partition(":")
     if scheme in ("redis", "rediss"):
-        return _redis_store(url)
+        return _redis_store(url, owner)
     if scheme != "file" or not separator or not place:
         raise InvalidInput(
             f"'{shown_url(url)}' names no feature store; write it as 'file:path/to/folder' or 'redis://host:6379/0'"
         )
-    return LocalStore(place.removeprefix("//"))
+    return LocalStore(place.removeprefix("//"), owner=owner)
 
 
-def _redis_store(url: str) -> Store:
+def _redis_store(url: str, owner: str | None) -> Store:
     try:
         from feature_store.redis import RedisStore  # noqa: PLC0415 - the base install has no redis package
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise InvalidInput("a store in Redis needs one more package; install recsys-text[redis]") from None
-    return RedisStore(url)
+    return RedisStore(url, owner=owner)

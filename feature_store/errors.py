@@ -13,6 +13,10 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or written: read-only, full, gone, locked. Worth trying again."""
 
 
+class ForeignStore(StoreError):
+    """The store belongs to another owner, whose versions nobody else may replace or take for their own."""
+
+
 class EvictingServer(StoreError):
     """The server may drop rows by itself when it's full, so that a store can't stand on it."""
 

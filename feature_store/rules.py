@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from feature_store.base import VersionInfo
-from feature_store.errors import InvalidInput, UnknownVersion
+from feature_store.errors import ForeignStore, InvalidInput, UnknownVersion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 
@@ -17,6 +17,15 @@ def check_name(what: str, name: str) -> str:
             "a letter or digit first"
         )
     return name
+
+
+def check_owner(place: object, owner: str | None, found: str | None) -> None:
+    """Raises ForeignStore where a store that somebody has claimed is opened for another owner; None is nobody."""
+    if owner is not None and found is not None and found != owner:
+        raise ForeignStore(
+            f"the store in {place} belongs to '{found}', and this is '{owner}'; give each a store of its own: another "
+            "folder, or in Redis another ?prefix="
+        )
 
 
 def check_metadata(version: str, metadata: Mapping[str, str]) -> None:

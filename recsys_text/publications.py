@@ -18,7 +18,10 @@ _TIME = "%Y%m%dT%H%M%SZ"
 
 
 def version_name(as_of: datetime, model_version: str, digest: str) -> str:
-    """The name of what a model says as of a time, in UTC; `digest` stands for the rest that it is made of."""
+    """The name of what a model says as of a time, in UTC.
+
+    model_version: for people alone. digest: of all else that it is made of, the run that made the model too.
+    """
     return f"{as_of.astimezone(UTC):{_TIME}}-m{model_version}-{digest[:12]}"
 
 
@@ -28,6 +31,20 @@ def named_time(version: str) -> datetime | None:
         return datetime.strptime(version.partition("-m")[0], _TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def model_of(info: VersionInfo) -> str | None:
+    """The model that made a version: its run in MLflow. Two versions are of one model where these are equal.
+
+    A registered version's number is unique within one registry only, and a new registry counts from 1 again. What an
+    older release published tells nothing but the number, which equals no run: it goes with what is as old alone.
+    """
+    return run_of(info) or info.metadata.get("model_version")
+
+
+def run_of(info: VersionInfo) -> str | None:
+    """The run in MLflow that made the model of a version; None where an older release published it."""
+    return info.metadata.get("model_run")
 
 
 def is_before(version: str, other: str) -> bool:
@@ -86,9 +103,9 @@ def go_with(store: Store, view: str, published: VersionInfo, *, first: str | Non
     Of those of its model: `first`, else those of its name, else the newest ones. Damaged ones are passed over, and
     where none fit what is served stays.
     """
-    model = published.metadata.get("model_version")
+    model = model_of(published)
     whole = [info for info in reversed(store.versions(view)) if not info.problem]
-    fitting = [info.version for info in whole if info.metadata.get("model_version") == model]
+    fitting = [info.version for info in whole if model_of(info) == model]
     wanted = [name for name in (first, published.version) if name in fitting]
     for version in dict.fromkeys([*wanted, *fitting]):
         if version == _served(store, view):

@@ -1,5 +1,7 @@
-"""Where everything of one view lies on disk. The only code that knows these paths.
+"""Where everything lies on disk. The only code that knows these paths.
 
+<root>/.owner                       whose store it is
+<root>/.lock                        one who claims it at a time
 <root>/<view>/CURRENT               the version being served
 <root>/<view>/<version>/            MANIFEST.json, <part>.<token>.arrow, index.bin
 <root>/<view>/.staging/<version>/   parts that wait for their commit; MANIFEST.json where it refused them
@@ -12,13 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_store.errors import CorruptVersion, InvalidInput
-from feature_store.local.disk import reaching
+from feature_store.local.disk import reaching, write_atomic
 from feature_store.local.manifest import Manifest, load_pointer
 from feature_store.rules import check_name
 
 MANIFEST = "MANIFEST.json"
 INDEX = "index.bin"
 LOCK = ".lock"
+_OWNER = ".owner"
+
+
+def load_owner(root: Path) -> str | None:
+    """Who has claimed the store; None where nobody has yet."""
+    path = root / _OWNER
+    with reaching(path, "read"):
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+
+def save_owner(root: Path, owner: str) -> None:
+    write_atomic(root / _OWNER, owner.encode())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,13 @@ from feature_store.errors import (
 from feature_store.local.commit import commit_stage, recover
 from feature_store.local.disk import locked, make_folder, reaching, rename_folder
 from feature_store.local.hold import open_held, unread
-from feature_store.local.layout import LOCK, ViewFolder
+from feature_store.local.layout import LOCK, ViewFolder, load_owner, save_owner
 from feature_store.local.manifest import load_pointer, save_pointer
 from feature_store.local.reader import LocalReader, open_served
 from feature_store.local.snapshot import LocalSnapshot
 from feature_store.local.stage import LocalStage, untouched
 from feature_store.local.verify import verify_version
-from feature_store.rules import check_metadata, previous_version
+from feature_store.rules import check_metadata, check_owner, previous_version
 from feature_store.validate import Checks
 
 
@@ -34,17 +34,26 @@ class LocalStore:
     """A feature store in a folder of one machine. See Store for what each method promises.
 
     `follow_seconds` is how often readers look for a swap; `lock_seconds` is how long a publisher
-    waits for another one before it gives up with StoreUnavailable.
+    waits for another one before it gives up with StoreUnavailable. `owner` is as `open_store` says.
     """
 
-    def __init__(self, root: str | PathLike[str], *, follow_seconds: float = 0.2, lock_seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        root: str | PathLike[str],
+        *,
+        owner: str | None = None,
+        follow_seconds: float = 0.2,
+        lock_seconds: float = 600.0,
+    ) -> None:
         self.root = Path(root)
+        self._owner = owner
         self._follow_seconds = follow_seconds
         self._lock_seconds = lock_seconds
 
     def begin(self, view: str, version: str) -> LocalStage:
         folder = self._folder(view)
         folder.version(version)
+        self._claim()
         make_folder(folder.staging)
         with self._publishing(folder):
             self._refuse_committed(folder, version)
@@ -164,7 +173,22 @@ class LocalStore:
         return verify_version(self._committed(folder, version))
 
     def _folder(self, view: str) -> ViewFolder:
-        return ViewFolder(root=self.root, view=view)
+        folder = ViewFolder(root=self.root, view=view)
+        self._check_owner()
+        return folder
+
+    def _check_owner(self) -> None:
+        if self._owner is not None:
+            check_owner(self.root, self._owner, load_owner(self.root))
+
+    def _claim(self) -> None:
+        """Makes a store that is nobody's the owner's, once and for all."""
+        if self._owner is None or load_owner(self.root) is not None:
+            return
+        make_folder(self.root)
+        with locked(self.root / LOCK, self._lock_seconds):
+            self._check_owner()
+            save_owner(self.root, self._owner)
 
     @contextmanager
     def _publishing(self, folder: ViewFolder) -> Iterator[None]:

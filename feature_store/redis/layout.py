@@ -1,5 +1,6 @@
 """Where everything of a view lies in Redis. The only code that knows these keys.
 
+<prefix>owner                whose store it is
 <prefix>views                set: the names of all views
 <prefix>view:<view>          hash: `current`, `sequence`; `v:<version>`, `s:<version>` the id of a committed or staged
                              version; `r:<version>` the manifest of a staged one that its commit refused; `t:<id>`
@@ -25,6 +26,10 @@ SEQUENCE = b"sequence"
 def new_id() -> str:
     """Eight letters that nobody else draws."""
     return secrets.token_urlsafe(6)
+
+
+def owner_key(prefix: str) -> str:
+    return f"{prefix}owner"
 
 
 def views_key(prefix: str) -> str:

@@ -11,7 +11,17 @@ from feature_store.redis.aio import AsyncRedisReader
 from feature_store.redis.cleanup import forget, reclaim
 from feature_store.redis.commit import commit_stage, committed_already
 from feature_store.redis.connection import connect
-from feature_store.redis.layout import CURRENT, VersionKeys, committed, new_id, refused, staged, view_key, views_key
+from feature_store.redis.layout import (
+    CURRENT,
+    VersionKeys,
+    committed,
+    new_id,
+    owner_key,
+    refused,
+    staged,
+    view_key,
+    views_key,
+)
 from feature_store.redis.lease import is_held
 from feature_store.redis.listing import committed_ids, infos_of, refusals, untouched
 from feature_store.redis.reader import RedisReader, open_held, open_served
@@ -19,7 +29,7 @@ from feature_store.redis.snapshot import RedisSnapshot, open_version, read_manif
 from feature_store.redis.stage import RedisStage
 from feature_store.redis.transaction import transact
 from feature_store.redis.verify import verify_rows
-from feature_store.rules import check_metadata, check_name, previous_version
+from feature_store.rules import check_metadata, check_name, check_owner, previous_version
 from feature_store.validate import Checks
 
 
@@ -28,12 +38,13 @@ class RedisStore:
     InvalidInput where the server is a node of a cluster.
 
     `url` is redis-py's, `redis://` or `rediss://`, and may give a `prefix` of all keys in its query. `follow_seconds`
-    is how often readers look for a swap. The rows of a version that was deleted stay for whoever has it open, and are
-    removed by a later publisher.
+    is how often readers look for a swap. `owner` is as `open_store` says. The rows of a version that was deleted stay
+    for whoever has it open, and are removed by a later publisher.
     """
 
-    def __init__(self, url: str, *, follow_seconds: float = 0.2) -> None:
+    def __init__(self, url: str, *, owner: str | None = None, follow_seconds: float = 0.2) -> None:
         self._server = connect(url)
+        self._owner = owner
         self._follow_seconds = follow_seconds
 
     def __repr__(self) -> str:
@@ -43,6 +54,7 @@ class RedisStore:
         key = self._key(view)
         check_name("version", version)
         self._server.refuse_eviction()
+        self._claim()
         reclaim(self._server, key)
 
         def attempt(pipe: Any) -> str:
@@ -180,7 +192,24 @@ class RedisStore:
         return snapshot.info
 
     def _key(self, view: str) -> str:
-        return view_key(self._server.prefix, check_name("view", view))
+        key = view_key(self._server.prefix, check_name("view", view))
+        if self._owner is not None:
+            with self._server.reaching("read the owner of"):
+                found = self._server.client.get(owner_key(self._server.prefix))
+            self._check_owner(found)
+        return key
+
+    def _check_owner(self, found: bytes | None) -> None:
+        place = f"{self._server.place} under '{self._server.prefix}'"
+        check_owner(place, self._owner, None if found is None else found.decode())
+
+    def _claim(self) -> None:
+        """Makes a store that is nobody's the owner's, once and for all."""
+        if self._owner is not None:
+            with self._server.reaching("claim"):
+                self._server.client.setnx(owner_key(self._server.prefix), self._owner)
+                found = self._server.client.get(owner_key(self._server.prefix))
+            self._check_owner(found)
 
     def _state(self, view: str) -> dict[bytes, bytes]:
         key = self._key(view)

@@ -65,7 +65,7 @@ def published(result: Result) -> list[str]:
 def served(plan: Result, result: Result) -> dict[str, Any]:
     """The extra of the scores' event: version, rows, and what they were made of."""
     return {"version": result["version"], "rows": result["users"]} | {
-        key: plan[key] for key in ("as_of", "model_version", "last_window")
+        key: plan[key] for key in ("as_of", "model_version", "model_run", "last_window")
     }
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_store import Snapshot, StoreError
+from recsys_text.publications import model_of
 from recsys_text.service.ranking import log_odds
 
 Rows = npt.NDArray[np.intp]
@@ -39,7 +40,7 @@ class Catalogue:
         """Raises StoreError where the version does not hold what the service needs."""
         info = snapshot.info
         self.snapshot = snapshot
-        self.model = info.metadata.get("model_version")
+        self.model = model_of(info)
         batches = [batch for batch in snapshot.batches() if batch.num_rows]
         table = pa.Table.from_batches(batches, schema=snapshot.schema)
         vectors = [_matrix(batch.column("vector"), info.version) for batch in batches]

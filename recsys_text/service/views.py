@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_store import Reader, Row, Snapshot, StoreError, UnknownVersion, open_store, shown_url
 from recsys_text.errors import UnavailableError
-from recsys_text.publications import ITEMS, SCORES, USERS
+from recsys_text.publications import ITEMS, SCORES, USERS, model_of
 from recsys_text.service.catalogue import Catalogue
 from recsys_text.service.reading import Reading
 
@@ -201,7 +201,7 @@ def _served(scores: Snapshot) -> Served:
 
 
 def _model(snapshot: Snapshot) -> str | None:
-    return snapshot.info.metadata.get("model_version")
+    return model_of(snapshot.info)
 
 
 def _matched(items: Catalogue | None, users: Snapshot | None, scores: Snapshot) -> bool:

@@ -13,14 +13,14 @@ from recsys_text.steps.inputs import tracker, write_whole
 Rows = Sequence[Mapping[str, Any]]
 
 
-def to_mlflow(settings: Settings, model_version: str, window: Window, rows: Rows) -> None:
-    """Logs figures to the run of a model version as `served/METRIC/SLICE`; the step counts the windows since 1970.
+def to_mlflow(settings: Settings, run_id: str, window: Window, rows: Rows) -> None:
+    """Logs figures to the run of a model as `served/METRIC/SLICE`; the step counts the windows since 1970.
 
     A window that is measured again has two figures at its step, of which MLflow shows the later one.
     """
     values = {_letters(f"served/{row['metric']}/{row['slice']}"): row["value"] for row in rows}
     step = int(window.start.timestamp() // settings.windows.span.total_seconds())
-    tracker(settings).served(model_version, values, step=step)
+    tracker(settings).served(run_id, values, step=step)
 
 
 def to_prometheus(settings: Settings, rows: Rows, alerts: Rows) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,6 +172,9 @@ def _keep(
 ) -> dict[str, Any]:
     """Keeps a verdict on its version, and then moves the aliases if it says so: no champion is without a verdict."""
     verdict = {"version": version, "champion": champion} | told | {"at": _now()}
+    if champion is not None:
+        with suppress(ConfigError):  # one that was registered by hand may have no run
+            verdict |= {"champion_run": registry.run_id(champion)}
     registry.retag(version, "gate.", _tags(verdict))
     registry.attach(version, {VERDICT: json.dumps(verdict, indent=1), REPORT: markdown(verdict)})
     if verdict["promoted"]:
@@ -183,7 +187,7 @@ def _keep(
 
 def _tags(verdict: dict[str, Any]) -> dict[str, str]:
     """What MLflow's page shows beside a version; of the guards of one key that which is nearest to refusing."""
-    names = ("promoted", "reason", "champion", "window", "at", "gain", "low", "high")
+    names = ("promoted", "reason", "champion", "champion_run", "window", "at", "gain", "low", "high")
     tags = {name: _tag(verdict[name]) for name in names if verdict.get(name) is not None}
     for guard in sorted(verdict.get("guards", []), key=_room, reverse=True):
         drawn = "" if guard["low"] == guard["high"] else f" [{guard['low']:.4f}, {guard['high']:.4f}]"

@@ -13,6 +13,7 @@ import polars as pl
 
 from feature_store import (
     CorruptVersion,
+    ForeignStore,
     IncompleteVersion,
     InvalidInput,
     OlderVersion,
@@ -192,6 +193,28 @@ def tracker(settings: Settings) -> "Tracker":
     return Tracker(settings.tracking_uri, settings.project.name, settings.project.root)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A registered bundle. `version` is for people: only the run that made it tells it from those of all registries."""
+
+    version: str
+    run_id: str
+    folder: Path
+
+
+def registered(settings: Settings, name: str) -> Registered:
+    """The bundle that is champion, challenger or has a version's number. Raises ConfigError where there is none."""
+    version, folder = bundle_path(settings, name)
+    return Registered(version=version, run_id=tracker(settings).run_id(version), folder=folder)
+
+
+def registered_by(settings: Settings, run_id: str) -> Registered:
+    """The bundle that a run made. Raises ConfigError where the registry has none."""
+    registry = tracker(settings)
+    version = registry.version_of(run_id)
+    return Registered(version=version, run_id=run_id, folder=registry.bundle(version))
+
+
 def bundle_path(settings: Settings, name: str) -> tuple[str, Path]:
     """The version and folder of a bundle: champion, challenger, a version's number, or a folder.
 
@@ -236,10 +259,12 @@ def part_name(bucket: int) -> str:
 
 @contextmanager
 def the_store(settings: Settings) -> Iterator[Store]:
-    """The feature store; its errors become ours: a wrong name or version, data that breaks a promise, out of reach."""
+    """The project's feature store. Its errors become ours: another project's store, a wrong name or version, data that
+    breaks a promise, out of reach.
+    """
     try:
-        yield open_store(settings.store_url)
-    except (InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
+        yield open_store(settings.store_url, owner=settings.project.name)
+    except (ForeignStore, InvalidInput, UnknownVersion, VersionExists, VersionServed) as error:
         raise ConfigError(str(error)) from error
     except (CorruptVersion, IncompleteVersion, OlderVersion, RefusedVersion) as error:
         raise ContractError(str(error)) from error

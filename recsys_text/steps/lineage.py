@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError, LakeChanged
+from recsys_text.publications import run_of
 from recsys_text.steps.inputs import VIEW, bundle_path, lake_state, the_lake, the_store
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
@@ -23,7 +24,8 @@ _CONFIG, _LINEAGE = "config.json", "lineage.json"
 class Lineage:
     """Of one registered version.
 
-    windows: of each table the digest of each window that it read. parent: the version that a warm start began with.
+    windows: of each table the digest of each window that it read. parent: the version that a warm start began with, as
+    the registry numbers it now.
     """
 
     version: str
@@ -51,6 +53,7 @@ def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | 
     if not read == state.digests == lake_state(settings, before=cutoff).digests:
         raise LakeChanged("the lake changed while it was read; train again")
     about = {"cutoff": cutoff.isoformat(), "parent": parent, "windows": windows}
+    about |= {} if parent is None else {"parent_run": registry.run_id(parent)}
     registry.text(json.dumps(config, indent=1), _CONFIG)
     registry.text(json.dumps(about, indent=1), _LINEAGE)
 
@@ -66,7 +69,7 @@ def lineage(settings: Settings, registry: Tracker, name: str) -> Lineage:
 
     Raises ConfigError for a name that is none of these, ContractError for a version whose run does not tell.
     """
-    version = _model_version(settings, name)
+    version = _model_version(settings, registry, name)
     config, text = config_of(registry, version), registry.attached(version, _LINEAGE)
     if config is None or text is None:
         raise ContractError(
@@ -79,10 +82,25 @@ def lineage(settings: Settings, registry: Tracker, name: str) -> Lineage:
         run_id=run_id,
         config=config,
         cutoff=datetime.fromisoformat(about["cutoff"]),
-        parent=about["parent"],
+        parent=_parent(registry, about, version),
         windows=about["windows"],
         environment=environment,
     )
+
+
+def _parent(registry: Tracker, about: Mapping[str, Any], version: str) -> str | None:
+    """The version that a warm start began with, by the run that made it. Raises ContractError where it is gone."""
+    if about["parent"] is None:
+        return None
+    if "parent_run" not in about:
+        raise ContractError(
+            f"version {version} began with version {about['parent']}, of which an older recsys-text kept the number "
+            "alone, and a number is not one model for ever; repeat a version that was trained since"
+        )
+    try:
+        return registry.version_of(about["parent_run"])
+    except ConfigError as error:
+        raise ContractError(f"version {version} began with version {about['parent']}, which is gone: {error}") from None
 
 
 def as_trained(settings: Settings, found: Lineage) -> Settings:
@@ -156,14 +174,16 @@ def _cutoff(tags: Mapping[str, str], version: str) -> str:
     return tags["cutoff"]
 
 
-def _model_version(settings: Settings, name: str) -> str:
+def _model_version(settings: Settings, registry: Tracker, name: str) -> str:
     if name.isdecimal() or name in (CHAMPION, CHALLENGER):
         return bundle_path(settings, name)[0]
     with the_store(settings) as store:
         infos = {info.version: info for info in store.versions(VIEW)}
-    if name not in infos or "model_version" not in infos[name].metadata:
+    if name not in infos:
         raise ConfigError(
             f"'{name}' is no model version, champion, challenger or published version; `recsys-text versions` lists "
             "the published ones"
         )
-    return infos[name].metadata["model_version"]
+    if (model := run_of(infos[name])) is None:
+        raise ConfigError(f"'{name}' does not tell the run of its model: an older recsys-text published it")
+    return registry.version_of(model)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_store import Store, VersionInfo
+from feature_store import CorruptVersion, Store, UnknownVersion, VersionInfo
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError, UnavailableError
+from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.evaluation.drift import drift_of_numbers
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, Window
-from recsys_text.publications import SCORES, is_before
+from recsys_text.publications import SCORES, is_before, model_of, run_of
 from recsys_text.steps.alerts import alerts
 from recsys_text.steps.drift import NULLS, REJECTS, drift, faults
 from recsys_text.steps.export import to_mlflow, to_prometheus
@@ -23,6 +23,7 @@ from recsys_text.steps.lineage import cutoff_of
 from recsys_text.steps.quality import Figure, published_before, quality
 from recsys_text.tables import TABLES
 
+_LOG = getLogger("recsys_text")
 #: The drift of the published scores, as `evaluation.drift.drift_of_numbers` says.
 SCORE_DRIFT = "score_psi"
 #: Before the digest of the events that figures were measured on, in the source of a window of quality.
@@ -65,8 +66,9 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     A window that was measured with a version that has been pruned since keeps the figures of that version.
 
     Returns {"window", "version", "rows", "reason", "alerts"}; version None, and the reason, where no version was
-    published before the window began, that one was pruned, or nobody clicked. Raises ConfigError for a window that is
-    not in the lake, ContractError where the version's model doesn't tell its cutoff.
+    published before the window began, that one was pruned or is damaged, or nobody clicked. Where the model of the
+    version cannot be asked, input_psi is left out, and the log says why. Raises ConfigError for a window that is not in
+    the lake.
     """
     windows = {known.key: known for known in windows_of(settings)}
     key = window or list(windows)[-1]
@@ -84,14 +86,18 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
             reason = f"Version {name}, which window {key} was measured with, was pruned since: its figures stay"
         elif info is not None:
             name = info.version
-            learned = _learned(settings, info, list(windows.values()), span)
-            found += [(*figure, None, None) for figure in drift(lake, span, learned)]
-            found += _score_drift(store, info)
-            if (measured := quality(settings, store, lake, info, span)) is None:
-                reason = f"Window {key} has no clicks, so there is nothing to measure"
-            else:
-                version, reason = info.version, ""
-                found += measured
+            try:
+                learned = _learned(settings, info, list(windows.values()), span)
+                found += [(*figure, None, None) for figure in drift(lake, span, learned)]
+            except (ConfigError, ContractError, UnavailableError) as error:
+                _LOG.warning("window %s has no drift of the inputs: %s", key, error)
+            try:
+                of_scores = quality(settings, store, lake, info, span)
+                found += _score_drift(store, info) + (of_scores or [])
+                version = None if of_scores is None else info.version
+                reason = f"Window {key} has no clicks, so there is nothing to measure" if of_scores is None else ""
+            except (CorruptVersion, UnknownVersion) as error:
+                reason = f"Version {name} cannot be measured: {error}"
     rows = [
         {"window": key, "version": name, "metric": metric, "slice": part, "value": value, "low": low, "high": high}
         for metric, part, value, low, high in found
@@ -106,10 +112,10 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
     try:
         newest = lake.keys("quality")[-1]
         to_prometheus(settings, lake.read("quality", [newest]).to_dicts(), alerts(settings))
-        if info is not None:
-            to_mlflow(settings, info.metadata["model_version"], span, rows)
+        if info is not None and (model := run_of(info)) is not None:
+            to_mlflow(settings, model, span, rows)
     except (ConfigError, UnavailableError) as error:  # what fires is told all the same
-        getLogger("recsys_text").warning(
+        _LOG.warning(
             "window %s is measured, but %s; `recsys-text monitor --window %s` tells its figures once more",
             key,
             error,
@@ -131,7 +137,10 @@ def _learned(settings: Settings, info: VersionInfo, windows: Sequence[Window], s
 
     Of hours those of the same time of day: what people do by night is no drift from what they do by day.
     """
-    end = min(cutoff_of(tracker(settings), info.metadata["model_version"]), span.start)
+    if (model := run_of(info)) is None:
+        raise ContractError(f"version {info.version} does not tell its model's run: an older recsys-text published it")
+    registry = tracker(settings)
+    end = min(cutoff_of(registry, registry.version_of(model)), span.start)
     learned = [window for window in windows if window.end <= end][-settings.training.history :]
     return [window.key for window in learned if (span.start - window.start) % DAY == timedelta(0)]
 
@@ -139,8 +148,7 @@ def _learned(settings: Settings, info: VersionInfo, windows: Sequence[Window], s
 def _score_drift(store: Store, info: VersionInfo) -> list[Figure]:
     """Against the oldest version of the same model that is still there, or the last one of the model before it."""
     whole = [other for other in store.versions(SCORES) if not other.problem]
-    model = info.metadata.get("model_version")
-    same = [other for other in whole if other.metadata.get("model_version") == model]
+    same = [other for other in whole if model_of(other) == model_of(info)]
     first = min(same, key=lambda other: other.sequence)
     if first.version == info.version:
         earlier = [other for other in whole if is_before(other.version, info.version)]

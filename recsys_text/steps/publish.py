@@ -18,18 +18,19 @@ from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.progress import SILENT, Stages
-from recsys_text.publications import found, go_with, vectors_go_with
+from recsys_text.publications import found, go_with, model_of, run_of, vectors_go_with
 from recsys_text.steps.inputs import (
     ITEM_PART,
     ITEM_VECTORS,
     USER_VECTORS,
     VIEW,
-    bundle_path,
     check_unchanged,
     part_name,
+    registered,
+    registered_by,
     the_store,
 )
-from recsys_text.steps.plan import plan_of
+from recsys_text.steps.plan import TOLD, plan_of
 from recsys_text.steps.prune import drop, prune
 from recsys_text.threads import processors
 
@@ -41,10 +42,10 @@ def publish_begin(settings: Settings) -> dict[str, Any]:
     """Names the version that the champion and the lake give now, and opens its staging areas.
 
     Returns the plan that `write_items` takes, and hands on to `score_bucket` and `publish_commit`: views (those to be
-    written), version, model_version, bundle (its folder), as_of, buckets. Views and buckets are none where the version
-    was published before, also where it was rolled back since. Raises ConfigError without a champion.
+    written), version, model_version, model_run, bundle (its folder), as_of, buckets. Views and buckets are none where
+    the version was published before, also where it was rolled back since. Raises ConfigError without a champion.
     """
-    return begin(settings, plan_of(settings, *bundle_path(settings, "champion")))
+    return begin(settings, plan_of(settings, registered(settings, "champion")))
 
 
 def begin(settings: Settings, plan: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +107,10 @@ def publish_items(settings: Settings) -> dict[str, Any]:
     from recsys_text.steps.vectors import write_items  # noqa: PLC0415 - with torch
 
     with the_store(settings) as store:
-        model_version = _users(store).metadata["model_version"]
-    plan = plan_of(settings, *bundle_path(settings, model_version)) | {"views": [ITEM_VECTORS]}
+        model = run_of(_users(store))
+    if model is None:
+        raise ConfigError("an older release published the user vectors; run `recsys-text publish` once before --items")
+    plan = plan_of(settings, registered_by(settings, model)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
         if found(store, ITEM_VECTORS, plan["version"]):
             return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
@@ -115,13 +118,13 @@ def publish_items(settings: Settings) -> dict[str, Any]:
     plan = write_items(settings, plan)
     check_unchanged(settings, plan)
     with the_store(settings) as store:
-        _check_model(_users(store), model_version)
+        _check_model(_users(store), model)
         _serve(settings, store, ITEM_VECTORS, plan, [ITEM_PART])
         # A publication looks at the items again after it served its users: either it sees these, or they are seen here.
         users = _users(store)
-        if _model_of(users) != model_version:
+        if model_of(users) != model:
             go_with(store, ITEM_VECTORS, users)
-        _check_model(users, model_version)
+        _check_model(users, model)
         prune(store, settings)
         info = found(store, ITEM_VECTORS, plan["version"])
         assert info is not None
@@ -210,12 +213,9 @@ def _users(store: Store) -> VersionInfo:
     return served
 
 
-def _model_of(info: VersionInfo) -> str | None:
-    return info.metadata.get("model_version")
-
-
-def _check_model(users: VersionInfo, model_version: str) -> None:
-    if (newer := _model_of(users)) != model_version:
+def _check_model(users: VersionInfo, model: str) -> None:
+    if model_of(users) != model:
+        newer = users.metadata.get("model_version")
         raise ContractError(f"user vectors of model {newer} were published meanwhile; publish the items again")
 
 
@@ -231,7 +231,7 @@ def _serve_all(settings: Settings, store: Store, plan: Mapping[str, Any]) -> Non
 def _serve_items(settings: Settings, store: Store, plan: Mapping[str, Any]) -> None:
     """Serves the plan's items, unless newer ones of its model are served; those of the plan are given up then."""
     newer = _overtaking(store, ITEM_VECTORS, plan)
-    if newer is not None and _model_of(newer) == plan["model_version"]:
+    if newer is not None and model_of(newer) == plan["model_run"]:
         if ITEM_VECTORS in plan["views"]:
             drop(store, ITEM_VECTORS, plan["version"])
         return
@@ -250,7 +250,7 @@ def _gives_way(store: Store, plan: Mapping[str, Any]) -> str | None:
     follow: a new champion or a person has put them there.
     """
     newer = _overtaking(store, VIEW, plan)
-    if newer is not None and _model_of(newer) == plan["model_version"]:
+    if newer is not None and model_of(newer) == plan["model_run"]:
         return f"it is newer than {plan['version']}, and of the same model"
     followed = {plan["version"], plan.get("follows")}
     if "follows" in plan and store.current(VIEW) not in followed:
@@ -261,7 +261,7 @@ def _gives_way(store: Store, plan: Mapping[str, Any]) -> str | None:
 def _make_way(store: Store, view: str, plan: Mapping[str, Any]) -> None:
     """Goes back behind what the former model said of a later time: a commit itself never goes back in time."""
     newer, as_of = _overtaking(store, view, plan), datetime.fromisoformat(plan["as_of"])
-    if newer is not None and _model_of(newer) != plan["model_version"]:
+    if newer is not None and model_of(newer) != plan["model_run"]:
         whole = [info for info in store.versions(view) if not info.problem and info.as_of and info.as_of <= as_of]
         if whole:
             store.rollback(view, max(whole, key=lambda info: (info.as_of, info.sequence)).version)
@@ -272,7 +272,7 @@ def _serve(settings: Settings, store: Store, view: str, plan: Mapping[str, Any],
     version, current = plan["version"], store.current(view)
     if view in plan["views"] and (version == current or found(store, view, version) is None):
         _make_way(store, view, plan)
-        told = ("as_of", "model_version", "last_window", *(["match"] if view == ITEM_VECTORS else []))
+        told = (*TOLD, *(["match"] if view == ITEM_VECTORS else []))
         store.commit(
             view,
             version,

@@ -9,9 +9,9 @@ from typing import Any
 
 from recsys_text.config import Settings
 from recsys_text.lake.windows import window_of
-from recsys_text.publications import named_time, same_but_time
+from recsys_text.publications import named_time, run_of, same_but_time
 from recsys_text.steps.extract import extract_open
-from recsys_text.steps.inputs import VIEW, bundle_path, the_store, windows_of
+from recsys_text.steps.inputs import VIEW, registered_by, the_store, windows_of
 from recsys_text.steps.plan import named
 from recsys_text.steps.publish import begin, publish_commit, write_parts
 
@@ -40,8 +40,8 @@ def refresh_begin(settings: Settings, now: datetime | None = None) -> dict[str, 
     served = next((info for info in versions if info.version == current), None)
     version = None if served is None else served.version
     stays: dict[str, Any] = {"version": version, "served": version, "views": [], "buckets": []}
-    model_version = "" if served is None else served.metadata.get("model_version", "")
-    if served is None or not model_version:
+    model = None if served is None else run_of(served)
+    if served is None or model is None:
         return stays | {"reason": "no scores are served that a refresh could follow; run `recsys-text publish` first"}
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     window, newest = window_of(now, settings.windows.span), windows_of(settings)[-1]
@@ -52,12 +52,12 @@ def refresh_begin(settings: Settings, now: datetime | None = None) -> dict[str, 
         return stays | {"reason": f"window {missing} has ended and is not in the lake yet: extract it first"}
     if newest.end == window.start < now:
         extract_open(settings, window, now)
-    plan = named(settings, model_version)
+    plan = named(settings, served.metadata["model_version"], model)
     time = named_time(served.version)
     if same_but_time(plan["version"], served.version):
         return stays | {"reason": f"nothing is new since {time:%Y-%m-%dT%H:%MZ}"}
     if time is not None and time >= datetime.fromisoformat(plan["as_of"]):
         return stays | {"reason": f"scores as of {time:%Y-%m-%dT%H:%MZ} are served, and the lake knows no later"}
-    folder = bundle_path(settings, model_version)[1]
+    folder = registered_by(settings, model).folder
     plan = begin(settings, plan | {"bundle": str(folder), "follows": served.version})
     return plan if plan["views"] else stays | {"reason": f"{plan['version']} was published before"}

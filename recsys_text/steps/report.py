@@ -30,6 +30,8 @@ from recsys_text.tracking import CHAMPION, Recorded, Tracker
 
 #: The name of the page among the artifacts of its run.
 _PAGE = "report.html"
+#: What the names of the tags begin with that hold the gate's verdict.
+_GATE = "gate."
 #: Clicks of a user, and items of a list, that an example shows.
 _HISTORY, _LISTED = 5, 5
 # Candidates whose features are computed for the importance, others beside each click that are kept of them, and
@@ -91,8 +93,7 @@ def to_html(
     """The page of a registered version; without `measured` its evaluation is said to be missing."""
     tags, run = registry.tags(version), registry.recorded(version)
     verdict = _verdict(tags)
-    champion = verdict.get("champion") or registry.version(CHAMPION)
-    former = registry.recorded(champion) if champion not in (None, version) else None
+    champion, former = _compared(registry, version, run, tags)
     manifests = _manifests(the_lake(settings))
     content = Content(
         project=settings.project.name,
@@ -106,7 +107,7 @@ def to_html(
         table=measured.table if measured else None,
         reliability=measured.reliability if measured else None,
         gain=bundle.blend.importance(),
-        champion=champion if former else None,
+        champion=champion,
         configuration=_configuration(former, run),
         metrics=_metrics(former, run),
         verdict=verdict,
@@ -114,8 +115,27 @@ def to_html(
     return render(_with_lists(content, bundle, measured, settings.evaluation.seed) if measured else content)
 
 
+def _compared(
+    registry: Tracker, version: str, run: Recorded | None, tags: Mapping[str, str]
+) -> tuple[str | None, Recorded | None]:
+    """The champion that a version was judged against, by its run, else the present one, and what it has recorded.
+
+    None where that is the version itself or gone, and where the verdict of an older release tells its number alone.
+    """
+    champion_run = tags.get(f"{_GATE}champion_run")
+    try:
+        if f"{_GATE}champion" not in tags and (champion := registry.version(CHAMPION)) not in (None, version):
+            champion_run = registry.run_id(champion)
+        if champion_run is None or (run is not None and champion_run == run.run_id):
+            return None, None
+        return registry.version_of(champion_run), registry.recorded_by(champion_run)
+    except ConfigError:
+        return None, None
+
+
 def _verdict(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key.removeprefix("gate."): _short(value) for key, value in tags.items() if key.startswith("gate.")}
+    told = {key.removeprefix(_GATE): _short(value) for key, value in tags.items() if key.startswith(_GATE)}
+    return {key: value for key, value in told.items() if key != "champion_run"}
 
 
 def _short(value: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from feature_store import RefusedVersion
 from recsys_text.config import Settings
 from recsys_text.publications import SHADOW, found
-from recsys_text.steps.inputs import bundle_path, check_unchanged, part_name, the_store, tracker
-from recsys_text.steps.plan import plan_of
+from recsys_text.steps.inputs import check_unchanged, part_name, registered, the_store, tracker
+from recsys_text.steps.plan import TOLD, plan_of
 from recsys_text.steps.publish import checks, write_parts
 from recsys_text.tracking import CHALLENGER, CHAMPION
 
@@ -28,7 +28,7 @@ def shadow_begin(settings: Settings) -> dict[str, Any]:
     version = registry.version(CHALLENGER)
     if version is None or version == registry.version(CHAMPION):
         return {"version": None, "views": [], "buckets": [], "reason": "there is no challenger, so nothing is compared"}
-    plan = plan_of(settings, *bundle_path(settings, version))
+    plan = plan_of(settings, registered(settings, version))
     with the_store(settings) as store:
         if found(store, SHADOW, plan["version"]):
             return plan | {"reason": f"{plan['version']} was published before"}
@@ -53,7 +53,7 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
                     SHADOW,
                     version,
                     expect_parts=[part_name(bucket) for bucket in plan["buckets"]],
-                    metadata={key: plan[key] for key in ("as_of", "model_version", "last_window")},
+                    metadata={key: plan[key] for key in TOLD},
                     checks=checks(settings, SHADOW, datetime.now(UTC)),
                 )
         except RefusedVersion:  # every night, what is refused would fill the disk

@@ -2,7 +2,7 @@
 
 The dot product of a user's and an item's vector is the interest; `match` in the metadata of `item_vectors` makes it a
 probability (see `recsys_text.matching`), so that a reader can place items for which a user has no score. Vectors of two
-models say nothing of each other: readers compare the `model_version` of both views.
+models say nothing of each other: readers compare the `model_run` of both views.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

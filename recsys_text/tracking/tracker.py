@@ -108,10 +108,9 @@ class Tracker:
         with self._mlflow():
             mlflow.log_metrics(dict(values), step=step)
 
-    def served(self, version: str, values: Mapping[str, float], *, step: int) -> None:
-        """Logs figures to the run of a registered version. Of a step that is logged again the later figure counts."""
+    def served(self, run_id: str, values: Mapping[str, float], *, step: int) -> None:
+        """Logs figures to a run that has ended. Of a step that is logged again the later figure counts."""
         with self._mlflow():
-            run_id = self._run_id(version)
             at = int(time.time() * 1000)
             self._client.log_batch(run_id, metrics=[Metric(name, value, at, step) for name, value in values.items()])
 
@@ -230,6 +229,34 @@ class Tracker:
             run_id = self._known_run_id(version)
             return None if run_id is None else recorded(self._client, run_id)
 
+    def recorded_by(self, run_id: str) -> Recorded | None:
+        """What a run has recorded; None where it was deleted, or is another registry's."""
+        with self._mlflow():
+            return recorded(self._client, run_id)
+
+    def run_id(self, version: str) -> str:
+        """The run that made a registered version. Raises ConfigError where there is none."""
+        with self._mlflow():
+            run_id = self._known_run_id(version)
+        if not run_id:
+            raise ConfigError(
+                f"version '{version}' of model '{self._name}' names no run that made it, so nothing tells it from "
+                "others of its number; register it with its run_id, or train"
+            )
+        return run_id
+
+    def version_of(self, run_id: str) -> str:
+        """The newest registered version that a run made. Raises ConfigError where the registry has none."""
+        with self._mlflow():
+            made = self._client.search_model_versions(f"run_id = '{run_id}'")
+        made = [version for version in made if version.name == self._name]
+        if not made:
+            raise ConfigError(
+                f"the model that run {run_id} made is not in the registry of '{self._name}': it was deleted, or the "
+                "registry is another one now; publish again with the champion that it has"
+            )
+        return str(max(int(version.version) for version in made))
+
     def run_of(self, version: str) -> tuple[str, dict[str, str]]:
         """The run that made a registered version, and its tags."""
         with self._mlflow():
@@ -266,7 +293,7 @@ class Tracker:
         return folder
 
     def _run_id(self, version: str) -> str:
-        return str(self._client.get_model_version(self._name, version).run_id)
+        return self._client.get_model_version(self._name, version).run_id or ""
 
     def _known_run_id(self, version: str) -> str | None:
         try:

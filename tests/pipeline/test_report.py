@@ -43,6 +43,11 @@ def second(settings: Settings, seed: int, **tags: str) -> str:
     return str(made.version)
 
 
+def run_of(settings: Settings, version: str) -> str:
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    return str(client.get_model_version("small", version).run_id)
+
+
 def test_training_keeps_the_page_as_a_file_and_in_mlflow(published: Settings) -> None:
     page = (published.project.root / "reports" / "report-1.html").read_text()
     client = MlflowClient(published.tracking_uri, published.tracking_uri)
@@ -104,7 +109,7 @@ def test_what_changed_since_the_champion(published: Settings) -> None:
     assert re.search(r'score/auc</th><td class="num">0\.\d+</td><td class="num">0.123</td>', page)
     assert "it is worse" in page
     assert "No learning curve was logged" in page
-    other = second(published, 100, champion=version)
+    other = second(published, 100, champion=version, champion_run=run_of(published, version))
     page = report(published, other).read_text()
     assert f"Champion {version}" in page
     assert '<td class="wrap">99</td><td class="wrap">100</td>' in page
@@ -119,7 +124,7 @@ def test_a_run_that_was_stopped(published: Settings) -> None:
 
 def test_a_champion_whose_predecessor_was_deleted(published: Settings) -> None:
     former = second(published, 99)
-    version = second(published, 100, champion=former)
+    version = second(published, 100, champion=former, champion_run=run_of(published, former))
     MlflowClient(published.tracking_uri, published.tracking_uri).delete_model_version("small", former)
     page = report(published, version).read_text()
     assert "There is no champion to compare it with." in page
