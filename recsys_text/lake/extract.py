@@ -14,7 +14,7 @@ from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
 from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
 from recsys_text.sources.files import describe_path, read_files
-from recsys_text.sources.sql import describe_query, read_query
+from recsys_text.sources.sql import TimeColumn, describe_query, read_query
 from recsys_text.tables import RULE
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
@@ -87,7 +87,10 @@ def _read(table: str, source: Source, windows: list[Window], end: datetime) -> I
         may_lack = source.clicks_within is not None
         batches = read_files(source.path, wanted, time=time, span=span, may_lack=may_lack)
     else:
-        batches = read_query(source, wanted, span)
+        column = None
+        if time is not None:
+            column = TimeColumn(name=time, read=lambda raw: to_contract(raw, table, source)[_TIME[table]])
+        batches = read_query(source, wanted, span, column)
     dated = table != "items" or "updated_at" in source.columns or "updated_at" in source.values
     for raw in batches:
         dated = dated or time in raw.columns
