@@ -130,6 +130,8 @@ def address_of_uri(uri: str) -> Address:
         if not rest.startswith("/"):
             raise ConfigError(f"a uri of {_FILES[dialect]} has three slashes before its path: {dialect}:///{rest}")
         return file_address(dialect, rest[1:])
+    if rest.partition("?")[0].count("@") > 1:
+        raise ConfigError(f"the uri of {dialect} holds more than one '@'; write %40 for one in a user or password")
     if dialect in ("postgres", "postgresql"):
         return Address(kind="postgresql", target=f"postgresql://{rest}")
     return Address(kind="sqlalchemy", target=f"{_DRIVERS.get(scheme, scheme)}://{rest}")

@@ -73,12 +73,18 @@ class Alchemy:
         text = query.replaced(lambda name: f":{name}", lambda between: between.replace(":", "\\:"))
         values = {name: getattr(bounds, name) for name in query.names} if bounds else {}
         streamed = self._connection.execution_options(stream_results=True, yield_per=FETCH_ROWS)
-        with streamed.execute(self._sqlalchemy.text(text), values) as result:
-            names = list(result.keys())
-            zoned = self._zoned(result.cursor)
-            yield frame_of_rows(names, [], wanted)
-            for rows in result.partitions():
-                yield frame_of_rows(names, rows, wanted, zoned)
+        try:
+            with streamed.execute(self._sqlalchemy.text(text), values) as result:
+                names, zoned = list(result.keys()), self._zoned(result.cursor)
+                empty = True
+                for rows in result.partitions():
+                    empty = False
+                    yield frame_of_rows(names, rows, wanted, zoned)
+                if empty:
+                    yield frame_of_rows(names, [], wanted)
+        except self.mismatches:
+            self._connection.rollback()  # some databases take nothing more in a transaction that failed
+            raise
 
     def all_times(self) -> Sequence[Bounds]:
         return []

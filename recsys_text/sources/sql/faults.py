@@ -70,7 +70,9 @@ def _hint(low: str) -> str:
 
 def _words(error: BaseException, address: Address) -> str:
     """The database's words in one line, without the address and its secrets."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    # SQLAlchemy wraps the driver's own words, and some drivers add the query: it may hold what is secret.
+    own = getattr(error, "orig", None) or error
+    words = " ".join(str(own).split()).partition(" Query was:")[0] or type(own).__name__
     for secret in sorted(address.secrets(), key=len, reverse=True):
         words = words.replace(unquote(secret), "...").replace(secret, "...")
     return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."

@@ -36,7 +36,12 @@ class Query:
     @property
     def names(self) -> list[str]:
         """The placeholders in the order in which they first stand in the text."""
-        return list(dict.fromkeys(match["name"] for match in _TOKENS.finditer(self.text) if match["name"]))
+        return list(dict.fromkeys(self.every_name))
+
+    @property
+    def every_name(self) -> list[str]:
+        """The placeholders as often as they stand in the text."""
+        return [match["name"] for match in _TOKENS.finditer(self.text) if match["name"]]
 
     def numbered(self, sign: str) -> str:
         """The text with `:start` and `:end` as numbered placeholders, such as `$1`."""

@@ -90,6 +90,7 @@ def _within(
         if found:
             return
         bounds = bounds[1:]
+    batches.close()
     counts = [count(kind) for kind in bounds]
     if not any(counts) and _misses(database, query, count):
         raise ConfigError(

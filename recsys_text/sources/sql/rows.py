@@ -1,7 +1,7 @@
 """Makes frames of the rows that a driver of Python's database API gives. Knows no database."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,28 +31,39 @@ def _column(name: str, values: list[Any], utc: bool) -> pl.Series:
     kinds = {type(value) for value in values} - {type(None)}
     if not kinds:
         return pl.Series(name, values, dtype=pl.Null)
-    if all(issubclass(kind, datetime) for kind in kinds):
-        if utc:
-            values = [value and value.replace(tzinfo=UTC) for value in values]
-        if all(value is None or value.tzinfo for value in values):
-            instants = [value and value.astimezone(UTC) for value in values]
-            return pl.Series(name, instants, dtype=pl.Datetime("us", "UTC"))
-        if not any(value is not None and value.tzinfo for value in values):
-            return pl.Series(name, values, dtype=pl.Datetime("us"))
-    elif kinds == {date}:
-        return pl.Series(name, values, dtype=pl.Date)
-    elif kinds == {bool}:
-        return pl.Series(name, values, dtype=pl.Boolean)
-    elif kinds == {int} and all(value is None or value in _INT64 for value in values):
-        return pl.Series(name, values, dtype=pl.Int64)
-    elif kinds == {float}:
-        return pl.Series(name, values, dtype=pl.Float64)
-    elif kinds <= {bytes, bytearray, memoryview}:
-        return pl.Series(name, [None if value is None else bytes(value) for value in values], dtype=pl.Binary)
-    elif kinds <= {list, tuple}:
+    kind = next(iter(kinds))
+    if len(kinds) == 1 and kind in _READERS:
+        plain, dtype = _READERS[kind]
+        if kind is datetime and (utc or any(value is not None and value.tzinfo for value in values)):
+            plain, dtype = _instant, pl.Datetime("us", "UTC")
+        if kind is not int or all(value is None or value in _INT64 for value in values):
+            read = [None if value is None else plain(value) for value in values]
+            return pl.Series(name, read, dtype=dtype)
+    if kinds <= {list, tuple}:
         listed = [None if value is None else [_text(part, name) for part in value] for value in values]
         return pl.Series(name, listed, dtype=pl.List(pl.String))
     return pl.Series(name, [_text(value, name) for value in values], dtype=pl.String)
+
+
+def _instant(time: datetime) -> datetime:
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+#: The types whose columns keep their meaning: what reads a value, and the column's type.
+_READERS: dict[type, tuple[Callable[[Any], Any], pl.DataType]] = {
+    datetime: (_same, pl.Datetime("us")),
+    date: (_same, pl.Date()),
+    bool: (_same, pl.Boolean()),
+    int: (_same, pl.Int64()),
+    float: (_same, pl.Float64()),
+    bytes: (_same, pl.Binary()),
+    bytearray: (bytes, pl.Binary()),
+    memoryview: (bytes, pl.Binary()),
+}
 
 
 def _text(value: Any, column: str) -> str | None:
