@@ -149,9 +149,14 @@ def load(path: Path) -> Settings:
     project = settings.project.model_copy(update={"root": folder / settings.project.root})
     sources = settings.sources.model_copy(
         update={
-            name: source.model_copy(update={"path": _from_folder(source.path, folder)})
+            name: source.model_copy(
+                update={
+                    "path": source.path and _from_folder(source.path, folder),
+                    "uri": source.uri and _uri_from_folder(source.uri, folder),
+                }
+            )
             for name, source in settings.sources
-            if source is not None and source.path is not None
+            if source is not None
         }
     )
     return settings.model_copy(update={"project": project, _SOURCES: sources})
@@ -178,3 +183,10 @@ def _refuse_password(raw: dict[str, Any], path: Path) -> None:
 
 def _from_folder(path: str, folder: Path) -> str:
     return path if "://" in path else str(folder / path)
+
+
+def _uri_from_folder(uri: str, folder: Path) -> str:
+    """A database that is a file starts at the folder as every path does: three slashes, then the path itself."""
+    scheme, separator, path = uri.partition(":///")
+    in_file = scheme.partition("+")[0] in ("sqlite", "duckdb") and separator and path
+    return f"{scheme}:///{folder / path}" if in_file else uri

@@ -55,8 +55,9 @@ def start() -> None:
         (port,) = free_ports(1)
         configure(folder, port, password)
         command = [program, str(folder / "redis.conf")]
-        # In a session of its own, so that it outlives the terminal and `make`.
-        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        # In a session of its own, so that it outlives the terminal and `make`, and with no pipe of ours.
+        nothing = subprocess.DEVNULL
+        running = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
         (folder / "pid").write_text(str(running.pid))
         if answers(running, port, password):
             break

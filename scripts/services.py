@@ -1,9 +1,9 @@
-"""Starts and stops the real services that tests talk to: PostgreSQL, here, and Redis. Needs only Python.
+"""Starts and stops the real services that tests talk to: PostgreSQL, here, Redis and MariaDB. Needs only Python.
 
     python scripts/services.py start | stop | env
 
-`start` writes the addresses into var/services/postgres.uri and redis.uri, which the tests read; `env` prints
-them as shell exports. The server keeps all its files in one scratch folder and listens on 127.0.0.1 alone, on
+`start` writes the addresses into var/services/postgres.uri, redis.uri and mariadb.uri, which the tests read; `env`
+prints them as shell exports. The server keeps all its files in one scratch folder and listens on 127.0.0.1 alone, on
 a free port, behind a random password.
 """
 
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import mariadb_service
 import redis_service
 from packages import install
 from ports import free_ports
@@ -120,14 +121,19 @@ def stop() -> None:
 
 
 def env() -> None:
-    if not (URI_FILE.exists() and redis_service.URI_FILE.exists()):
+    if not (URI_FILE.exists() and redis_service.URI_FILE.exists() and mariadb_service.URI_FILE.exists()):
         sys.exit("services: nothing runs; call `start` first")
     print(f"export RECSYS_TEXT_POSTGRES_URI='{URI_FILE.read_text()}'")
     print(f"export RECSYS_TEXT_REDIS_URI='{redis_service.URI_FILE.read_text()}'")
+    print(f"export RECSYS_TEXT_MARIADB_URI='{mariadb_service.URI_FILE.read_text()}'")
 
 
 if __name__ == "__main__":
-    verbs = {"start": (start, redis_service.start), "stop": (stop, redis_service.stop), "env": (env,)}
+    verbs = {
+        "start": (start, redis_service.start, mariadb_service.start),
+        "stop": (stop, redis_service.stop, mariadb_service.stop),
+        "env": (env,),
+    }
     if len(sys.argv) != 2 or sys.argv[1] not in verbs:
         sys.exit("usage: services.py start | stop | env")
     for act in verbs[sys.argv[1]]:

@@ -9,7 +9,7 @@ from recsys_text.sections import Source
 from recsys_text.sources.boundary import describe_path, foreign
 from recsys_text.sources.cast import columns_of, source_names, to_contract
 from recsys_text.sources.files import Batch, read_files
-from recsys_text.sources.sql import describe_query, read_query
+from recsys_text.sources.sql import TimeColumn, describe_query, read_query
 from recsys_text.sources.times import Span
 
 #: The column that places a row of the table in time.
@@ -55,5 +55,6 @@ def _batches(table: str, source: Source, span: Span) -> Iterator[Batch]:
             nulls=source.nulls,
         )
     else:
-        for frame in read_query(source, wanted, span):
+        time = TimeColumn(name=names[TIME[table]], read=lambda raw: to_contract(raw, table, source)[TIME[table]])
+        for frame in read_query(source, wanted, span, time):
             yield Batch(frame=frame, columns=frame.columns, origin=describe(source))

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, without_secrets
+from recsys_text.sources.sql import sample_table, tables_of
 
 #: So many rows of a table are looked at, and at most so many bytes of a file of text.
 ROWS = 5000
@@ -35,13 +36,12 @@ class Sample:
     """The first rows of a foreign table.
 
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
-    table; a local `path` or database is absolute there. sql_times: the columns that a database itself keeps as times.
+    table; a local `path` or database is absolute there.
     """
 
     name: str
     columns: dict[str, list[Any]]
     source: dict[str, str]
-    sql_times: frozenset[str] = frozenset()
 
 
 def sample(address: str) -> list[Sample]:
@@ -208,4 +208,15 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _database(key: str, address: str) -> list[Sample]:
-    raise ConfigError(f"{key} {address}")
+    """Each table and view of a database.
+
+    The query has no condition on the time: whoever knows the database's own types adds one, for a table that is large.
+    """
+    found = []
+    for table in tables_of(address):
+        frame = sample_table(address, table, ROWS)
+        columns = {column.name: column.to_list() for column in frame}
+        if columns:
+            source = {"kind": "sql", key: address, "query": f"select * from {table}"}  # noqa: S608 - its own name
+            found.append(Sample(name=table, columns=columns, source=source))
+    return found

@@ -66,6 +66,17 @@ def zone_named(name: str) -> tzinfo | None:
     return zone
 
 
+def zone_name(zone: tzinfo | None) -> str:
+    """The name of a zone, `+05:30` for one that is an offset alone; UTC for none."""
+    if isinstance(zone, ZoneInfo):
+        return zone.key
+    offset = zone.utcoffset(None) if zone else None
+    if not offset:
+        return "UTC"
+    minutes = offset // timedelta(minutes=1)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+
+
 def zone_of(setting: str, name: str | None) -> tzinfo | None:
     """The zone that a source's `time_zone` names, if any. Raises ConfigError for an unknown zone."""
     if name is None:

@@ -17,9 +17,9 @@ import pytest
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.sources import files, json_files
 from recsys_text.sources.boundary import describe_path
-from recsys_text.sources.cast import Span
 from recsys_text.sources.files import read_files
 from recsys_text.sources.loose import is_loose
+from recsys_text.sources.times import Span
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
 WANTED = {"id", "text"}

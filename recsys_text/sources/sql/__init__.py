@@ -1,0 +1,10 @@
+"""Reads tables and queries from databases, in batches. Knows no contract and no lake.
+
+`:start` and `:end` in a query are the bounds of the time that is asked for, as bound parameters of the database's
+own kind; text is never pasted into the query.
+"""
+
+from recsys_text.sources.sql.reading import TimeColumn, describe_query, read_query
+from recsys_text.sources.sql.tables import sample_table, tables_of
+
+__all__ = ["TimeColumn", "describe_query", "read_query", "sample_table", "tables_of"]

@@ -1,0 +1,91 @@
+"""Reads a DuckDB file by its own driver, whose results are Arrow batches. The file is opened to read only."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from recsys_text.errors import ConfigError
+from recsys_text.sources.arrow import plain_frame
+from recsys_text.sources.sql.databases import FETCH_ROWS
+from recsys_text.sources.sql.json_columns import read_json
+from recsys_text.sources.sql.names import quoted, written
+from recsys_text.sources.sql.query import Bounds, Query
+from recsys_text.sources.times import Span, zone_name
+
+#: Types that Arrow knows by the same meaning, by how their names begin.
+_AS_THEY_ARE = (
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "BOOLEAN"),
+    *("FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB", "STRUCT", "MAP", "UNION"),
+)
+_TIMES = ("TIMESTAMP", "DATE")
+
+
+class Duck:
+    """An open DuckDB file, whose session has the zone of the source's naive times."""
+
+    mismatches: tuple[type[Exception], ...] = ()
+    advice = ""
+
+    def __init__(self, path: str, span: Span | None) -> None:
+        try:
+            import duckdb  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigError("DuckDB needs its driver: pip install 'recsys-text[duckdb]'") from None
+        self._span = span
+        self._connection = duckdb.connect(path, read_only=True)
+        zone = zone_name(span.zone if span else None)
+        self._connection.execute(f"SET TimeZone = '{f'GMT{zone}' if ':' in zone else zone}'")
+
+    def bounds(self) -> Sequence[Bounds]:
+        # Types must agree here, so that no comparison can lose rows: another type is refused.
+        assert self._span is not None
+        return [Bounds(start=self._span.start, end=self._span.end)]
+
+    def rows(
+        self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        text = query.numbered("$")
+        values = query.values(bounds) if bounds else []
+        described = self._connection.execute(f"DESCRIBE {text}", values).fetchall()
+        types = {row[0]: row[1] for row in described if wanted is None or row[0] in wanted}
+        columns = ", ".join(f"{_read_as(quoted(name), kind)} AS {quoted(name)}" for name, kind in types.items())
+        if not columns:
+            yield pl.DataFrame()
+            return
+        relation = self._connection.sql(
+            f"SELECT {columns} FROM ({text}\n) AS source",  # noqa: S608 - the user's own query
+            params=values,
+        )
+        reader = relation.to_arrow_reader(FETCH_ROWS)
+        json = [name for name, kind in types.items() if kind == "JSON"]
+        yield read_json(plain_frame(reader.schema.empty_table()), json)
+        for batch in reader:
+            yield read_json(plain_frame(pa.Table.from_batches([batch])), json)
+
+    def all_times(self) -> Sequence[Bounds]:
+        return []
+
+    def reads_rows(self, query: Query) -> bool:
+        return False
+
+    def tables(self) -> list[str]:
+        found = self._connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables ORDER BY table_schema <> 'main', 1, 2"
+        )
+        return [
+            written(table) if schema == "main" else f"{written(schema)}.{written(table)}"
+            for schema, table in found.fetchall()
+        ]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _read_as(column: str, kind: str) -> str:
+    if kind.startswith(_TIMES):
+        # Infinity is no time, but never.
+        return f"CASE WHEN isfinite({column}) THEN {column} END"
+    if kind.endswith("[]"):
+        return f"{column}::VARCHAR[]"
+    return column if kind.startswith(_AS_THEY_ARE) else f"{column}::VARCHAR"
