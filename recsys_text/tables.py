@@ -1,5 +1,6 @@
 """The contract of every table of the lake. Knows columns and rules, no paths and no sources."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import dataframely as dy
@@ -11,7 +12,12 @@ EventType = Literal["view", "click", "comment", "share", "purchase", "dislike"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 #: The events that say that a user wanted an item; the others only count as consumption.
 POSITIVE_TYPES: tuple[EventType, ...] = ("click", "comment", "share", "purchase")
-IS_POSITIVE = pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES)
+
+
+def is_positive(types: Sequence[EventType] = POSITIVE_TYPES) -> pl.Expr:
+    """Whether an event's type is one of those that say that a user wanted the item."""
+    return pl.col("event_type").cast(pl.String).is_in(types)
+
 
 #: The columns that a row carries besides its contract's: the rule that it broke and the value that broke it.
 RULE = "rule"

@@ -1,7 +1,7 @@
 """Brings the rows of some windows from the sources into the lake. Knows no formats, queries or paths."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from recsys_text.sections import Source, Sources
 from recsys_text.sources.cast import Span, source_names, to_contract, zone_of
 from recsys_text.sources.files import describe_path, read_files
 from recsys_text.sources.sql import describe_query, read_query
-from recsys_text.tables import RULE
+from recsys_text.tables import RULE, EventType
 
 _TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.
@@ -38,8 +38,9 @@ def extract_windows(
     `min_rows`. Raises ConfigError, ContractError or UnavailableError; a window that fails stays as it was.
     """
     ordered = sorted(set(windows))
+    positive = sources.events.positive
     return {
-        table: _extract(lake, table, _with_constants(table, source), ordered, until)
+        table: _extract(lake, table, _with_constants(table, source), ordered, until, positive)
         for table, source in sources
         if source is not None
     }
@@ -50,7 +51,12 @@ def _with_constants(table: str, source: Source) -> Source:
 
 
 def _extract(
-    lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None
+    lake: Lake,
+    table: str,
+    source: Source,
+    windows: list[Window],
+    until: datetime | None,
+    positive: Sequence[EventType],
 ) -> dict[str, WriteResult]:
     description = describe_path(source.path or "") if source.kind == "file" else describe_query(source)
     results: dict[str, WriteResult] = {}
@@ -65,7 +71,7 @@ def _extract(
             results[window.key] = lake.write(
                 table,
                 window,
-                _clicked_frames(lake, spill, window, source.clicks_within, until),
+                _clicked_frames(lake, spill, window, source.clicks_within, until, positive),
                 source=description,
                 max_rejected=source.max_rejected,
                 min_rows=source.min_rows if until is None else 0,
@@ -122,7 +128,12 @@ def _frames(spill: Spill, window: Window, end: datetime) -> Iterator[pl.DataFram
 
 
 def _clicked_frames(
-    lake: Lake, spill: Spill, window: Window, within: timedelta | None, until: datetime | None
+    lake: Lake,
+    spill: Spill,
+    window: Window,
+    within: timedelta | None,
+    until: datetime | None,
+    positive: Sequence[EventType],
 ) -> Iterator[pl.DataFrame]:
     """The window's frames; with `clicked` from the events in the lake where the source says so.
 
@@ -142,7 +153,9 @@ def _clicked_frames(
 
     later = lake.read("impressions", between("impressions", window.end))
     events = lake.read("events", [*between("events", window.start), *own])
-    return with_clicked(frames, found_clicks(spill.frames(window.key), events, within, later=[later]))
+    return with_clicked(
+        frames, found_clicks(spill.frames(window.key), events, within, later=[later], positive=positive)
+    )
 
 
 def _check_timeless(spill: Spill, table: str, source: Source, window: Window) -> None:
@@ -155,3 +168,17 @@ def _check_timeless(spill: Spill, table: str, source: Source, window: Window) ->
             f"{table} {window}: {timeless} rows of the source have no readable {_TIME[table]}, such as {text}, more "
             f"than max_rejected = {source.max_rejected:g} of the window's {timeless + rows}"
         )
+
+
+def event_times(source: Source) -> tuple[datetime, datetime] | None:
+    """The first and the last time of a source of events, which is read once; None where it has none.
+
+    Raises as `extract_windows` does.
+    """
+    low: list[datetime] = []
+    high: list[datetime] = []
+    always = Window(start=datetime(1970, 1, 1, tzinfo=UTC), end=datetime(2200, 1, 1, tzinfo=UTC))
+    for frame in _read("events", source, [always], always.end):
+        for found, time in ((low, frame["occurred_at"].min()), (high, frame["occurred_at"].max())):
+            found += [time] if isinstance(time, datetime) else []
+    return (min(low), max(high)) if low else None

@@ -65,7 +65,7 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
         elif info is not None:
             name = info.version
             learned = _learned(settings, info, list(windows.values()), span)
-            found += [(*figure, None, None) for figure in drift(lake, span, learned)]
+            found += [(*figure, None, None) for figure in drift(lake, span, learned, settings.sources.events.positive)]
             found += _score_drift(store, info)
             if (measured := quality(settings, store, lake, info, span)) is None:
                 reason = f"Window {key} has no clicks, so there is nothing to measure"
