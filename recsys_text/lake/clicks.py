@@ -20,9 +20,9 @@ def found_clicks(
 ) -> pl.DataFrame:
     """The items of each impression that its user wanted: impression_id, item_id.
 
-    An event of a positive type counts for the last of the impressions that showed this item to this user at most `within`
-    before it, and no later than it. Those of `later` take theirs too, and are not in the answer. Frames and events
-    have the columns of their contracts.
+    An event of a `positive` type counts for the last of the impressions that showed this item to this user at most
+    `within` before it, and no later than it. Those of `later` take theirs too, and are not in the answer.
+    Frames and events have the columns of their contracts.
     """
     clicks = events.filter(is_positive(positive))
     clicks = clicks.select("user_id", "item_id", "occurred_at").sort("occurred_at")

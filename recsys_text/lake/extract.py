@@ -179,6 +179,8 @@ def event_times(source: Source) -> tuple[datetime, datetime] | None:
     high: list[datetime] = []
     always = Window(start=datetime(1970, 1, 1, tzinfo=UTC), end=datetime(2200, 1, 1, tzinfo=UTC))
     for frame in _read("events", source, [always], always.end):
-        for found, time in ((low, frame["occurred_at"].min()), (high, frame["occurred_at"].max())):
-            found += [time] if isinstance(time, datetime) else []
+        first, last = frame["occurred_at"].min(), frame["occurred_at"].max()
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            low.append(first)
+            high.append(last)
     return (min(low), max(high)) if low else None

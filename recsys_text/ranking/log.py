@@ -185,8 +185,9 @@ def micros(time: datetime) -> int:
 
 def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[EventType] = POSITIVE_TYPES) -> Log:
     """Codes a catalogue (item_id, published_at, expires_at, known_at, perhaps category) and events (user_id, item_id,
-    event_type, occurred_at, perhaps value), of which the `positive` types say that a user wanted the item. Raises ContractError for an item_id that comes twice or an item without
-    `known_at`.
+    event_type, occurred_at, perhaps value), of which the `positive` types say that a user wanted the item.
+
+    Raises ContractError for an item_id that comes twice or an item without `known_at`.
     """
     items = items.select(
         "item_id",

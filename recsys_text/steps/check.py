@@ -60,6 +60,7 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     ]
     if len(impressions):
         found += [
+            teaching.unknown_candidates(impressions, items),
             shown.shown_twice(impressions),
             *shown.labels(impressions),
             *shown.clocks(impressions, events, positive),

@@ -59,5 +59,5 @@ def test_a_training_is_not_repeated_with_other_types(published: Settings) -> Non
     config.write_text(
         config.read_text().replace('path = "events.parquet"', 'path = "events.parquet"\npositive = ["view"]')
     )
-    with pytest.raises(ConfigError, match="sources.events.positive was"):
+    with pytest.raises(ConfigError, match=r"sources\.events\.positive was"):
         repeat(load(config), "1", progress=Quiet())
