@@ -1,15 +1,21 @@
 """The contract of every table of the lake. Knows columns and rules, no paths and no sources."""
 
+from collections.abc import Sequence
+
 import dataframely as dy
 import polars as pl
 
-from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES
+from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
 
 SCHEMA_VERSION = 2
 #: What is written, and what is read beside it: windows of version 1 have the same rows, and no snapshots they share.
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
-IS_POSITIVE = pl.col("event_type").cast(pl.String).is_in(POSITIVE_TYPES)
+
+def is_positive(types: Sequence[EventType] = POSITIVE_TYPES) -> pl.Expr:
+    """Whether an event's type is one of those that say that a user wanted the item."""
+    return pl.col("event_type").cast(pl.String).is_in(types)
+
 
 #: The columns that a row carries besides its contract's: the rule that it broke and the value that broke it.
 RULE = "rule"

@@ -1,25 +1,31 @@
 """Which shown items were clicked, where who logged them could not know. Knows frames, no sources and no paths."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import polars as pl
 
-from recsys_text.tables import IS_POSITIVE
+from recsys_text.event_types import POSITIVE_TYPES, EventType
+from recsys_text.tables import is_positive
 
 _ASKED, _CLICKED = "__asked", "__clicked"
 
 
 def found_clicks(
-    frames: Iterable[pl.DataFrame], events: pl.DataFrame, within: timedelta, *, later: Iterable[pl.DataFrame] = ()
+    frames: Iterable[pl.DataFrame],
+    events: pl.DataFrame,
+    within: timedelta,
+    *,
+    later: Iterable[pl.DataFrame] = (),
+    positive: Sequence[EventType] = POSITIVE_TYPES,
 ) -> pl.DataFrame:
     """The items of each impression that its user wanted: impression_id, item_id.
 
-    A positive event counts for the last of the impressions that showed this item to this user at most `within`
-    before it, and no later than it. Those of `later` take theirs too, and are not in the answer. Frames and events
-    have the columns of their contracts.
+    An event of a `positive` type counts for the last of the impressions that showed this item to this user at most
+    `within` before it, and no later than it. Those of `later` take theirs too, and are not in the answer.
+    Frames and events have the columns of their contracts.
     """
-    clicks = events.filter(IS_POSITIVE)
+    clicks = events.filter(is_positive(positive))
     clicks = clicks.select("user_id", "item_id", "occurred_at").sort("occurred_at")
     wanted = clicks.select("user_id", "item_id").unique()
     shown = [

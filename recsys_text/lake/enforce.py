@@ -1,11 +1,13 @@
 """Parts rows that keep their table's contract from those that break it, and drops duplicates. Knows no paths."""
 
+import json
 from dataclasses import dataclass
 
 import dataframely as dy
 import polars as pl
 
 from recsys_text.errors import ContractError
+from recsys_text.event_types import EVENT_TYPES
 from recsys_text.tables import OFFENDER, RULE, TABLES, SnapshotItems
 
 #: The columns that tell two rows of a table apart; one of the rows that agree in them is kept.
@@ -18,6 +20,8 @@ _IDENTITY = {
 #: The column that places a row in its window; the other tables have none, or (items) may be older than it.
 TIME_COLUMN = {"events": "occurred_at", "impressions": "shown_at"}
 _PRIMARY_KEY = "primary_key"
+#: So many unknown types of events are named in a line.
+_NAMED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +105,23 @@ def describe_offender(rejected: pl.DataFrame, rule: str) -> str:
     texts = [_sortable(name, dtype).cast(pl.String).alias(name) for name, dtype in rejected.schema.items()]
     # As texts, since Python's own times end before those of the sources.
     row = rejected.filter(pl.col(RULE) == rule).head(1).select(texts).row(0, named=True)
+    if rule == "event_type|dtype":
+        return _unknown_types(rejected)
     if row[OFFENDER] is not None:
         return f"{rule.partition('|')[0]} = {row[OFFENDER]!r}"
     filled = {name: value for name, value in row.items() if value and name != RULE}
     return ", ".join(f"{name} = {value[:60]!r}" for name, value in filled.items())
+
+
+def _unknown_types(rejected: pl.DataFrame) -> str:
+    """The types of events that the contract does not know, and how to say what they mean."""
+    found = rejected.filter(pl.col(RULE) == "event_type|dtype")[OFFENDER].drop_nulls().unique().sort().to_list()
+    shown = ", ".join(map(repr, found[:_NAMED])) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    key = json.dumps(found[0], ensure_ascii=False) if found else '"add_to_cart"'
+    return (
+        f"event_type = {shown}; the types are {', '.join(EVENT_TYPES)}: say which of them yours are, as in "
+        f'event_types = {{ {key} = "click" }} in sources.events'
+    )
 
 
 def _order(table: str) -> list[pl.Expr]:

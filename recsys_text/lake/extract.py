@@ -8,6 +8,7 @@ from logging import getLogger
 import polars as pl
 
 from recsys_text.errors import ContractError
+from recsys_text.event_types import EventType
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.enforce import judge, settle
 from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened
@@ -51,8 +52,9 @@ def extract_windows(
     one that had rows where the source has none now, unless `allow_empty`.
     """
     ordered = sorted(set(windows))
+    positive = sources.events.positive
     return {
-        table: _extract(lake, table, _with_constants(table, source), ordered, until, allow_empty)
+        table: _extract(lake, table, _with_constants(table, source), ordered, until, allow_empty, positive)
         for table, source in sources
         if source is not None
     }
@@ -73,7 +75,13 @@ def _with_constants(table: str, source: Source) -> Source:
 
 
 def _extract(
-    lake: Lake, table: str, source: Source, windows: list[Window], until: datetime | None, allow_empty: bool
+    lake: Lake,
+    table: str,
+    source: Source,
+    windows: list[Window],
+    until: datetime | None,
+    allow_empty: bool,
+    positive: Sequence[EventType],
 ) -> dict[str, WriteResult]:
     about = About(
         source=describe(source),
@@ -91,7 +99,7 @@ def _extract(
     if snapshot:
         results = _snapshot(lake, read_rows(table, source, span), windows, about)
     else:
-        results = _dated(lake, table, source, windows, span, about)
+        results = _dated(lake, table, source, windows, span, about, positive)
     lake.remove_unnamed(table)
     return {window.key: results[window.key] for window in windows}
 
@@ -138,7 +146,13 @@ class _Placed:
 
 
 def _dated(
-    lake: Lake, table: str, source: Source, windows: list[Window], span: Span, about: About
+    lake: Lake,
+    table: str,
+    source: Source,
+    windows: list[Window],
+    span: Span,
+    about: About,
+    positive: Sequence[EventType],
 ) -> dict[str, WriteResult]:
     """One reading of the rows of all windows, each of which takes those of its time."""
     within = source.clicks_within
@@ -156,7 +170,7 @@ def _dated(
         ordered, size = (windows, _TOGETHER) if within is None else (windows[::-1], 1)
         for begin in range(0, len(ordered), size):
             batch = ordered[begin : begin + size]
-            frames = ((window, _window_frames(lake, spill, window, within, about.until)) for window in batch)
+            frames = ((window, _window_frames(lake, spill, window, within, about.until, positive)) for window in batch)
             try:
                 results |= lake.write_windows(table, frames, about, timeless=timeless)
             except RefusedEmpty as error:
@@ -218,16 +232,26 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
 
 
 def _window_frames(
-    lake: Lake, spill: Spill, window: Window, within: timedelta | None, until: datetime | None
+    lake: Lake,
+    spill: Spill,
+    window: Window,
+    within: timedelta | None,
+    until: datetime | None,
+    positive: Sequence[EventType],
 ) -> Iterator[pl.DataFrame]:
     if within is None:
         return spill.frames(window.key)
-    frames = _clicked_frames(lake, spill, window, within, until)
+    frames = _clicked_frames(lake, spill, window, within, until, positive)
     return (judge("impressions", frame) for frame in frames)
 
 
 def _clicked_frames(
-    lake: Lake, spill: Spill, window: Window, within: timedelta, until: datetime | None
+    lake: Lake,
+    spill: Spill,
+    window: Window,
+    within: timedelta,
+    until: datetime | None,
+    positive: Sequence[EventType],
 ) -> Iterator[pl.DataFrame]:
     """The window's frames with `clicked` from the events in the lake.
 
@@ -244,4 +268,5 @@ def _clicked_frames(
 
     later = lake.read("impressions", between("impressions", window.end))
     events = lake.read("events", [*between("events", window.start), *own])
-    return with_clicked(spill.frames(window.key), found_clicks(spill.frames(window.key), events, within, later=[later]))
+    found = found_clicks(spill.frames(window.key), events, within, later=[later], positive=positive)
+    return with_clicked(spill.frames(window.key), found)

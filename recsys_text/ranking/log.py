@@ -6,7 +6,7 @@ Times are microseconds since the epoch, UTC.
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,11 +17,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.ranking.states import clicks_by_arrival
 from recsys_text.ranking.sums import Categories, Sums, categories, sums
 from recsys_text.ranking.timeline import Timeline, timeline
 from recsys_text.ranking.transitions import PairIndex, pair_index
-from recsys_text.tables import IS_POSITIVE
+from recsys_text.tables import is_positive
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -202,10 +203,11 @@ def micros(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
+def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[EventType] = POSITIVE_TYPES) -> Log:
     """Codes a catalogue (item_id, published_at, expires_at, known_at, perhaps category and absent) and events (user_id,
-    item_id, event_type, occurred_at, perhaps value). Raises ContractError for an item_id that comes twice or an item
-    without `known_at`.
+    item_id, event_type, occurred_at, perhaps value), of which the `positive` types say that a user wanted the item.
+
+    Raises ContractError for an item_id that comes twice or an item without `known_at`.
     """
     items = items.select(
         "item_id",
@@ -224,7 +226,7 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame) -> Log:
         "user_id",
         pl.Series("item", _codes(events["item_id"], item_ids)),
         _micros("occurred_at").alias("time"),
-        IS_POSITIVE.alias("positive"),
+        is_positive(positive).alias("positive"),
         (pl.col("event_type").cast(pl.String) == "dislike").alias("disliked"),
         pl.col("value").cast(pl.Float64) if "value" in events.columns else pl.lit(None, pl.Float64).alias("value"),
     ).filter(pl.col("item") >= 0)

@@ -1,15 +1,17 @@
 """Check: what is wrong with a user's data, before a model learns from it. Knows the lake, no model."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import polars as pl
 
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
-from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, snapshots, times
+from recsys_text.errors import ConfigError, RecsysTextError
+from recsys_text.evaluation.checks import Finding, catalogue, leaks, people, shown, snapshots, teaching, times
 from recsys_text.evaluation.checks.windows import missing
 from recsys_text.evaluation.freshness import drawn
+from recsys_text.lake.extract import event_times
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.log import build_log
@@ -34,26 +36,37 @@ def check(settings: Settings, windows: Sequence[Window] | None = None, *, now: d
     items, events = lake.items(items_keys, grace=settings.sources.items.grace), lake.read("events", keys)
     impressions = lake.read("impressions", sorted(set(lake.keys("impressions")) & set(keys)))
     dropped = sum(lake.manifest("events", key)["duplicates"] for key in keys)
+    positive = settings.sources.events.positive
     cut = times.cut(events, ordered=settings.evaluation.at == "window")
     found = [
+        teaching.no_event(events, len(chosen), _source_times(settings) if events.is_empty() else None),
+        teaching.nothing_wanted(events, positive),
+        teaching.one_user(events),
+        teaching.null_users(events),
+        teaching.null_titles(items),
         missing([window.start for window in chosen], settings.windows.span),
         times.future(events, items, impressions, now or datetime.now(UTC)),
         times.future_items(items, chosen[-1].end),
-        times.before_publication(events, items),
-        times.after_expiry(events, items),
+        times.before_publication(events, items, positive),
+        times.after_expiry(events, items, positive),
         *cut,
-        catalogue.unknown_items(events, items),
+        catalogue.unknown_items(events, items, positive),
         _vanished(settings, events.filter(pl.col("window") == keys[-1]), items, items_keys, chosen[-1]),
         snapshots.left(items),
         *_differing(lake, items_keys[-1:]),
         *catalogue.titles(items),
         people.repeated(events, dropped),
         people.copied(events, settings.windows.span),
-        people.duplicated_users(events),
-        people.inhuman(events, cut=any(each.level != "ok" for each in cut)),
+        people.duplicated_users(events, positive),
+        people.inhuman(events, cut=any(each.level != "ok" for each in cut), positive=positive),
     ]
     if len(impressions):
-        found += [shown.shown_twice(impressions), *shown.labels(impressions), *shown.clocks(impressions, events)]
+        found += [
+            teaching.unknown_candidates(impressions, items),
+            shown.shown_twice(impressions),
+            *shown.labels(impressions),
+            *shown.clocks(impressions, events, positive),
+        ]
     return [*found, _leaks(settings, items, events, impressions, chosen)]
 
 
@@ -74,14 +87,25 @@ def _vanished(
     source, present = settings.sources.items, the_lake(settings).read("items", keys[-1:])
     changes = source.feed == "changes"
     newest = parse_window(keys[-1], settings.windows.span) if keys else last
-    return catalogue.vanished(clicks, present if changes else items, present, newest.start, newest.end)
+    positive, as_seen = settings.sources.events.positive, present if changes else items
+    return catalogue.vanished(clicks, as_seen, present, newest.start, newest.end, positive)
+
+
+def _source_times(settings: Settings) -> tuple[datetime, datetime] | None:
+    """The first and the last time of the source's events; None where it has none, or cannot be read now."""
+    with suppress(RecsysTextError):  # a check of the lake must not fail with its source
+        return event_times(settings.sources.events)
+    return None
 
 
 def _leaks(
     settings: Settings, items: pl.DataFrame, events: pl.DataFrame, impressions: pl.DataFrame, windows: Sequence[Window]
 ) -> Finding:
     """What the features of the newest windows tell of their clicks."""
-    log, chosen = with_logged(build_log(items, events), impressions), settings.evaluation
+    log, chosen = (
+        with_logged(build_log(items, events, positive=settings.sources.events.positive), impressions),
+        settings.evaluation,
+    )
     found, _ = evaluated_impressions(
         log,
         [(window.start, window.end) for window in windows[-chosen.windows :]],

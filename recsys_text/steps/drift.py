@@ -6,20 +6,23 @@ import numpy as np
 import polars as pl
 
 from recsys_text.evaluation.drift import drift_of_kinds, drift_of_numbers
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window
-from recsys_text.tables import IS_POSITIVE, TABLES
+from recsys_text.tables import TABLES, is_positive
 
 INPUT, NULLS, REJECTS = "input_psi", "null_rate", "reject_rate"
 
 
-def drift(lake: Lake, window: Window, learned: Sequence[str]) -> list[tuple[str, str, float]]:
+def drift(
+    lake: Lake, window: Window, learned: Sequence[str], positive: Sequence[EventType] = POSITIVE_TYPES
+) -> list[tuple[str, str, float]]:
     """INPUT of each kind of input: (metric, slice, value), against the windows with the keys `learned`.
 
     Slices: event_type; and of the clicks category, age_hours of the item (where it says when it was published),
     clicks_per_user in a window. A slice without values on one side is left out.
     """
-    old, new = _clicks(lake, learned), _clicks(lake, [window.key])
+    old, new = (_clicks(lake, keys, positive) for keys in (learned, [window.key]))
     found = {
         "event_type": drift_of_kinds(_kinds(lake, learned), _kinds(lake, [window.key])),
         "category": drift_of_kinds(*(_counts(frame["category"]) for frame in (old, new))),
@@ -58,8 +61,10 @@ def _kinds(lake: Lake, keys: Sequence[str]) -> dict[str, int]:
     return _counts(lake.read("events", keys)["event_type"].cast(pl.String))
 
 
-def _clicks(lake: Lake, keys: Sequence[str]) -> pl.DataFrame:
-    clicks = lake.read("events", keys, where=IS_POSITIVE).select("window", "user_id", "item_id", "occurred_at")
+def _clicks(lake: Lake, keys: Sequence[str], positive: Sequence[EventType]) -> pl.DataFrame:
+    clicks = lake.read("events", keys, where=is_positive(positive)).select(
+        "window", "user_id", "item_id", "occurred_at"
+    )
     items = lake.items([key for key in lake.keys("items") if not keys or key <= max(keys)])
     return clicks.join(items.select("item_id", "category", "published_at"), on="item_id", how="left").with_columns(
         ((pl.col("occurred_at") - pl.col("published_at")).dt.total_minutes() / 60).alias("age_hours")

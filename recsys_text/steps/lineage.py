@@ -44,7 +44,18 @@ def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | 
     """
     config = settings.model_dump(mode="json", include=set(_TOLD))
     # Where the data lay and who may read them is not told: addresses may hold a password.
-    own = {"kind", "conn_id", "query", "columns", "values", "time_zone", "min_rows", "max_rejected", "clicks_within"}
+    own = {
+        "kind",
+        "conn_id",
+        "query",
+        "columns",
+        "values",
+        "time_zone",
+        "min_rows",
+        "max_rejected",
+        "clicks_within",
+        "positive",
+    }
     config["sources"] = {
         name: source.model_dump(mode="json", include=own) for name, source in settings.sources if source is not None
     }
@@ -106,8 +117,14 @@ def _parent(registry: Tracker, about: Mapping[str, Any], version: str) -> str | 
 def as_trained(settings: Settings, found: Lineage) -> Settings:
     """The settings with every section that decides a bundle as it was.
 
-    Raises ConfigError where a source's clicks_within is another now: clicks would be told in another way.
+    Raises ConfigError where a source's clicks_within or positive is another now: clicks would be told in another way.
     """
+    wanted, now_wanted = found.config["sources"]["events"].get("positive"), list(settings.sources.events.positive)
+    if wanted is not None and wanted != now_wanted:  # a version of an older release does not tell
+        raise ConfigError(
+            f"sources.events.positive was {wanted} when version {found.version} was trained and is {now_wanted}; "
+            "set it back to repeat that training"
+        )
     then = found.config["sources"].get("impressions") or {}
     now = settings.sources.impressions
     told = None if now is None else now.model_dump(mode="json")["clicks_within"]

@@ -86,9 +86,10 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
             reason = f"Version {name}, which window {key} was measured with, was pruned since: its figures stay"
         elif info is not None:
             name = info.version
+            positive = settings.sources.events.positive
             try:
                 learned = _learned(settings, info, list(windows.values()), span)
-                found += [(*figure, None, None) for figure in drift(lake, span, learned)]
+                found += [(*figure, None, None) for figure in drift(lake, span, learned, positive)]
             except (ConfigError, ContractError, UnavailableError) as error:
                 _LOG.warning("window %s has no drift of the inputs: %s", key, error)
             try:

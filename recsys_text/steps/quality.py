@@ -1,6 +1,6 @@
 """What published scores were worth: lists of the store against the clicks of a window. Knows no model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -12,10 +12,11 @@ from recsys_text.config import Settings
 from recsys_text.evaluation.bootstrap import Interval, interval
 from recsys_text.evaluation.metrics import Bool, Double
 from recsys_text.evaluation.published import Published, figures
+from recsys_text.event_types import EventType
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window
 from recsys_text.publications import ITEMS, SCORES, SHADOW
-from recsys_text.tables import IS_POSITIVE
+from recsys_text.tables import is_positive
 
 #: Metric, slice, value and, where it has one, the bounds of its interval.
 Figure = tuple[str, str, float, float | None, float | None]
@@ -29,10 +30,11 @@ def published_before(store: Store, view: str, time: datetime) -> VersionInfo | N
 
 def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, span: Window) -> list[Figure] | None:
     """The figures of a version of the scores, and of the shadow beside it; None where nobody clicked in the window."""
-    clicks = _clicks(lake, [span.key])
+    positive = settings.sources.events.positive
+    clicks = _clicks(lake, [span.key], positive)
     if clicks.is_empty():
         return None
-    known = _clicks(lake, [key for key in lake.keys("events") if key < span.key])
+    known = _clicks(lake, [key for key in lake.keys("events") if key < span.key], positive)
     first = Published.join(_lists(store, SCORES, info.version, clicks), clicks)
     columns = first.hits() | _described(store, info, first, known)
     slices = _slices(first, clicks, known)
@@ -50,8 +52,8 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
     return found + _shadow(store, info, clicks, first, how)
 
 
-def _clicks(lake: Lake, keys: list[str]) -> pl.DataFrame:
-    return lake.read("events", keys, where=IS_POSITIVE).select("user_id", "item_id", "occurred_at")
+def _clicks(lake: Lake, keys: list[str], positive: Sequence[EventType]) -> pl.DataFrame:
+    return lake.read("events", keys, where=is_positive(positive)).select("user_id", "item_id", "occurred_at")
 
 
 def _lists(store: Store, view: str, version: str, clicks: pl.DataFrame) -> pl.DataFrame:

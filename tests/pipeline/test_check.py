@@ -148,3 +148,14 @@ def test_the_books_sample_raises_no_alarm(tmp_path: Path) -> None:
     config.write_text((BOOKS / "recsys.toml").read_text().replace("../../var/books", str(tmp_path / "var")))
     assert run_cli("extract", "-c", str(config), "--from", "2017-07-01", "--to", "2017-07-11") == 0
     assert [finding for finding in check(load(config)) if finding.level != "ok"] == []
+
+
+def test_windows_without_events_are_told_with_the_times_of_the_source(
+    small_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(small_config)
+    assert run_cli("extract", "-c", path, "--window", "2020-01-01") == 0
+    capsys.readouterr()
+    assert run_cli("check", "-c", path) == 3
+    told = capsys.readouterr().out
+    assert "error: events in the windows: 0 events are in 1 windows; those of the source are from 2024-05-01" in told

@@ -76,6 +76,11 @@ def test_another_bundle_is_told_with_the_metrics_of_both(published: Settings, mo
     assert found.changed == {}
 
 
+def test_another_number_of_threads_is_told(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "63")
+    assert repeat(published, "champion", progress=Quiet()).changed["threads"][1] == "63"
+
+
 def test_a_window_that_changed_or_is_gone_is_refused_by_its_name(published: Settings) -> None:
     events = published.project.root.parent / "events.parquet"
     rows = pl.read_parquet(events)

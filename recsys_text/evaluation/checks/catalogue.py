@@ -1,11 +1,13 @@
 """Whether the catalogue has the items that are clicked, and texts to learn from. Knows frames of the lake."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 
 from recsys_text.evaluation.checks.finding import Finding, Rule
 from recsys_text.evaluation.checks.times import clicks_of
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 
 #: Of fewer clicks the share on a few items says nothing.
 _FEWEST = 20
@@ -63,15 +65,20 @@ LANGUAGES = Rule(
 )
 
 
-def unknown_items(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+def unknown_items(events: pl.DataFrame, items: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES) -> Finding:
     """Clicks on items that are not in the catalogue."""
-    clicks = clicks_of(events)
+    clicks = clicks_of(events, positive)
     lost = clicks.join(items.select("item_id"), on="item_id", how="anti", maintain_order="left")
     return UNKNOWN.judge(len(lost), len(clicks), lost["item_id"].unique(maintain_order=True))
 
 
 def vanished(
-    clicks: pl.DataFrame, items: pl.DataFrame, present: pl.DataFrame, start: datetime, end: datetime
+    clicks: pl.DataFrame,
+    items: pl.DataFrame,
+    present: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    positive: Sequence[EventType] = POSITIVE_TYPES,
 ) -> Finding:
     """The newest window's clicks on items that the newest window of items has no more, and that had not expired by its
     end.
@@ -79,7 +86,7 @@ def vanished(
     items: of all windows; present: of the newest one, from `start` to `end`, as they are in the lake. Where it brings
     changes only, none is said to be gone. Where things are sold once, some clicks are on what is gone for that.
     """
-    clicks = clicks_of(clicks)
+    clicks = clicks_of(clicks, positive)
     gone = items.filter((pl.col("expires_at") > end).fill_null(True)).join(present, on="item_id", how="anti")
     still = clicks.join(gone, on="item_id", how="semi", maintain_order="left")
     count = len(still) if len(clicks) >= _FEWEST and _is_snapshot(present, start) else 0

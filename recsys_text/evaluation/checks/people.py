@@ -1,11 +1,13 @@
 """Whether users are one person each, and whether an event was logged once. Knows frames in the lake's contract."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import polars as pl
 
 from recsys_text.evaluation.checks.finding import Finding, Rule
 from recsys_text.evaluation.checks.times import clicks_of
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 
 #: Fewer clicks of a history may be those of two users by chance.
 _HISTORY = 5
@@ -17,6 +19,8 @@ _ONCE = timedelta(seconds=1)
 #: Clicks that no person makes.
 _IN_MINUTES, _MINUTES = 100, "10m"
 _IN_A_DAY = 2000
+#: Shop baskets come on at most this share of the days of a log.
+_BASKET_DAYS = 1 / 3
 #: Programmes begin, and alarms go off, at the same full five minutes every day.
 _SCHEDULED = timedelta(minutes=5)
 #: A copy of a window has a part of its events, and at least so many more than so many times those of it that lie a step
@@ -62,14 +66,14 @@ INHUMAN = Rule(
 )
 
 
-def duplicated_users(events: pl.DataFrame) -> Finding:
+def duplicated_users(events: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES) -> Finding:
     """Users who clicked what another did, with the same seconds between, or whose events are at the same seconds.
 
     The same items in the same order are no sign: many readers go from one article to the next by the same links.
     """
     gaps = pl.col("occurred_at").dt.epoch("s").diff().fill_null(0)
     histories = (
-        clicks_of(events)
+        clicks_of(events, positive)
         .sort("occurred_at", "item_id")
         .group_by("user_id", maintain_order=True)
         .agg(
@@ -129,9 +133,9 @@ def copied(events: pl.DataFrame, length: timedelta) -> Finding:
     return COPIED.judge(len(found), len(events), examples)
 
 
-def inhuman(events: pl.DataFrame, *, cut: bool) -> Finding:
+def inhuman(events: pl.DataFrame, *, cut: bool, positive: Sequence[EventType] = POSITIVE_TYPES) -> Finding:
     """Clicks of users who click faster than people do. cut: times are so coarse that only days say something."""
-    clicks = clicks_of(events)
+    clicks = clicks_of(events, positive)
     fast = [_faster(clicks, "1d", _IN_A_DAY)] + ([] if cut else [_faster(clicks, _MINUTES, _IN_MINUTES)])
     users = pl.concat(fast).unique(maintain_order=True)
     count = int(clicks["user_id"].is_in(users.implode()).sum())
@@ -155,8 +159,15 @@ def _pairs(again: pl.DataFrame) -> pl.DataFrame:
 
 
 def _faster(clicks: pl.DataFrame, span: str, most: int) -> pl.Series:
-    rates = clicks.group_by("user_id", pl.col("occurred_at").dt.truncate(span)).len()
-    return rates.filter(pl.col("len") > most).sort("len", "user_id", descending=[True, False])["user_id"]
+    minute = pl.col("occurred_at").dt.truncate("1m")
+    rates = clicks.group_by("user_id", pl.col("occurred_at").dt.truncate(span)).agg(
+        pl.len(), at_once=minute.n_unique() == 1
+    )
+    fast = rates.filter(pl.col("len") > most)
+    # What somebody buys or loads at one minute of some days is a basket; a robot comes every day, or goes on.
+    rare = pl.len().over("user_id") <= _BASKET_DAYS * clicks["occurred_at"].dt.date().n_unique()
+    fast = fast.filter(~(pl.col("at_once").all().over("user_id") & rare))
+    return fast.sort("len", "user_id", descending=[True, False])["user_id"]
 
 
 def _together(events: pl.DataFrame) -> pl.Series:

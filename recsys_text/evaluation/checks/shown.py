@@ -1,11 +1,13 @@
 """Whether logged impressions fit the events. Knows frames in the lake's contracts, with `window` beside them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import polars as pl
 
 from recsys_text.evaluation.checks.finding import Finding, Rule
 from recsys_text.evaluation.checks.times import clicks_of
+from recsys_text.event_types import POSITIVE_TYPES, EventType
 
 # Further apart, a click is of another impression.
 _NEAR = timedelta(hours=26)
@@ -77,10 +79,12 @@ def labels(impressions: pl.DataFrame) -> list[Finding]:
     ]
 
 
-def clocks(impressions: pl.DataFrame, events: pl.DataFrame) -> list[Finding]:
+def clocks(
+    impressions: pl.DataFrame, events: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES
+) -> list[Finding]:
     """Clicks whose events come before their impression, and events at whole hours from what showed their item."""
     newest = impressions.sort("shown_at", "impression_id").tail(_MOST)
-    clicks = clicks_of(events).select("user_id", "item_id", "occurred_at")
+    clicks = clicks_of(events, positive).select("user_id", "item_id", "occurred_at")
     pairs = (
         newest.filter(pl.col("candidates").list.len() > 0)
         .join(clicks, on="user_id", how="semi")

@@ -3,13 +3,15 @@
 Events and impressions have the column `window` beside those of their contract, items `known_at`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from recsys_text.evaluation.checks.finding import Finding, Rule
-from recsys_text.tables import IS_POSITIVE
+from recsys_text.event_types import POSITIVE_TYPES, EventType
+from recsys_text.tables import is_positive
 
 #: Clocks of two machines differ by so much.
 _SKEW = timedelta(minutes=5)
@@ -87,16 +89,18 @@ def future_items(items: pl.DataFrame, end: datetime) -> Finding:
     return FUTURE_ITEMS.judge(len(late), len(items), late["item_id"])
 
 
-def before_publication(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+def before_publication(
+    events: pl.DataFrame, items: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES
+) -> Finding:
     """Clicks on items that were not published yet."""
-    clicks = _on_items(events, items, "published_at")
+    clicks = _on_items(events, items, "published_at", positive)
     early = clicks.filter(pl.col("occurred_at") + _SKEW < pl.col("published_at"))
     return BEFORE.judge(len(early), len(clicks), early["item_id"].unique(maintain_order=True))
 
 
-def after_expiry(events: pl.DataFrame, items: pl.DataFrame) -> Finding:
+def after_expiry(events: pl.DataFrame, items: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES) -> Finding:
     """Clicks on items that had expired."""
-    clicks = _on_items(events, items, "expires_at")
+    clicks = _on_items(events, items, "expires_at", positive)
     late = clicks.filter(pl.col("occurred_at") > pl.col("expires_at") + _SKEW)
     return EXPIRED.judge(len(late), len(clicks), late["item_id"].unique(maintain_order=True))
 
@@ -135,12 +139,12 @@ def _judge(rule: Rule, rows: pl.DataFrame, count: int, of: int, *, ordered: bool
     )
 
 
-def _on_items(events: pl.DataFrame, items: pl.DataFrame, time: str) -> pl.DataFrame:
+def _on_items(events: pl.DataFrame, items: pl.DataFrame, time: str, positive: Sequence[EventType]) -> pl.DataFrame:
     """The clicks on items that have this time."""
     dated = items.filter(pl.col(time).is_not_null()).select("item_id", time)
-    return clicks_of(events).join(dated, on="item_id", how="inner", maintain_order="left")
+    return clicks_of(events, positive).join(dated, on="item_id", how="inner", maintain_order="left")
 
 
-def clicks_of(events: pl.DataFrame) -> pl.DataFrame:
+def clicks_of(events: pl.DataFrame, positive: Sequence[EventType] = POSITIVE_TYPES) -> pl.DataFrame:
     """The events that say that a user wanted an item."""
-    return events.filter(IS_POSITIVE)
+    return events.filter(is_positive(positive))

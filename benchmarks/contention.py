@@ -1,0 +1,95 @@
+"""How much longer a training takes beside processes that keep the processors busy.
+
+    python benchmarks/contention.py [--windows 20] [--repeats 1] [--busy 0 1 4]
+
+Extracts the newest windows of the books sample once, and trains on them in a process of its own: idle, beside so many
+busy processes, and idle on one processor (affinity). The processors are the two first that this process may use, so
+that other machines measure the same. Prints the seconds and the processor seconds of each (threads that spin for each
+other show as processor seconds, also where others load the machine), their ratios to the idle median, and the machine
+and date. The seed is that of the sample's config.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+BOOKS = Path(__file__).parents[1] / "examples" / "books"
+END = datetime(2017, 8, 29, tzinfo=UTC)
+CLI = (sys.executable, "-c", "from recsys_text.cli import main; main()")
+
+
+@contextmanager
+def busy(processes: int, cores: set[int]) -> Iterator[None]:
+    """So many processes that only count, on these processors."""
+    spin = f"import os; os.sched_setaffinity(0, {cores})\nwhile True: pass"
+    started = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def train(project: Path, cores: set[int]) -> tuple[float, float]:
+    """The seconds and the processor seconds of a training from nothing."""
+    shutil.rmtree(project / "var" / "mlflow", ignore_errors=True)
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run(project, "train", cores=cores)
+    spent, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def run(project: Path, *arguments: str, cores: set[int]) -> None:
+    """A command of ours in the project, which must succeed."""
+    subprocess.run(
+        [*CLI, *arguments],
+        cwd=project,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--windows", type=int, default=20)
+    arguments.add_argument("--repeats", type=int, default=1)
+    arguments.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4])
+    chosen = arguments.parse_args()
+    cores = set(sorted(os.sched_getaffinity(0))[:2])
+    with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
+        project = Path(scratch)
+        shutil.copytree(BOOKS, project, dirs_exist_ok=True)
+        config = project / "recsys.toml"
+        config.write_text(config.read_text().replace('root = "../../var/books"', 'root = "var"'))
+        start = END - timedelta(days=chosen.windows)
+        run(project, "extract", "--from", f"{start:%Y-%m-%d}", "--to", f"{END:%Y-%m-%d}", cores=cores)
+        cells = [(f"beside {count}", count, cores) for count in chosen.busy] + [("one processor", 0, {min(cores)})]
+        idle: tuple[float, float] | None = None
+        for name, count, own in cells:
+            with busy(count, cores):
+                runs = [train(project, own) for _ in range(chosen.repeats)]
+            wall, processor = (statistics.median(column) for column in zip(*runs, strict=True))
+            idle = idle or (wall, processor)
+            print(
+                f"{name}: {wall:.0f} s ({wall / idle[0]:.2f} x), {processor:.0f} processor s "
+                f"({processor / idle[1]:.2f} x), runs {', '.join(f'{each:.0f}' for each, _ in runs)}",
+                flush=True,
+            )
+    print(f"{platform.processor() or platform.machine()}, {len(cores)} processors, {datetime.now(UTC):%Y-%m-%d}")
+
+
+if __name__ == "__main__":
+    main()
