@@ -96,7 +96,7 @@ def summary(settings: Settings) -> None:
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 
     terminal.versions(out, {VIEW: versions(settings)[VIEW]})
-    quality = lake.read("quality", [LAST]).to_dicts()
+    quality = lake.read("quality", [LAST]).filter(slice="all").to_dicts()
     terminal.monitored(
         out,
         {

@@ -4,7 +4,6 @@ import importlib
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,12 @@ from typing import Any
 import pytest
 
 from recsys_text.config import load
-from recsys_text.steps.inputs import VIEW, the_store
+from recsys_text.lake.store import Lake
+from recsys_text.steps.inputs import VIEW, lake_state, the_store
 from tests.dags.live.catalogue import BROKEN, DAYS, FORMER_TASTE, LATE, Catalogue, today
 
 ROOT = Path(__file__).resolve().parents[3]
 CONSUMERS = ("train", "publish", "monitor")
-LIMIT_S = 600.0  # of each wait; a quiet machine takes a tenth
 KILL_AFTER = 8  # windows of the backfill
 SOURCE_PASSWORD, STORE_PASSWORD = "open%20sesame-1", "abra-kadabra-2"
 
@@ -57,13 +56,11 @@ class Nights:
     catalogue: Catalogue
     told: Path
     rolled_back: list[str] = field(default_factory=list)
+    backfilled: tuple[int, int] = (0, 0)  # windows of the backfill, and runs of all DAGs that it made
 
     def runs(self, step: str, project: str = "live") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.airflow.all_of(f"dags/{project}_{step}/dagRuns")
         return found
-
-    def counts(self, step: str) -> Counter[str | None]:
-        return Counter(run["partition_key"] for run in self.runs(step))
 
     def tasks(self, step: str, project: str = "live") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.airflow.all_of(
@@ -75,20 +72,27 @@ class Nights:
         text: str = self.airflow.log_of(task).read_text()
         return text
 
-    def settled(self, days: list[int], more: dict[str, Counter[str | None]] | None = None) -> None:
-        """Waits until every consumer has run once (more than in `more`) for each of the days, and nothing goes on."""
+    def settled(self, days: list[int]) -> None:
+        """Waits until these days are in the lake, the lake is told as it is, and all consumers have run behind that."""
+        settings = load(self.catalogue.config)
+        keys = {self.catalogue.key(day) for day in days}
 
         def done() -> bool:
-            if self.airflow.active():
+            events = self.airflow.all_of("assets/events", order_by="timestamp")
+            news = [event for event in events if event["uri"] == "lake://live/news"]
+            if self.airflow.active() or not news or not keys <= set(Lake(settings.lake).keys("events")):
                 return False
-            for step in CONSUMERS:
-                counts = self.counts(step)
-                keys = [self.catalogue.key(day) for day in days]
-                if any(counts[key] <= (more[step][key] if more else 0) for key in keys):
-                    return False
-            return True
+            told = datetime.fromisoformat(news[-1]["timestamp"])
+            heard = all(
+                any(datetime.fromisoformat(run["queued_at"]) >= told for run in self.runs(step)) for step in CONSUMERS
+            )
+            return heard and news[-1]["extra"]["lake"] == lake_state(settings).digests
 
-        self.airflow.until(done, f"{', '.join(CONSUMERS)} for {len(days)} windows")
+        self.airflow.until(done, f"{', '.join(CONSUMERS)} behind {len(days)} windows")
+
+    def number_of_runs(self) -> int:
+        """Of all DAGs of the project."""
+        return sum(len(self.runs(step)) for step in ("extract", *CONSUMERS))
 
     def ended(self, step: str, run_id: str, project: str = "live") -> str:
         """The state in which a run ends."""
@@ -140,7 +144,9 @@ def nights(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
     (folder / "secret.toml").write_text(SECRET)
     sys.path.insert(0, str(ROOT / "scripts"))
     stack = importlib.import_module("airflow_stack")
-    airflow = stack.Airflow(lambda line: print(line, flush=True), home=folder / "airflow", name="airflow-test")
+    airflow = stack.Airflow(
+        lambda *lines: print(*lines, sep="\n  ", flush=True), home=folder / "airflow", name="airflow-test"
+    )
     nights = Nights(airflow=airflow, catalogue=catalogue, told=told)
     try:
         airflow.start(
@@ -170,6 +176,7 @@ def history(nights: Nights) -> None:
     airflow.backfill("live_extract", catalogue.key(first[0]), catalogue.key(first[-1]))
     nights.settled(first)
     catalogue.arrive(rest)
+    before = nights.number_of_runs()
     airflow.backfill("live_extract", catalogue.key(rest[0]), catalogue.key(rest[-1]))
 
     def landed() -> int:
@@ -180,6 +187,7 @@ def history(nights: Nights) -> None:
     assert landed() < len(rest) - 1, "the backfill ended before the scheduler was killed"
     airflow.start_scheduler()
     nights.settled([day for day in rest if day != BROKEN])
+    nights.backfilled = len(rest), nights.number_of_runs() - before
 
 
 def last_night(nights: Nights) -> None:
@@ -188,7 +196,6 @@ def last_night(nights: Nights) -> None:
     It finds rows that came late for two windows, and makes training due.
     """
     airflow, catalogue = nights.airflow, nights.catalogue
-    before = {step: nights.counts(step) for step in CONSUMERS}
     assert nights.by_hand("freshness") == "failed"
     catalogue.arrive([DAYS - 1])
     catalogue.arrive_late()
@@ -202,7 +209,7 @@ def last_night(nights: Nights) -> None:
     if nights.ended("extract", run_id) == "failed":
         airflow.clear("live_extract", run_id)
         airflow.until(lambda: scheduled()[0]["state"] == "success", "the cleared run to succeed")
-    nights.settled([*LATE, DAYS - 1], before)
+    nights.settled([*LATE, DAYS - 1])
     airflow.until(lambda: served(catalogue)[1] == "2", "the scores of the second model")
 
 
