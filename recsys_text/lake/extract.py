@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from logging import getLogger
 
 import polars as pl
@@ -52,12 +53,24 @@ def extract_windows(
     one that had rows where the source has none now, unless `allow_empty`.
     """
     ordered = sorted(set(windows))
-    positive = sources.events.positive
-    return {
-        table: _extract(lake, table, _with_constants(table, source), ordered, until, allow_empty, positive)
-        for table, source in sources
-        if source is not None
+    end, positive = until or ordered[-1].end, sources.events.positive
+    named = {table: _with_constants(table, source) for table, source in sources if source is not None}
+    spans = {
+        table: Span(start=ordered[0].start, end=end, zone=zone_of(f"sources.{table}.time_zone", source.time_zone))
+        for table, source in named.items()
     }
+    # The first rows of every table before the first window of any: what a config lacks is told at once.
+    frames = {table: _begun(read_rows(table, source, spans[table])) for table, source in named.items()}
+    return {
+        table: _extract(lake, table, source, frames.pop(table), spans[table], ordered, until, allow_empty, positive)
+        for table, source in named.items()
+    }
+
+
+def _begun(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The frames, of which the first with rows was read already."""
+    first = next((frame for frame in frames if frame.height), None)
+    return chain([] if first is None else [first], frames)
 
 
 def event_times(source: Source) -> tuple[datetime, datetime] | None:
@@ -78,6 +91,8 @@ def _extract(
     lake: Lake,
     table: str,
     source: Source,
+    frames: Iterator[pl.DataFrame],
+    span: Span,
     windows: list[Window],
     until: datetime | None,
     allow_empty: bool,
@@ -90,16 +105,11 @@ def _extract(
         until=until,
         allow_empty=allow_empty,
     )
-    span = Span(
-        start=windows[0].start,
-        end=until or windows[-1].end,
-        zone=zone_of(f"sources.{table}.time_zone", source.time_zone),
-    )
     snapshot = table == "items" and source.feed == "snapshot"
     if snapshot:
-        results = _snapshot(lake, read_rows(table, source, span), windows, about)
+        results = _snapshot(lake, frames, windows, about)
     else:
-        results = _dated(lake, table, source, windows, span, about, positive)
+        results = _dated(lake, table, source, frames, windows, span, about, positive)
     lake.remove_unnamed(table)
     return {window.key: results[window.key] for window in windows}
 
@@ -149,6 +159,7 @@ def _dated(
     lake: Lake,
     table: str,
     source: Source,
+    frames: Iterator[pl.DataFrame],
     windows: list[Window],
     span: Span,
     about: About,
@@ -160,7 +171,7 @@ def _dated(
     refused: dict[str, int] = {}
     with lake.scratch() as scratch:
         spill, placed = Spill(scratch / "windows"), _Placed()
-        for frame in read_rows(table, source, span):
+        for frame in frames:
             # What impressions are judged by is not known before their clicks.
             _place(spill, table, frame if within else judge(table, frame), windows, span.end)
             placed.add(frame[_TIME[table]])
@@ -170,9 +181,11 @@ def _dated(
         ordered, size = (windows, _TOGETHER) if within is None else (windows[::-1], 1)
         for begin in range(0, len(ordered), size):
             batch = ordered[begin : begin + size]
-            frames = ((window, _window_frames(lake, spill, window, within, about.until, positive)) for window in batch)
+            placed_in = (
+                (window, _window_frames(lake, spill, window, within, about.until, positive)) for window in batch
+            )
             try:
-                results |= lake.write_windows(table, frames, about, timeless=timeless)
+                results |= lake.write_windows(table, placed_in, about, timeless=timeless)
             except RefusedEmpty as error:
                 refused |= error.lost
             for window in batch:
