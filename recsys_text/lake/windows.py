@@ -8,21 +8,24 @@ from recsys_text.errors import ConfigError
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
 _LONGEST = 36_500 * DAY
 _UNTIL = "%Y%m%dT%H%M%SZ"
+#: How the key of a window of each length is written; weeks are those of ISO 8601, which begin on Monday.
+KEY_FORMATS = {HOUR: "%Y-%m-%dT%H", DAY: "%Y-%m-%d", WEEK: "%G-W%V"}
 _UNITS = {"m": timedelta(minutes=1), "h": HOUR, "d": DAY}
 
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """The span [start, end) in UTC; its key is `2014-03-18`, or `2014-03-18T05` when hourly."""
+    """The span [start, end) in UTC; its key is `2014-03-18`, `2014-03-18T05` when hourly, `2014-W12` when weekly."""
 
     start: datetime
     end: datetime
 
     @property
     def key(self) -> str:
-        return self.start.strftime("%Y-%m-%d" if self.end - self.start == DAY else "%Y-%m-%dT%H")
+        return self.start.strftime(KEY_FORMATS.get(self.end - self.start, KEY_FORMATS[HOUR]))
 
     def __str__(self) -> str:
         return self.key
@@ -50,10 +53,12 @@ def parse_time(text: str) -> datetime:
 
 
 def window_of(time: datetime, length: timedelta) -> Window:
-    """The window of the given length (an hour or a day) that holds `time`."""
+    """The window of the given length (an hour, a day or a week) that holds `time`."""
     start = time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if length == DAY:
+    if length >= DAY:
         start = start.replace(hour=0)
+    if length == WEEK:
+        start -= start.weekday() * DAY
     return Window(start, start + length)
 
 

@@ -19,7 +19,17 @@ from airflow.sdk import Asset
 
 from recsys_text import config
 from recsys_text.errors import ConfigError
-from recsys_text.lake.windows import DAY, Window, parse_time, parse_window, window_of, windows_between
+from recsys_text.lake.windows import (
+    DAY,
+    HOUR,
+    KEY_FORMATS,
+    WEEK,
+    Window,
+    parse_time,
+    parse_window,
+    window_of,
+    windows_between,
+)
 from recsys_text.provider.running import FIRST_DELAY, LONGEST_DELAY, Backoff, Notify, hide_secrets, notifiers, step
 
 __all__ = ["STORE_POOL", "TRAIN_POOL", "Project", "problems", "projects", "step"]
@@ -84,12 +94,12 @@ class Project:
     @property
     def cron(self) -> str:
         """Fires when a window closes, in UTC."""
-        return "0 0 * * *" if self.settings.windows.span == DAY else "0 * * * *"
+        return {HOUR: "0 * * * *", DAY: "0 0 * * *", WEEK: "0 0 * * 1"}[self.settings.windows.span]
 
     @property
     def key_format(self) -> str:
         """The format of the window keys, which are the partition keys too."""
-        return "%Y-%m-%d" if self.settings.windows.span == DAY else "%Y-%m-%dT%H"
+        return KEY_FORMATS[self.settings.windows.span]
 
     def windows(self, key: str | None, *, start: str | None, end: str | None, run_after: datetime) -> list[Window]:
         """What a run extracts: [start, end) where it is given, else the window `key`.

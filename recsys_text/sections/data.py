@@ -98,7 +98,7 @@ class Sources(Section):
 
 
 class Windows(Section):
-    length: Literal["1d", "1h"] = "1d"
+    length: Literal["7d", "1d", "1h"] = "1d"
     late: int = Field(default=1, ge=0)
 
     @property

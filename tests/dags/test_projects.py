@@ -61,6 +61,7 @@ def test_partition_is_its_window(project: Callable[..., Project]) -> None:
 def test_without_partition_the_newest_closed_window(project: Callable[..., Project]) -> None:
     assert keys(project()) == ["2017-07-01"]
     assert keys(project("1h")) == ["2017-07-02T11"]
+    assert keys(project("7d")) == ["2017-W25"], "2017-W26 ends with that day"
 
 
 def test_span_is_half_open_and_wins(project: Callable[..., Project]) -> None:
@@ -77,6 +78,9 @@ def test_partition_keys_are_window_keys(project: Callable[..., Project]) -> None
     for length, key in (("1d", "2017-07-01"), ("1h", "2017-07-01T00")):
         made = project(length)
         assert datetime(2017, 7, 1, tzinfo=UTC).strftime(made.key_format) == key == keys(made, key)[0]
+    weekly = project("7d")
+    assert (weekly.cron, keys(weekly, "2017-W26")) == ("0 0 * * 1", ["2017-W26"])
+    assert datetime(2017, 6, 26, tzinfo=UTC).strftime(weekly.key_format) == "2017-W26"
 
 
 def test_files_folders_and_globs(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

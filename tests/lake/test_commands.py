@@ -131,6 +131,25 @@ def test_the_newest_windows_are_those_with_events(config: str, caplog: pytest.Lo
     assert "no events are in the newest windows 2024-03-03, 2024-03-04" in caplog.text
 
 
+def test_weeks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(make_project(tmp_path))
+    config.write_text(config.read_text() + '[windows]\nlength = "7d"\n')
+    make_events(100, days=20, start=DAY_1).with_columns(pl.col("occurred_at").dt.to_string("iso:strict")).write_csv(
+        tmp_path / "events.csv"
+    )
+    assert run_cli("extract", "-c", str(config), "--from", "2024-03-01", "--to", "2024-03-18") == 0
+    lake = Lake(settings_of(str(config)).lake)
+    assert lake.keys("events") == ["2024-W09", "2024-W10", "2024-W11"]
+    assert lake.read("events", ["2024-W10"])["window"].unique().to_list() == ["2024-W10"]
+    assert lake.items(["2024-W10"])["known_at"][0] == DAY_1 + timedelta(days=3)
+    assert len(inputs(settings_of(str(config))).windows) == 3
+    assert run_cli("lake", "drop", "-c", str(config), "--window", "2024-W09") == 0
+    config.write_text(config.read_text().replace("7d", "1d"))
+    capsys.readouterr()
+    assert run_cli("check", "-c", str(config)) == 2
+    assert "not of the windows.length that is configured" in capsys.readouterr().err
+
+
 def test_a_lake_belongs_to_one_project(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     other = make_project(Path(config).parent, "other")
     former = files_of(Path(config).parent / "var/lake")

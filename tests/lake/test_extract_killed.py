@@ -1,5 +1,7 @@
 """An extraction killed at any point leaves each window whole, old or new, and can run again."""
 
+import itertools
+import os
 import random
 import shutil
 import subprocess
@@ -13,9 +15,10 @@ import pytest
 
 from recsys_text.lake import spill
 from recsys_text.lake.extract import extract_windows
-from recsys_text.lake.store import Lake
+from recsys_text.lake.folders import part_path
+from recsys_text.lake.store import About, Lake
 from tests.lake.extract_until_killed import PIECE
-from tests.lake.samples import WINDOWS, file_sources, files_of, make_events
+from tests.lake.samples import WINDOWS, file_sources, files_of, items, make_events
 
 ROOT = Path(__file__).parents[2]
 FIRST = f"events/window={WINDOWS[0].key}"
@@ -97,3 +100,56 @@ def test_a_kill_at_any_time(tmp_path: Path, killer: Killer, versions: list[Lake]
     assert answers.count("killed") >= 10
     assert killer("call", 10_000, 2) == "done"
     assert files_of(lake.root) == files_of(versions[1].root)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def test_an_end_at_any_change_of_the_disk_loses_no_part_that_windows_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, former = Lake(tmp_path / "lake"), Lake(tmp_path / "former")
+    about = About(source="a test", max_rejected=0.5, min_rows=0)
+    catalogues = [
+        [items(*({"item_id": f"{name}{number}"} for number in range(5)), {"item_id": "broken", "title": ""})]
+        for name in ("old", "new")
+    ]
+    former.write_snapshot(WINDOWS, catalogues[0], about)
+    calls = itertools.count()
+    limit = 0
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            if limit and next(calls) == limit:
+                raise Crash
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("replace", "mkdir", "unlink", "fsync"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    seen = set()
+    for point in range(1, 1000):
+        limit = 0
+        restore(lake, former)
+        limit, calls = point, itertools.count()
+        try:
+            lake.write_snapshot(WINDOWS[1:], catalogues[1], about)
+            lake.remove_unnamed("items")
+            ended = True
+        except Crash:
+            ended = False
+        limit = 0
+        found = [sorted(lake.read("items", [one.key])["item_id"].str.head(3).unique()) for one in WINDOWS]
+        assert all(each in (["old"], ["new"]) for each in found)
+        seen.add(tuple(each[0] for each in found))
+        for one in WINDOWS:
+            (rejected,) = lake.manifest("items", one.key)["rejected_parts"]
+            assert part_path(tmp_path / "lake/items/window=x", rejected["name"]).is_file()
+        if ended:
+            break
+    assert seen == {("old", "old", "old"), ("old", "new", "old"), ("old", "new", "new")}
+    lake.write_snapshot(WINDOWS, catalogues[1], about)
+    lake.remove_unnamed("items")
+    assert len(list((tmp_path / "lake/items/shared").rglob("*.parquet"))) == 2, "rows, and rejected rows"
