@@ -63,6 +63,9 @@ class Timed:
         self.stages[self._now] = self.stages.get(self._now, 0.0) + now - self._since
         self._now, self._since = following, now
 
+    def advance(self, done: int, total: int) -> None:
+        self.inner.advance(done, total)
+
     def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None:
         self.inner.on_step(stage, loss, samples_per_second, step, steps)
 

@@ -53,9 +53,9 @@ CELLS: dict[str, tuple[Cell, str | None]] = {
     "two items": (Cell(items=2), "in its candidate pool beside another item"),
     "one category": (Cell(categories=1), None),
     "one instant": (Cell(days=(2,)), "nothing is left to learn from before"),
-    "months": (Cell(days=(0, 31, 61, 92, 122, 153), windows=160), None),
-    "months, alive": (
-        Cell(days=(0, 31, 61, 92, 122, 153), windows=160, settings=ALIVE),
+    "coarse clock": (Cell(days=(0, 4, 8, 12, 16, 20), windows=22), None),
+    "coarse clock, alive": (
+        Cell(days=(0, 4, 8, 12, 16, 20), windows=22, settings=ALIVE),
         "set candidates.pool = 'all'",
     ),
     "equal texts": (Cell(texts="equal"), None),
@@ -80,7 +80,7 @@ ALWAYS = {
     "two users",
     "two items",
     "one instant",
-    "months, alive",
+    "coarse clock, alive",
     "texts of one letter",
     "views only",
     "hardly a click",

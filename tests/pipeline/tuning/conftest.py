@@ -41,6 +41,8 @@ class Recorder:
     def stage(self, name: str) -> None:
         self._on_stage(len(self.outcomes), name)
 
+    def advance(self, done: int, total: int) -> None: ...
+
     def on_step(self, stage: str, loss: float, samples_per_second: float, step: int, steps: int) -> None: ...
 
     def on_epoch(self, result: EpochResult) -> None:
