@@ -1,6 +1,6 @@
 """Reads a DuckDB file by its own driver, whose results are Arrow batches. The file is opened to read only."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -14,8 +14,10 @@ from recsys_text.sources.sql.names import quoted, written
 from recsys_text.sources.sql.query import Bounds, Query
 
 #: Types that Arrow knows by the same meaning, by how their names begin.
-_AS_THEY_ARE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "BOOLEAN")
-_AS_THEY_ARE += ("FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB", "STRUCT", "MAP", "UNION")
+_AS_THEY_ARE = (
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
+    *("BOOLEAN", "FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB", "STRUCT", "MAP", "UNION"),
+)
 _TIMES = ("TIMESTAMP", "DATE")
 
 
@@ -42,7 +44,7 @@ class Duck:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         text = query.numbered("$")
         values = query.values(bounds) if bounds else []
         described = self._connection.execute(f"DESCRIBE {text}", values).fetchall()

@@ -1,7 +1,7 @@
 """Reads SQLite through ADBC. Whatever a column mixes comes as text, as SQLite types values and not columns."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ class Sqlite:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         text = query.numbered("?")
         values = (query.values(bounds) if bounds else None) or None
         with self._connection.cursor() as cursor:
@@ -70,7 +70,7 @@ class Sqlite:
             # The driver guesses a column's type from its first rows and fails on a later one of another type (or on
             # a text after nulls, or on text that is not UTF-8). Bytes that are never null leave nothing to guess.
             marked = ", ".join(f"{_marked(quoted(name))} AS {quoted(name)}" for name in columns)
-            where = f" WHERE {self._near(quoted(near))}" if near in names else ""
+            where = f" WHERE {self._near(quoted(near))}" if near is not None and near in names else ""
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(FETCH_ROWS)})
             cursor.execute(f"SELECT {marked} FROM ({text}\n){where}", values)  # noqa: S608
             for batch in cursor.fetch_record_batch():
