@@ -56,9 +56,8 @@ class HookOf(DbApiHook):
 def create(execute: Any, stamp: str) -> None:
     execute(f"drop table if exists {TABLE}")
     execute(f"create table {TABLE} (id int, who varchar(20), note varchar(20), seen {stamp})")
-    for number, who, note, at in ROWS:
-        quoted = note.replace("'", "''")
-        execute(f"insert into {TABLE} values ({number}, '{who}', '{quoted}', '{at:%Y-%m-%d %H:%M:%S}')")
+    rows = [(number, who, note.replace("'", "''"), f"{at:%Y-%m-%d %H:%M:%S}") for number, who, note, at in ROWS]
+    execute(f"insert into {TABLE} values " + ", ".join("({}, '{}', '{}', '{}')".format(*row) for row in rows))
 
 
 @pytest.fixture(params=BACKENDS)
@@ -200,8 +199,8 @@ def test_mariadb_compares_what_it_stores(mariadb: tuple[str, Any], stored: str, 
     execute("set time_zone = '+00:00'")
     execute(f"drop table if exists {TABLE}")
     execute(f"create table {TABLE} (id int, seen {kind})")
-    for number, _, _, at in ROWS:
-        execute(f"insert into {TABLE} values ({number}, {written(at)})")
+    rows = ", ".join(f"({number}, {written(at)})" for number, _, _, at in ROWS)
+    execute(f"insert into {TABLE} values {rows}")
     execute("commit")
     source = Source.model_validate(
         {"kind": "sql", "uri": uri, "query": f"select id, seen from {TABLE} where {condition}", "time_unit": unit}

@@ -1,6 +1,6 @@
 """Reads any database that SQLAlchemy knows, in batches from a cursor of the server where its driver has one."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -68,7 +68,7 @@ class Alchemy:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         # A colon in SQLAlchemy's text starts a placeholder unless a backslash stands before it.
         text = query.replaced(lambda name: f":{name}", lambda between: between.replace(":", "\\:"))
         values = {name: getattr(bounds, name) for name in query.names} if bounds else {}

@@ -1,6 +1,6 @@
 """What every kind of database does for a reader, and which module does it. Drivers are loaded where they are used."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Protocol
 
 import polars as pl
@@ -31,7 +31,7 @@ class Database(Protocol):
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         """Batches of the `wanted` columns (None: of all); the first may be empty and tells which there are.
 
         `near` names a column of times: rows whose time is surely outside of the span may be left out.

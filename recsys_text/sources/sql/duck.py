@@ -1,6 +1,6 @@
 """Reads a DuckDB file by its own driver, whose results are Arrow batches. The file is opened to read only."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -44,7 +44,7 @@ class Duck:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         text = query.numbered("$")
         values = query.values(bounds) if bounds else []
         described = self._connection.execute(f"DESCRIBE {text}", values).fetchall()

@@ -1,6 +1,6 @@
 """Reads any database that an Airflow connection's own hook opens, where it is a DbApiHook."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 
 import polars as pl
@@ -47,7 +47,7 @@ class Hook:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         values = [getattr(bounds, name) for name in query.every_name] if bounds else []
         sign = self._hook.placeholder
         # A driver that formats its query takes each percent sign for the start of a placeholder, if it is given values.

@@ -3,7 +3,7 @@
 A column comes as its server writes it wherever Arrow has no type of the same meaning.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any
 
 import polars as pl
@@ -45,7 +45,7 @@ class Postgresql:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         text, parameters = query.numbered("$"), None
         if bounds and query.names:
             values = [pa.array([value], pa.timestamp("us", "UTC")) for value in query.values(bounds)]

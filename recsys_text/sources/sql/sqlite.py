@@ -1,7 +1,7 @@
 """Reads SQLite through ADBC. Whatever a column mixes comes as text, as SQLite types values and not columns."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ class Sqlite:
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Generator[pl.DataFrame, None, None]:
         text = query.numbered("?")
         values = (query.values(bounds) if bounds else None) or None
         with self._connection.cursor() as cursor:
