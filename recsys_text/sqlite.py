@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 #: What has a meaning in an address.
-_ESCAPED = {letter: quote(letter) for letter in "%?#"}
+_ESCAPED = {ord(letter): quote(letter) for letter in "%?#"}
 
 
 def sqlite_url(path: Path) -> str:
@@ -14,7 +14,7 @@ def sqlite_url(path: Path) -> str:
     Where something is, the driver is named too: MLflow makes the folders of what follows a plain `sqlite:///`.
     """
     plain = str(path)
-    escaped = plain.translate(str.maketrans(_ESCAPED))
+    escaped = plain.translate(_ESCAPED)
     return f"sqlite:///{plain}" if escaped == plain else f"sqlite+pysqlite:///{escaped}"
 
 
