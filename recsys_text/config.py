@@ -35,6 +35,7 @@ from recsys_text.sections import (
     Training,
     Windows,
 )
+from recsys_text.sqlite import sqlite_url
 
 ENV_PREFIX = "RECSYS_TEXT_"
 _SOURCES = "sources"
@@ -125,8 +126,8 @@ class Settings(BaseSettings):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address: `tracking.uri`, else MLFLOW_TRACKING_URI, else a SQLite file under the root."""
-        return self.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.project.root}/mlflow.db"
+        """MLflow's address: `tracking.uri`, else MLFLOW_TRACKING_URI, else that of a SQLite file under the root."""
+        return self.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(self.project.root / "mlflow.db")
 
 
 def load(path: Path) -> Settings:

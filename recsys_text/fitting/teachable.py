@@ -39,6 +39,11 @@ def check_teachable(
         log: up to the end of the last test window. starts: of the windows that train, oldest first, before `cutoff`.
         tests: the windows that measure.
     """
+    if not len(log.time):
+        raise ContractError(
+            "no event is in any window of the lake; `recsys-text check` says more, and `recsys-text extract --from "
+            "--to` with the span of your events brings them"
+        )
     if not np.any(log.time < micros(cutoff)):
         raise ContractError(
             f"all events are at {cutoff:%Y-%m-%dT%H:%MZ} or later, and nothing is left to learn from before "

@@ -68,9 +68,13 @@ def extract_windows(
 
 
 def _begun(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The frames, of which the first with rows was read already."""
-    first = next((frame for frame in frames if frame.height), None)
-    return chain([] if first is None else [first], frames)
+    """The frames, of which those up to the first with rows were read already."""
+    read: list[pl.DataFrame] = []
+    for frame in frames:
+        read.append(frame)
+        if frame.height:
+            break
+    return chain(read, frames)
 
 
 def event_times(source: Source) -> tuple[datetime, datetime] | None:

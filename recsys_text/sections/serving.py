@@ -68,12 +68,15 @@ class Experiment(Section):
 
 class Service(Section):
     """`workers` processes listen on one port. `impressions` is a folder under `project.root` into which every ranking
-    and list is logged, where it is given; files there that are older than `keep_impressions` are removed.
+    and list is logged, where it is given; files there that are older than `keep_impressions` are removed. A connection
+    without a request is kept open for `timeout_keep_alive` seconds: longer than proxies keep theirs (60 in most), which
+    would else send a request into a connection that is being closed.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: PositiveInt = 1
+    timeout_keep_alive: PositiveInt = 75
     max_k: PositiveInt = 1000
     max_candidates: PositiveInt = 2000
     impressions: Path | None = None

@@ -5,6 +5,7 @@ import functools
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -28,7 +29,7 @@ TOKEN_VARIABLE = "RECSYS_TEXT_TOKEN"  # noqa: S105 - the name of the variable, n
 _LOOPBACK = "127.0.0.1"
 _BACKLOG = 2048
 # A client that never reads its answer does not hold up the stop for longer.
-_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 # A worker that the machine gives no time for a while is not dead.
 _SILENT_SECONDS = 60
 
@@ -56,6 +57,7 @@ def serve(settings: Settings) -> None:
         factory=True,
         access_log=False,
         workers=service.workers,
+        timeout_keep_alive=service.timeout_keep_alive,
         timeout_graceful_shutdown=_STOP_SECONDS,
         timeout_worker_healthcheck=_SILENT_SECONDS,
     )
@@ -65,7 +67,7 @@ def serve(settings: Settings) -> None:
             "Ranking service on http://%s:%d (Ctrl-C stops it)", address, listener.getsockname()[1]
         )
         if service.workers > 1:
-            with _metrics_of_all():
+            with _metrics_of_all(settings.project.root / "metrics"):
                 Multiprocess(config, sockets=[listener]).run()
             return
         # After its graceful stop uvicorn raises what stopped it once more.
@@ -86,14 +88,38 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _metrics_of_all() -> Iterator[None]:
-    """The folder in which the workers' counters meet, fresh for each start."""
-    with tempfile.TemporaryDirectory(prefix="recsys-text-metrics-") as folder:
-        os.environ[MULTIPROCESS_VARIABLE] = folder
-        try:
-            yield
-        finally:
-            del os.environ[MULTIPROCESS_VARIABLE]
+def _metrics_of_all(root: Path) -> Iterator[None]:
+    """The folder in which the workers' counters meet, fresh for each start.
+
+    It lies with the project: what cleans the machine's folder of temporary files would take the counters of a service
+    that runs for weeks. Where it cannot be made, each worker counts for itself: metrics are no reason not to serve.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
+        folder = tempfile.mkdtemp(prefix=f"service-{os.getpid()}-", dir=root)
+    except OSError as error:
+        logging.getLogger("uvicorn.error").warning(
+            "cannot keep metrics in %s (%s): /metrics tells of one worker each time", root, error.strerror
+        )
+        yield
+        return
+    os.environ[MULTIPROCESS_VARIABLE] = folder
+    try:
+        yield
+    finally:
+        del os.environ[MULTIPROCESS_VARIABLE]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Removes the folders of services that were killed."""
+    for folder in root.glob("service-*-*"):
+        with contextlib.suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(folder.name.split("-")[1]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_app(

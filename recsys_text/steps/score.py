@@ -43,7 +43,7 @@ def rank(
     catalogue lacks.
     """
     try:
-        frame = pl.read_parquet(impressions)
+        frame = pl.read_parquet(impressions, glob=False)
     except (OSError, pl.exceptions.ComputeError) as error:
         raise ConfigError(f"{impressions} is not readable as Parquet: {error}") from None
     _, folder = bundle_path(settings, model)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Generic, TypeVar
 
@@ -19,6 +18,7 @@ from feature_store import StoreError, VersionInfo, shown_url
 from recsys_text.config import Settings
 from recsys_text.errors import RecsysTextError, UnavailableError
 from recsys_text.lake.windows import DAY
+from recsys_text.sqlite import sqlite_file
 from recsys_text.steps.freshness import closed_before, last_deadline
 from recsys_text.steps.inputs import VIEW, the_lake, the_store, tracker
 
@@ -217,7 +217,7 @@ def _scores(settings: Settings) -> Scores:
 
 def _models(settings: Settings) -> Models:
     uri = settings.tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if (database := sqlite_file(uri)) is not None and not database.exists():
         return Models()  # MLflow would make the file
     registry = tracker(settings)
     from recsys_text.tracking import CHALLENGER, CHAMPION  # noqa: PLC0415 - as `tracker`

@@ -21,6 +21,7 @@ from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.fitting import Stages
 from recsys_text.lake.disk import locked
 from recsys_text.model.search import Choice, Range, Value, changed
+from recsys_text.sqlite import sqlite_url
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.trial import SEARCHED, Outcome, OutOfTime, Task, Watch, run_trial, task_of
 from recsys_text.toml import dumps
@@ -135,7 +136,7 @@ def _study(task: Task, progress: Search) -> Iterator[optuna.Study]:
             if not alone:
                 raise UnavailableError(f"another search uses {path}; wait until it ends")
             try:
-                storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+                storage = optuna.storages.RDBStorage(sqlite_url(path))
             except RuntimeError as error:  # tables of another version
                 raise UnavailableError(f"{path} is of no use to this Optuna: {error}") from None
             try:

@@ -7,13 +7,13 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_text.errors import ConfigError, UnavailableError
+from recsys_text.sqlite import sqlite_file
 
 _URI = "MLFLOW_TRACKING_URI"
 _OUT_OF_REACH = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
@@ -62,10 +62,10 @@ class Connection:
 @contextmanager
 def creating(uri: str) -> Iterator[None]:
     """Lets one process at a time open a SQLite file: MLflow makes its tables without looking who else does."""
-    if not uri.startswith("sqlite:///"):
+    database = sqlite_file(uri)
+    if database is None:
         yield
         return
-    database = Path(uri.removeprefix("sqlite:///"))
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f".{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

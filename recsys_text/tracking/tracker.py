@@ -19,9 +19,11 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 
 from recsys_text import __version__
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, ContractError
+from recsys_text.sqlite import sqlite_file
 from recsys_text.tracking.connection import Connection, creating
 from recsys_text.tracking.environment import environment
+from recsys_text.tracking.moved import ARTIFACTS, follow_root
 from recsys_text.tracking.recorded import Recorded, recorded
 
 CHAMPION = "champion"
@@ -49,7 +51,7 @@ class Tracker:
             self._client.search_registered_models(max_results=1)  # opens the registry too, while nobody else does
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
-                artifacts = (root / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
+                artifacts = (root / ARTIFACTS).absolute().as_uri() if sqlite_file(uri) else None
                 try:
                     self._experiment = self._client.create_experiment(name, artifact_location=artifacts)
                 except MlflowException:
@@ -58,6 +60,8 @@ class Tracker:
                         raise
             if experiment is not None:
                 self._experiment = experiment.experiment_id
+                if (database := sqlite_file(uri)) is not None:
+                    follow_root(database, experiment.artifact_location, root)
 
     @contextmanager
     def run(
@@ -266,7 +270,7 @@ class Tracker:
     def bundle(self, version: str) -> Path:
         """The folder of a registered bundle, fetched once and kept under the project's root; so are the last used ones.
 
-        Raises ConfigError for a version that the registry does not know.
+        Raises ConfigError for a version that the registry does not know, ContractError for one whose files are gone.
         """
         with self._mlflow():
             try:
@@ -282,8 +286,15 @@ class Tracker:
             return folder
         with self._mlflow(), tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".bundle-") as scratch:
             fetched = mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}", dst_path=scratch)
+            found = next((Path(fetched) / "data").glob("*"), None)
+            if found is None:
+                place = self._client.get_model_version_download_uri(self._name, version)
+                raise ContractError(
+                    f"the bundle of version {version} is gone: nothing is at {place} any more; "
+                    "put it back there, or train again"
+                )
             try:
-                next((Path(fetched) / "data").iterdir()).rename(folder)
+                found.rename(folder)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process may have fetched it meanwhile
                     raise

@@ -102,7 +102,7 @@ def test_a_source_that_dies_midway_leaves_the_old_window(
     content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
     path.write_bytes(content)
     capsys.readouterr()
-    assert extract(small_config) == 5
+    assert extract(small_config) == 3
     assert "events.parquet" in one_line(capsys)
     assert {path: path.read_bytes() for path in lake.rglob("*.parquet")} == before
 

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from recsys_text.sections import Source
 from recsys_text.sources import read_rows
-from recsys_text.sources.csv_files import NULLS
 from recsys_text.sources.times import Span
 
 SPAN = Span(start=datetime(2000, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC), zone=None)
