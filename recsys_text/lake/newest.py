@@ -38,8 +38,9 @@ class Versions:
 def newest_items(versions: Sequence[Versions], grace: int) -> pl.DataFrame:
     """One row per item_id, sorted by it: the contract's columns, `known_at` and `absent` (see `Lake.items`)."""
     contract = pl.Schema(TABLES["items"])
+    nothing = pl.DataFrame(schema={**contract, "known_at": _INSTANT, "absent": pl.List(_SPAN)})
     if not versions:
-        return pl.DataFrame(schema={**contract, "known_at": _INSTANT, "absent": pl.List(_SPAN)})
+        return nothing
     # Narrow columns decide first, so that only windows with a newest version are read whole.
     narrow = pl.concat(_narrow(source, one) for source, one in enumerate(versions)).collect()
     picked = (
@@ -48,6 +49,8 @@ def newest_items(versions: Sequence[Versions], grace: int) -> pl.DataFrame:
         .group_by("item_id")
         .agg(pl.col("source").last(), pl.col("first").min())
     )
+    if picked.is_empty():
+        return nothing
     rows = pl.concat(
         versions[source].frame.select(*contract).join(chosen.lazy(), on="item_id")
         for (source,), chosen in picked.partition_by("source", as_dict=True, include_key=False).items()

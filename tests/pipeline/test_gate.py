@@ -66,8 +66,8 @@ def test_a_refused_challenger_stays_and_its_verdict_is_told(
     assert aliases(challenged) == ("1", BAD)
     tags = registry.tags(BAD)
     assert {key for key in tags if key.startswith("gate.")} == {
-        "gate.promoted", "gate.reason", "gate.gain", "gate.low", "gate.high", "gate.champion", "gate.champion_run", "gate.window",
-        "gate.at",
+        "gate.promoted", "gate.reason", "gate.gain", "gate.low", "gate.high", "gate.champion",
+        "gate.champion_run", "gate.window", "gate.at",
         "gate.guard.min_coverage", "gate.guard.max_slice_loss", "gate.guard.max_slowdown",
     }  # fmt: skip
     assert (tags["gate.promoted"], tags["gate.champion"], tags["gate.window"]) == ("false", "1", "2024-05-05")
