@@ -22,11 +22,12 @@ from recsys_text.sources.read import Read, Target, wrong_type
 
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TAG_SEPARATORS = r"\s*[|;,]\s*"
+_WHOLE = r"^(-?\d+)\.0+$"
 _BRACKETED = r"^\s*[\[({]"
 
 
 def read_texts(given: pl.Series, target: Target) -> Read:
-    """The values as texts. 7, 7.0 and 7.000 are the text '7', whatever their type was; a text stays as it is.
+    """The values as texts. 7, 7.0 and 7.000 are the text '7', whatever their type was, and as ids also the text '7.0'.
 
     Raises ContractError for a column of nested values, or of ids that its type cannot hold.
     """
@@ -35,7 +36,7 @@ def read_texts(given: pl.Series, target: Target) -> Read:
         parts = given.struct.unnest()
         unfit = [NESTED, UNREADABLE, *([BOOLEAN, INEXACT] if is_id else [])]
         broken = parts["kind"].is_in(unfit).fill_null(False)
-        return Read(parts["text"].set(broken, None), broken)
+        return Read(_ids(parts["text"].set(broken, None), is_id=is_id), broken)
     if given.dtype.is_float():
         return Read.whole(_whole_floats(given.cast(pl.Float64), target, is_id=is_id))
     if given.dtype.is_decimal():
@@ -52,7 +53,12 @@ def read_texts(given: pl.Series, target: Target) -> Read:
         raise ContractError(
             f"{wrong_type(given, target, 'text')}{way_out if isinstance(given.dtype, pl.Struct) else ''}"
         )
-    return Read.whole(given.cast(pl.String))
+    return Read.whole(_ids(given.cast(pl.String), is_id=is_id))
+
+
+def _ids(texts: pl.Series, *, is_id: bool) -> pl.Series:
+    """Texts of ids without the `.0` that a tool wrote behind whole numbers, as pandas does where some are missing."""
+    return texts.str.replace(_WHOLE, "$1") if is_id else texts
 
 
 def _whole_floats(given: pl.Series, target: Target, *, is_id: bool) -> pl.Series:
@@ -104,7 +110,7 @@ def read_lists(given: pl.Series, target: Target) -> Read:
         named = texts.values.list.drop_nulls().list.eval(pl.element().filter(pl.element() != ""))
         return Read(named.fill_null(pl.Series([[]], dtype=target.dtype)), texts.broken)
     if target.dtype != pl.List(pl.Boolean):
-        return texts
+        return Read(texts.values.list.eval(pl.element().str.replace(_WHOLE, "$1")), texts.broken)
     # A label that says neither becomes a null in its list, which the contract refuses.
     flags = texts.values.list.eval(
         pl.element().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)

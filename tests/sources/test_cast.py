@@ -1,6 +1,7 @@
 """Casting a source's columns to the contract."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -160,3 +161,75 @@ def test_wall_clock_bounds_hold_every_local_time_of_the_span(start: datetime, mi
     local = (start + timedelta(minutes=minute)).astimezone(zone).replace(tzinfo=None)
     assert low <= local < high
     assert high - low <= timedelta(days=1, hours=1)
+
+
+@pytest.mark.parametrize("value", [7, 7.0, "7", "7.0", "7.000", Decimal("7.000")])
+def test_a_whole_number_is_one_id_however_it_is_written(value: object) -> None:
+    raw = events(user_id=[value], item_id=[value])
+    assert to_contract(raw, "events", source()).select("user_id", "item_id").row(0) == ("7", "7")
+
+
+@pytest.mark.parametrize("text", ["007", "7.01", "7.0.0", "v7.0", "1e3", " 7"])
+def test_other_texts_stay_ids_as_they_are(text: str) -> None:
+    assert to_contract(events(user_id=[text]), "events", source())["user_id"].to_list() == [text]
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("('a', 'b')", ["a", "b"]),
+        ("['a', 'b']", ["a", "b"]),
+        ('{a,"b c"}', ["a", "b c"]),
+        ("{}", []),
+        ("[]", []),
+        ("[sic] comedy", None),
+        ("[[1]]", None),
+        ('{"color": "red"}', None),
+    ],
+)
+def test_tags_written_out_are_read_or_their_row_is_rejected(tags: str, expected: list[str] | None) -> None:
+    raw = pl.DataFrame({"item_id": ["i", "j"], "title": ["t", "u"], "tags": [tags, "plain"]})
+    cast = to_contract(raw, "items", source())
+    assert cast["tags"].to_list() == [expected or [], ["plain"]]
+    assert cast["offender"].to_list() == [tags if expected is None else None, None]
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("s", 1_709_294_400),
+        ("ms", 1_709_294_400_000),
+        ("us", "1709294400000000"),
+        ("s", "1709294400.0"),
+        ("s", 1.7092944e9),
+    ],
+)
+def test_numbers_since_1970_are_read_in_their_unit(unit: str, value: object) -> None:
+    assert cast_time(value, time_unit=unit) == NOON
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-03-01 12:00:00 UTC", "2024-03-01 12:00 GMT", "2024-03-01T17:30+05:30", "2024-03-01 17:30:00+0530"]
+)
+def test_zones_are_read_as_people_write_them(text: str) -> None:
+    assert cast_time(text) == NOON
+
+
+@pytest.mark.parametrize("zone", ["+05:30", "Asia/Kolkata"])
+def test_a_zone_may_be_an_offset(zone: str) -> None:
+    assert cast_time("2024-03-01T17:30:00", time_zone=zone) == NOON
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "Nowhere/Else", "+99:00", ""])
+def test_a_zone_that_is_none_is_a_mistake_in_the_config(zone: str) -> None:
+    with pytest.raises(ConfigError, match="no zone"):
+        cast_time("2024-03-01T12:00:00", time_zone=zone)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "infinity", "2024-02-30T00:00:00Z"])
+def test_a_time_that_no_log_can_have_is_rejected_and_an_expiry_that_far_means_never(time: str) -> None:
+    cast = to_contract(events(occurred_at=[time]), "events", source())
+    assert cast.select("occurred_at", "rule", "offender").row(0) == (None, "occurred_at|dtype", time)
+    raw = pl.DataFrame({"item_id": ["i"], "title": ["t"], "expires_at": [time]})
+    far = time.startswith(("9999", "inf"))
+    assert to_contract(raw, "items", source())["rule"].to_list() == [None if far else "expires_at|dtype"]
