@@ -14,7 +14,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
 
-from feature_store import Checks, RefusedVersion, Store, StoreError, VersionInfo
+from feature_store import Checks, RefusedVersion, Store, StoreError, VersionExists, VersionInfo
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.progress import SILENT, Stages
@@ -32,6 +32,7 @@ from recsys_text.steps.inputs import (
 )
 from recsys_text.steps.plan import TOLD, plan_of
 from recsys_text.steps.prune import drop, prune
+from recsys_text.steps.races import is_done
 from recsys_text.threads import processors
 
 #: In the order in which they are served.
@@ -56,8 +57,13 @@ def begin(settings: Settings, plan: dict[str, Any]) -> dict[str, Any]:
         if not rolled_back and not {USER_VECTORS, VIEW} <= set(known):
             plan |= {"views": [view for view in VIEWS if view not in known]}
             plan |= {"buckets": list(range(settings.publish.buckets))}
-        for view in plan["views"]:
-            store.begin(view, plan["version"])
+        try:
+            for view in plan["views"]:
+                store.begin(view, plan["version"])
+        except VersionExists:
+            if not is_done(store, plan):
+                raise
+            return plan | {"views": [], "buckets": []}
     return plan
 
 
@@ -85,6 +91,8 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
         try:
             _serve_all(settings, store, plan)
         except StoreError as error:
+            if not isinstance(error, RefusedVersion) and is_done(store, plan):
+                return {"version": plan["version"], "users": 0, "swapped": False, "served": store.current(VIEW)}
             _stay(store, plan, before)
             if isinstance(error, RefusedVersion):  # every night, what is staged would fill the disk
                 for view in plan["views"]:
@@ -112,10 +120,13 @@ def publish_items(settings: Settings) -> dict[str, Any]:
         raise ConfigError("an older release published the user vectors; run `recsys-text publish` once before --items")
     plan = plan_of(settings, registered_by(settings, model)) | {"views": [ITEM_VECTORS]}
     with the_store(settings) as store:
+        done = {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
         if found(store, ITEM_VECTORS, plan["version"]):
-            return {"version": plan["version"], "items": 0, "swapped": False, "served": store.current(ITEM_VECTORS)}
+            return done
         store.begin(ITEM_VECTORS, plan["version"])
     plan = write_items(settings, plan)
+    if not plan["views"]:
+        return done | {"served": plan["version"]}
     check_unchanged(settings, plan)
     with the_store(settings) as store:
         _check_model(_users(store), model)

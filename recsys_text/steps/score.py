@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, RecsysTextError
 from recsys_text.following import followed
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
@@ -29,6 +29,7 @@ from recsys_text.steps.inputs import (
     write_parquet,
     write_whole,
 )
+from recsys_text.steps.races import lost
 from recsys_text.steps.vectors import Opened, lists, opened, user_rows
 
 
@@ -72,8 +73,12 @@ def rank(
 def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> dict[str, int]:
     """Scores the users of one bucket as of the plan's time and writes their parts; a pure function of its inputs.
 
-    plan: as `write_items` returned it. Raises ContractError where the lake has changed since the plan was made.
+    plan: as `write_items` returned it; one without views is no work, and so is one whose version another publication
+    has published meanwhile. Raises ContractError where the lake has changed since the plan was made.
     """
+    nothing = {"bucket": bucket, "users": 0, "pairs": 0}
+    if not plan["views"]:
+        return nothing
     ready = opened(settings, plan)
     bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
@@ -81,12 +86,17 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     scores = _score_rows(settings, ready, bundle, users)  # a plan has one view of them
     rows = {USER_VECTORS: user_rows(ready, users), VIEW: scores, SHADOW: scores}
     pairs = 0
-    with the_store(settings) as store:
-        for view in (view for view in rows if view in plan["views"]):
-            with store.stage(view, plan["version"]).writer(part_name(bucket)) as writer:
-                for batch in rows[view]:
-                    writer.write(batch)
-                    pairs += len(batch.column("item_id").flatten()) if view != USER_VECTORS else 0
+    try:
+        with the_store(settings) as store:
+            for view in (view for view in rows if view in plan["views"]):
+                with store.stage(view, plan["version"]).writer(part_name(bucket)) as writer:
+                    for batch in rows[view]:
+                        writer.write(batch)
+                        pairs += len(batch.column("item_id").flatten()) if view != USER_VECTORS else 0
+    except RecsysTextError:
+        if not lost(settings, plan):
+            raise
+        return nothing
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from feature_store import RefusedVersion
+from feature_store import RefusedVersion, StoreError
 from recsys_text.config import Settings
 from recsys_text.publications import SHADOW, found
 from recsys_text.steps.inputs import check_unchanged, part_name, registered, the_store, tracker
 from recsys_text.steps.plan import TOLD, plan_of
 from recsys_text.steps.publish import checks, write_parts
+from recsys_text.steps.races import is_done
 from recsys_text.tracking import CHALLENGER, CHAMPION
 
 
@@ -43,7 +44,8 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
     Raises ContractError where a part is missing or damaged, the lake has changed since, or `publish.checks` refuse it.
     """
     if not plan["views"]:
-        return {"version": plan["version"], "users": 0, "swapped": False, "reason": plan["reason"]}
+        reason = plan.get("reason") or f"{plan['version']} was published meanwhile"
+        return {"version": plan["version"], "users": 0, "swapped": False, "reason": reason}
     version = plan["version"]
     with the_store(settings) as store:
         check_unchanged(settings, plan)
@@ -56,8 +58,12 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
                     metadata={key: plan[key] for key in TOLD},
                     checks=checks(settings, SHADOW, datetime.now(UTC)),
                 )
-        except RefusedVersion:  # every night, what is refused would fill the disk
-            store.prune(SHADOW, settings.publish.keep)
+        except StoreError as error:
+            if isinstance(error, RefusedVersion):  # every night, what is refused would fill the disk
+                store.prune(SHADOW, settings.publish.keep)
+            elif is_done(store, plan):
+                reason = f"{version} was published meanwhile"
+                return {"version": version, "users": 0, "swapped": False, "reason": reason}
             raise
         store.prune(SHADOW, settings.publish.keep)
         info = found(store, SHADOW, version)

@@ -18,12 +18,14 @@ import pyarrow as pa
 
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
+from recsys_text.errors import RecsysTextError
 from recsys_text.following import followed
 from recsys_text.matching import fit_match, half, popularity, user_vectors
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.log import Int32, micros
 from recsys_text.ranking.similar import most_alike
 from recsys_text.steps.inputs import ITEM_PART, ITEM_VECTORS, Inputs, check_unchanged, inputs, the_store
+from recsys_text.steps.races import lost
 
 #: Items that are named as alike.
 NEAR = 20
@@ -67,7 +69,8 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the vectors of all items as of the plan's time, where the plan has their view.
 
     Returns the plan with what the steps after it take from there: `calibration`, which has followed the clicks to that
-    time, so that no bucket must do it again, and `match`. Raises ContractError where the lake has changed.
+    time, so that no bucket must do it again, and `match`. Where another publication of this version has ended
+    meanwhile, the plan has no views any more. Raises ContractError where the lake has changed.
     """
     ready = opened(settings, plan)
     log, items = ready.data.log, ready.items
@@ -77,8 +80,13 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     match = fit_match(bundle, log, items, popular_I, ready.time, seed=settings.evaluation.seed)
     if ITEM_VECTORS in plan["views"]:
         rows = _item_rows(ready, popular_I)
-        with the_store(settings) as store, store.stage(ITEM_VECTORS, plan["version"]).writer(ITEM_PART) as writer:
-            writer.write(rows)
+        try:
+            with the_store(settings) as store, store.stage(ITEM_VECTORS, plan["version"]).writer(ITEM_PART) as writer:
+                writer.write(rows)
+        except RecsysTextError:
+            if not lost(settings, plan):
+                raise
+            return dict(plan) | {"views": [], "buckets": []}
     held = [list(look) for look in bundle.calibrator.later]
     return dict(plan) | {"calibration": held, "match": match.to_json()}
 
