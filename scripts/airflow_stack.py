@@ -25,6 +25,7 @@ from ports import free_ports
 NAME = "airflow"
 HOME = processes.ROOT / "var" / "airflow"
 STEPS = ("extract", "train", "publish", "monitor")
+SERVER_TRIES = 10
 POLL_S = 1.0  # an answer of Airflow's API costs a tenth of a second of one core
 # Between a task's success and the run that its asset event starts; longer without any run means that none comes.
 QUIET_S = 10
@@ -238,7 +239,12 @@ class Airflow:
         return self.api
 
     def _get(self, path: str, **query: Any) -> Any:
-        return self._client().get(f"/api/v2/{path}", params=query).raise_for_status().json()
+        for _ in range(SERVER_TRIES):
+            answer = self._client().get(f"/api/v2/{path}", params=query)
+            if not answer.is_server_error:
+                break
+            time.sleep(POLL_S)  # its SQLite file is locked now and then, on a busy machine
+        return answer.raise_for_status().json()
 
     def _dags(self) -> set[str]:
         errors = self._get("importErrors")["import_errors"]

@@ -16,6 +16,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 
 from recsys_text import __version__
@@ -62,6 +63,9 @@ class Tracker:
                 self._experiment = experiment.experiment_id
                 if (database := sqlite_file(uri)) is not None:
                     follow_root(database, experiment.artifact_location, root)
+                    # MLflow keeps the place of a run's artifacts for as long as a process lives, by the run's id: a
+                    # copy of a project has the same runs in another place.
+                    _artifact_repos_cache.clear()
 
     @contextmanager
     def run(

@@ -75,7 +75,7 @@ def test_a_viewer_sees_how_it_is_doing_and_no_buttons(server: Server, visit: Vis
         expect(scores).to_contain_text(f"{REFUSED} was refused")
         events = page.get_by_role("region", name="Data").get_by_role("row", name="events")
         expect(events).to_contain_text("2024-05-06")
-        expect(events).to_contain_text("user_id|min_length: 2")
+        expect(events).to_contain_text("user_id|nullability: 2")
         models = page.get_by_role("region", name="Models")
         expect(models.get_by_role("row", name="champion")).to_contain_text("+0.0123 [+0.0093, +0.0153]")
         expect(models.get_by_role("row", name="challenger")).to_contain_text("−0.0042 [−0.0072, −0.0012]")
