@@ -7,7 +7,6 @@ column of texts.
 import json
 import math
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -30,13 +29,10 @@ def is_loose(series: pl.Series) -> bool:
     return series.dtype == LOOSE
 
 
-def write_number(value: float | Decimal) -> str:
-    """A number as text, the same for equal numbers of any type: 7, 7.0 and 7.000 are '7'."""
+def _written(value: float) -> str:
+    """A number as text, the same for equal numbers of any type: 7 and 7.0 are '7'."""
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, Decimal):
-        text = format(value, "f")
-        return text.rstrip("0").rstrip(".") if "." in text else text
     return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
 
 
@@ -49,7 +45,7 @@ def _told(value: Any) -> tuple[str, str] | None:
     if isinstance(value, bool):
         return str(value).lower(), BOOLEAN
     if isinstance(value, int | float):
-        return write_number(value), NUMBER if isinstance(value, int) or abs(value) < EXACT else INEXACT
+        return _written(value), NUMBER if isinstance(value, int) or abs(value) < EXACT else INEXACT
     return _nested(value)
 
 
