@@ -132,7 +132,7 @@ def _given(raw: pl.DataFrame, target: Target, names: dict[str, str], source: Sou
         return _field(raw[root], field, target)
     if name in source.columns or not (target.nullable or name in _OPTIONAL):
         near = difflib.get_close_matches(wanted, there, n=1, cutoff=0.6)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = f"; perhaps '{near[0]}' is meant" if near else ""
         raise ContractError(
             f"the source of {table} has no column '{wanted}' (it has {', '.join(there)}){hint}; "
             f"map it in sources.{table}.columns"

@@ -49,11 +49,18 @@ def read_texts(given: pl.Series, target: Target) -> Read:
             ).to_series()
         )
     if given.dtype.is_nested() or given.dtype == pl.Object or (given.dtype == pl.Boolean and is_id):
-        way_out = f'; name the field that is meant, such as {target.name} = "{given.name}.name"'
-        raise ContractError(
-            f"{wrong_type(given, target, 'text')}{way_out if isinstance(given.dtype, pl.Struct) else ''}"
-        )
+        raise ContractError(f"{wrong_type(given, target, 'text')}{_field_hint(given.name, given.dtype, target)}")
     return Read.whole(_ids(given.cast(pl.String), is_id=is_id))
+
+
+def _field_hint(column: str, dtype: pl.DataType, target: Target) -> str:
+    """How to name one field of nested values, where they have names."""
+    if not isinstance(dtype, pl.Struct):
+        return ""
+    near = difflib.get_close_matches("name", [field.name for field in dtype.fields], n=1, cutoff=0.0)[0]
+    return (
+        f'; name the field that is meant, such as {target.name} = "{column}.{near}" in sources.{target.table}.columns'
+    )
 
 
 def _ids(texts: pl.Series, *, is_id: bool) -> pl.Series:
@@ -134,11 +141,7 @@ def _texts(given: pl.Series, target: Target) -> Read:
         raise wrong_type(given, target, "lists or text")
     inner = given.dtype.inner
     if inner.is_nested():
-        hint = ""
-        if isinstance(inner, pl.Struct):
-            fields = [field.name for field in inner.fields]
-            near = difflib.get_close_matches("name", fields, n=1, cutoff=0.0)[0]
-            hint = f'; name the field that is meant, such as {target.name} = "{given.name}.{near}"'
+        hint = _field_hint(given.name, inner, target)
         raise ContractError(f"{wrong_type(given, target, 'lists of text')}{hint}")
     # The entries are read as any id or text is: 7.0 in a list of floats is the item '7'.
     lengths = given.list.len()
