@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from recsys_text.errors import ContractError
 from recsys_text.sources.loose import (
@@ -53,7 +54,7 @@ def read_texts(given: pl.Series, target: Target) -> Read:
     return Read.whole(_ids(given.cast(pl.String), is_id=is_id))
 
 
-def _field_hint(column: str, dtype: pl.DataType, target: Target) -> str:
+def _field_hint(column: str, dtype: pl.DataType | DataTypeClass, target: Target) -> str:
     """How to name one field of nested values, where they have names."""
     if not isinstance(dtype, pl.Struct):
         return ""
