@@ -78,7 +78,9 @@ def test_the_champion_is_that_of_a_clean_run(nights: Nights, clean: Catalogue) -
 
 
 def test_what_is_served_is_that_of_a_clean_run(nights: Nights, clean: Catalogue) -> None:
-    assert served(nights.catalogue) == served(clean)
+    # The end of a version's name is made of its model's run too, and the two ways are two registries.
+    (version, model), (other, same) = served(nights.catalogue), served(clean)
+    assert (version.rpartition("-")[0], model) == (other.rpartition("-")[0], same)
     users = [f"u{user:03d}" for user in range(80)]
     rows = []
     for one in (nights.catalogue, clean):
