@@ -18,11 +18,11 @@ from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
 from recsys_text.sources import describe, read_rows
+from recsys_text.sources.reading import TIME
 from recsys_text.sources.times import Span, zone_of
 
 logger = getLogger("recsys_text")
 
-_TIME = {"items": "updated_at", "events": "occurred_at", "impressions": "shown_at"}
 #: What a source of impressions holds was shown to somebody; samples are made, never extracted.
 _CONSTANTS = {"impressions": {"origin": "logged"}}
 _TIMELESS = "timeless"
@@ -82,7 +82,7 @@ def event_times(source: Source) -> tuple[datetime, datetime] | None:
     found: list[datetime] = []
     zone = zone_of("sources.events.time_zone", source.time_zone)
     for frame in read_rows("events", source, Span(start=_EVER[0], end=_EVER[1], zone=zone)):
-        times = frame.get_column(_TIME["events"]).drop_nulls()
+        times = frame.get_column(TIME["events"]).drop_nulls()
         found += [time for time in (times.min(), times.max()) if isinstance(time, datetime)]
     return (min(found), max(found)) if found else None
 
@@ -178,7 +178,7 @@ def _dated(
         for frame in frames:
             # What impressions are judged by is not known before their clicks.
             _place(spill, table, frame if within else judge(table, frame), windows, span.end)
-            placed.add(frame[_TIME[table]])
+            placed.add(frame[TIME[table]])
         spill.flush()
         timeless = _timeless(spill, table, source, placed.rows, span)
         # The newest first where clicks are found: one behind a window's end may be of what was shown there.
@@ -212,7 +212,7 @@ def _tell_empty(table: str, results: dict[str, WriteResult], windows: list[Windo
 
 
 def _place(spill: Spill, table: str, frame: pl.DataFrame, windows: list[Window], end: datetime) -> None:
-    time = _TIME[table]
+    time = TIME[table]
     # Each window and, where another does not follow at once, what lies behind it.
     spans: dict[int, str | None] = {microseconds(min(window.end, end)): None for window in windows}
     spans |= {microseconds(window.start): window.key for window in windows if window.start < end}
@@ -235,7 +235,7 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
         rows = sum(frame.height for frame in read_rows(table, source, replace(span, start=_EVER[0], end=_EVER[1])))
     example = next(spill.frames(_TIMELESS)).head(1).select("offender").item()
     told = (
-        f"{table}: {count:,} of {rows:,} rows of the source have no readable {_TIME[table]}, "
+        f"{table}: {count:,} of {rows:,} rows of the source have no readable {TIME[table]}, "
         f"such as {'null' if example is None else repr(example)}"
     )
     if count > source.max_rejected * rows:

@@ -25,7 +25,7 @@ NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "<NA>", "N/A", "#N/A")
 #: The rule of a row that has more or fewer values than the file has columns.
 WRONG_WIDTH = "row|columns"
 _BLOCK_BYTES = 1 << 23
-_SEPARATORS = ",;\t|"
+SEPARATORS = ",;\t|"
 _SHOWN = 500
 _MOST_BYTES_OF_HEADER = 1 << 20
 
@@ -147,7 +147,7 @@ def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str |
     if not text.strip():
         raise ContractError(f"{shown} is empty: it has no line with the names of the columns")
     if separator is None:
-        separator = max(_SEPARATORS, key=lambda sign: _fits(_header(text, sign)[0], wanted))
+        separator = max(SEPARATORS, key=lambda sign: _fits(_header(text, sign)[0], wanted))
     names, lines = _header(text, separator)
     escape, is_unicode = _looked_through(opened, shown, separator, mark)
     return Dialect(

@@ -123,7 +123,7 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
             return filesystem, [root]
         fixed = len(re.split(r"[*?\[]", root, maxsplit=1)[0].rpartition("/")[0])
         files = sorted(
-            file for file in filesystem.glob(root) if filesystem.isfile(file) and not _is_hidden(file[fixed:])
+            file for file in filesystem.glob(root) if filesystem.isfile(file) and not is_hidden(file[fixed:])
         )
         folder = filesystem.isdir(root)
     except OSError as error:
@@ -135,7 +135,7 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
     return filesystem, files
 
 
-def _is_hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
     """Whether a part of a path that a glob found says that the file is half written, or a tool's own."""
     return any(part.startswith(("_", ".")) for part in path.split("/"))
 

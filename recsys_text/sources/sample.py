@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, without_secrets
+from recsys_text.sources.csv_files import SEPARATORS
+from recsys_text.sources.files import is_hidden
 from recsys_text.sources.sql import sample_table, tables_of
 
 #: So many rows of a table are looked at, and at most so many bytes of a file of text.
@@ -73,7 +75,7 @@ def _folder(folder: Path) -> list[Sample]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and (_SUFFIXES.search(path.name) or path.suffix.lower() in _DATABASES)
-        and not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
+        and not is_hidden(str(path.relative_to(folder)))
     ]
     found: list[Sample] = []
     alike: dict[tuple[Any, ...], list[Path]] = defaultdict(list)
@@ -177,7 +179,7 @@ def _text(file: Any) -> str:
 
 def _csv(text: str) -> tuple[dict[str, list[Any]], str]:
     header = text.partition("\n")[0]
-    separator = max(",;\t|", key=header.count)
+    separator = max(SEPARATORS, key=header.count)
     rows = csv.reader(StringIO(text, newline=""), delimiter=separator)
     names = [name.strip() for name in next(rows, [])]
     columns: dict[str, list[Any]] = {name: [] for name in names}
