@@ -182,13 +182,18 @@ class LocalStore:
             check_owner(self.root, self._owner, load_owner(self.root))
 
     def _claim(self) -> None:
-        """Makes a store that is nobody's the owner's, once and for all."""
-        if self._owner is None or load_owner(self.root) is not None:
+        """Makes a store that is nobody's the owner's, once and for all.
+
+        Raises ForeignStore where another has claimed it since this publisher looked.
+        """
+        if self._owner is None:
             return
-        make_folder(self.root)
-        with locked(self.root / LOCK, self._lock_seconds):
-            self._check_owner()
-            save_owner(self.root, self._owner)
+        if load_owner(self.root) is None:
+            make_folder(self.root)
+            with locked(self.root / LOCK, self._lock_seconds):
+                if load_owner(self.root) is None:
+                    save_owner(self.root, self._owner)
+        self._check_owner()
 
     @contextmanager
     def _publishing(self, folder: ViewFolder) -> Iterator[None]:

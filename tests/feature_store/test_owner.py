@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
+import feature_store.local.store as store_module
 from feature_store import ForeignStore, Store, open_store
+from feature_store.local.layout import load_owner
 from tests.contracts.store_data import numbered
 
 Owned = Callable[[str | None], Store]
@@ -78,3 +80,23 @@ def test_of_many_who_begin_at_once_one_owns(owned: Owned) -> None:
     with ThreadPoolExecutor(8) as pool:
         winners = [name for name in pool.map(begin, [f"p{number}" for number in range(8)]) if name is not None]
     assert len(winners) == 1
+
+
+def test_who_lost_the_race_between_looking_and_claiming_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several threads reach each order only by luck, so that the order in question is made here."""
+    url = f"file:{tmp_path}/store"
+    looked: list[str | None] = []
+
+    def look(root: Path) -> str | None:
+        looked.append(owner := load_owner(root))
+        if len(looked) == 1:
+            monkeypatch.setattr(store_module, "load_owner", load_owner)
+            open_store(url, owner="news").begin("scores", "v1")
+        return owner
+
+    monkeypatch.setattr(store_module, "load_owner", look)
+    with pytest.raises(ForeignStore, match="belongs to 'news'"):
+        open_store(url, owner="shop").begin("scores", "v1")
+    assert looked == [None]
