@@ -20,17 +20,18 @@ def extracted(result: Result) -> list[str]:
     for table in result["tables"]:
         told = landed([result], table)
         rules = ", ".join(f"{count:,} {rule}" for rule, count in told["rejected"].items())
+        left = f", {told['left']:,} left" if told["left"] else ""
         lines.append(
             f"{table} {' to '.join(told['windows'])}: {told['rows']:,} rows, "
             f"{sum(told['rejected'].values()):,} rejected{f' ({rules})' if rules else ''}, "
-            f"{told['duplicates']:,} duplicates"
+            f"{told['duplicates']:,} duplicates{left}"
         )
     changed = result["changed"]
     return [*lines, f"Changed: {_few(changed)}" if changed else "No window is other than it was"]
 
 
 def landed(results: Sequence[Result], table: str) -> dict[str, Any]:
-    """The extra of a table's event: first and last window, and rows, rejects by rule and duplicates of all together."""
+    """The extra of a table's event: first and last window; rows, rejects by rule, duplicates and `left` of all."""
     windows = {key: window for result in results for key, window in result["tables"][table].items()}
     rejected: dict[str, int] = {}
     for window in windows.values():
@@ -41,6 +42,7 @@ def landed(results: Sequence[Result], table: str) -> dict[str, Any]:
         "rows": sum(window["rows"] for window in windows.values()),
         "rejected": dict(sorted(rejected.items())),
         "duplicates": sum(window["duplicates"] for window in windows.values()),
+        "left": sum(window["left"] for window in windows.values()),
         "changed": sum(len(result["changed"]) for result in results),
     }
 
@@ -58,7 +60,8 @@ def promoted(verdict: Result) -> dict[str, Any]:
 
 def published(result: Result) -> list[str]:
     if result["swapped"]:
-        return [f"Published {result['version']}: the scores of {result['users']:,} users"]
+        left = [f"{result['left']:,} items have left the catalogue"] if result["left"] else []
+        return [f"Published {result['version']}: the scores of {result['users']:,} users", *left]
     return [f"{result['version']} was published before; {result['served']} is served"]
 
 

@@ -88,6 +88,10 @@ class Absences:
     start: Int64
     end: Int64
 
+    def count_at(self, time: int) -> int:
+        """How many items are absent at a time."""
+        return int(((self.start <= time) & (time < self.end)).sum())
+
 
 def no_absences() -> Absences:
     none = np.zeros(0, np.int64)

@@ -73,10 +73,10 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
     plan: as `write_items` returned it. A version that was published before stays as it is, also where it was rolled
     back since: new clicks or a new champion make a new version. So do scores that a refresh published for a later time
     meanwhile, and item vectors of `publish_items`, where they are of the same model; those of the former model are
-    replaced. A refresh replaces nothing but what it followed. Returns {"version", "users", "swapped"}, and "served",
-    perhaps "reason", where nothing was swapped. Raises ContractError where a part is missing or damaged, the lake has
-    changed since, or a view breaks one of `publish.checks`; the former scores stay, and vectors go back to what was
-    served with them. What is staged of views after a refused one is removed.
+    replaced. A refresh replaces nothing but what it followed. Returns {"version", "users", "swapped"}, with "left", the
+    plan's, where it was swapped, and else with "served", perhaps "reason". Raises ContractError where a part is missing
+    or damaged, the lake has changed since, or a view breaks one of `publish.checks`; the former scores stay, and
+    vectors go back to what was served with them. What is staged of views after a refused one is removed.
     """
     with the_store(settings) as store:
         if not plan["views"]:
@@ -102,7 +102,7 @@ def publish_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any
         prune(store, settings)
         info = found(store, VIEW, plan["version"])
         assert info is not None
-        return {"version": info.version, "users": info.rows, "swapped": True}
+        return {"version": info.version, "users": info.rows, "swapped": True, "left": plan["left"]}
 
 
 def publish_items(settings: Settings) -> dict[str, Any]:

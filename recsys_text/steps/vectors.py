@@ -69,8 +69,9 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the vectors of all items as of the plan's time, where the plan has their view.
 
     Returns the plan with what the steps after it take from there: `calibration`, which has followed the clicks to that
-    time, so that no bucket must do it again, and `match`. Where another publication of this version has ended
-    meanwhile, the plan has no views any more. Raises ContractError where the lake has changed.
+    time, so that no bucket must do it again, `match`, and `left`, how many items have left the catalogue. Where another
+    publication of this version has ended meanwhile, the plan has no views any more. Raises ContractError where the lake
+    has changed.
     """
     ready = opened(settings, plan)
     log, items = ready.data.log, ready.items
@@ -88,7 +89,7 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
                 raise
             return dict(plan) | {"views": [], "buckets": []}
     held = [list(look) for look in bundle.calibrator.later]
-    return dict(plan) | {"calibration": held, "match": match.to_json()}
+    return dict(plan) | {"calibration": held, "match": match.to_json(), "left": log.absent.count_at(ready.time)}
 
 
 def _item_rows(ready: Opened, popular_I: Any) -> pa.RecordBatch:

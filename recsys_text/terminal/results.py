@@ -30,7 +30,11 @@ def extracted(out: Console, result: Mapping[str, Any]) -> None:
             which = "the newest by updated_at, else the last," if name == "items" else "one of each"
             out.print(f"{conflicts:,} {name} have rows that differ; {which} was kept", soft_wrap=True)
         if left := sum(window["left"] for window in windows.values()):
-            out.print(f"{left:,} {name} have left the catalogue; they are no candidates any more", soft_wrap=True)
+            out.print(left_line(left), soft_wrap=True)
+
+
+def left_line(left: int) -> str:
+    return f"{left:,} {'item has' if left == 1 else 'items have'} left the catalogue, no candidates any more"
 
 
 def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
@@ -50,6 +54,8 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
         out.print(f"Published the vectors of {result['items']:,} items as {result['version']}")
     elif result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
+        if result["left"]:
+            out.print(left_line(result["left"]))
     elif result["served"] == result["version"]:
         out.print(f"{result['version']} is published already; nothing changed since")
     else:

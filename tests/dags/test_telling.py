@@ -2,13 +2,13 @@
 
 from recsys_text.provider import telling
 
-NONE = {"rows": 0, "rejected": {}, "duplicates": 0}
+NONE = {"rows": 0, "rejected": {}, "duplicates": 0, "left": 0}
 EXTRACTED = {
     "tables": {
-        "items": {"2017-07-01": NONE, "2017-07-02": {"rows": 3, "rejected": {}, "duplicates": 1}},
+        "items": {"2017-07-01": NONE, "2017-07-02": {"rows": 3, "rejected": {}, "duplicates": 1, "left": 2}},
         "events": {
-            "2017-07-01": {"rows": 1000, "rejected": {"time": 1, "event_type": 2}, "duplicates": 0},
-            "2017-07-02": {"rows": 500, "rejected": {"time": 4}, "duplicates": 0},
+            "2017-07-01": {"rows": 1000, "rejected": {"time": 1, "event_type": 2}, "duplicates": 0, "left": 0},
+            "2017-07-02": {"rows": 500, "rejected": {"time": 4}, "duplicates": 0, "left": 0},
         },
     },
     "changed": ["2017-07-02"],
@@ -17,7 +17,7 @@ EXTRACTED = {
 
 def test_extract_tells_rows_and_rejects_by_rule() -> None:
     assert telling.extracted(EXTRACTED) == [
-        "items 2017-07-01 to 2017-07-02: 3 rows, 0 rejected, 1 duplicates",
+        "items 2017-07-01 to 2017-07-02: 3 rows, 0 rejected, 1 duplicates, 2 left",
         "events 2017-07-01 to 2017-07-02: 1,500 rows, 7 rejected (2 event_type, 5 time), 0 duplicates",
         "Changed: 2017-07-02",
     ]
@@ -26,6 +26,7 @@ def test_extract_tells_rows_and_rejects_by_rule() -> None:
         "rows": 1500,
         "rejected": {"event_type": 2, "time": 5},
         "duplicates": 0,
+        "left": 0,
         "changed": 1,
     }
 
@@ -46,8 +47,11 @@ def test_gate_tells_the_verdict() -> None:
 
 
 def test_publish_tells_version_and_users() -> None:
-    assert telling.published({"swapped": True, "version": "v2", "users": 2000}) == [
+    assert telling.published({"swapped": True, "version": "v2", "users": 2000, "left": 0}) == [
         "Published v2: the scores of 2,000 users"
+    ]
+    assert telling.published({"swapped": True, "version": "v2", "users": 2000, "left": 1200})[1:] == [
+        "1,200 items have left the catalogue"
     ]
     assert telling.published({"swapped": False, "version": "v1", "users": 0, "served": "v2"}) == [
         "v1 was published before; v2 is served"

@@ -48,6 +48,17 @@ def second_champion(settings: Settings) -> str:
     return again
 
 
+def test_a_publication_tells_how_many_items_have_left_the_catalogue(
+    published: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = Path(config(published)).parent / "items.parquet"
+    pl.read_parquet(items)[:-2].write_parquet(items)
+    extract(published)
+    assert "2 items have left the catalogue, no candidates any more" in capsys.readouterr().out
+    assert run_cli("publish", "-c", config(published)) == 0
+    assert "2 items have left the catalogue, no candidates any more" in capsys.readouterr().out
+
+
 def test_items_alone_bring_a_new_item_and_leave_the_users(
     published: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

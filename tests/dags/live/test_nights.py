@@ -122,6 +122,7 @@ def test_events_tell_what_landed(nights: Nights) -> None:
         "rows": 80,
         "rejected": {},
         "duplicates": 0,
+        "left": 0,
         "changed": 1,
         "from_rest_api": None,
     }
