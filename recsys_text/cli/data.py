@@ -101,4 +101,5 @@ def extract(
 
     result = step(settings, windows, allow_empty=allow_empty)
     terminal.extracted(out, result)
-    out.print(f"{len(windows)} windows are in {settings.lake}")
+    count = "1 window is" if len(windows) == 1 else f"{len(windows)} windows are"
+    out.print(f"{count} in {settings.lake}", soft_wrap=True)

@@ -4,10 +4,11 @@ Where PROMETHEUS_MULTIPROC_DIR is set, counters and latencies are those of all w
 those of the worker that answers.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -17,6 +18,8 @@ from recsys_text.service.views import Served
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+# Each route and status takes some two KiB of the file of a worker's latencies.
+_FILE_BYTES = 1 << 18
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -24,6 +27,7 @@ class Metrics:
     """Counters of one application, apart from any other in the process."""
 
     def __init__(self, served: Callable[[], Served | None]) -> None:
+        together = _counts_together()
         counted = CollectorRegistry()
         self._seconds = Histogram(
             "recsys_text_request_seconds",
@@ -40,7 +44,7 @@ class Metrics:
         )
         self._children: dict[tuple[str, int], Histogram] = {}
         self._registry = counted
-        if os.environ.get(MULTIPROCESS_VARIABLE):
+        if together:
             self._registry = CollectorRegistry()
             MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
         self._registry.register(_Served(served))
@@ -61,6 +65,29 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+
+def _counts_together() -> bool:
+    """Whether this worker counts together with others; where their folder cannot be written, it counts for itself.
+
+    The library maps files to memory that it does not fill: where the disk is full by the time that something is counted,
+    the system kills the worker. So their room is taken here, where a failure can be told.
+    """
+    folder = os.environ.get(MULTIPROCESS_VARIABLE)
+    if not folder:
+        return False
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for kind in ("counter", "histogram"):
+            with open(os.path.join(folder, f"{kind}_{os.getpid()}.db"), "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+    except OSError as error:
+        logging.getLogger("uvicorn.error").warning(
+            "cannot keep metrics in %s (%s): this worker's are those of its own requests", folder, error.strerror
+        )
+        values.ValueClass = values.MutexValue
+        return False
+    return True
 
 
 class _Served(Collector):
