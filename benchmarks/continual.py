@@ -43,7 +43,7 @@ from recsys_text.fitting import continue_bundle, fit_bundle
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.log import Impressions
-from recsys_text.terminal import TrainingProgress
+from recsys_text.terminal import WorkProgress
 
 BEGIN = datetime(2014, 3, 10, tzinfo=UTC)
 MOST_DAYS, OLD = 10, 500
@@ -82,7 +82,7 @@ class Walk:
             fit = {"log": before.log, "texts": before.texts, "starts": before.starts(cutoff)}
             former = Bundle.load(parent / "bundle") if parent else None
             begun = process_time()
-            with TrainingProgress(Console()) as shown:
+            with WorkProgress(Console()) as shown:
                 timed = Timed(inner=shown)
                 more = {"cutoff": cutoff, "settings": settings, "progress": timed}
                 if former is None:

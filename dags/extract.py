@@ -44,7 +44,8 @@ def _bring(settings: Settings, windows: Sequence[Window]) -> dict[str, Any]:
     from recsys_text.provider import telling
     from recsys_text.steps.extract import extract
 
-    result = extract(settings, windows)
+    with telling.progress("Extraction"):
+        result = extract(settings, windows)
     telling.tell(telling.extracted(result))
     return result
 

@@ -42,7 +42,8 @@ def build(project: Project) -> DAG:
             results = []
             for key in sorted({newest, *unmeasured(settings)}):
                 try:
-                    results.append(run_step(settings, key))
+                    with telling.progress(f"Monitoring of {key}"):
+                        results.append(run_step(settings, key))
                 except ContractError as error:  # an old window that is damaged keeps no night from being measured
                     if key == newest:
                         raise

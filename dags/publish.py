@@ -46,9 +46,11 @@ def build(project: Project) -> DAG:
         @skip_if_overtaken
         @step
         def items(plan: dict[str, Any]) -> dict[str, Any]:
+            from recsys_text.provider import telling
             from recsys_text.steps.vectors import write_items
 
-            return write_items(settings, plan)
+            with telling.progress("Items"):
+                return write_items(settings, plan)
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
         @skip_if_overtaken
@@ -57,7 +59,8 @@ def build(project: Project) -> DAG:
             from recsys_text.provider import telling
             from recsys_text.steps.score import score_bucket
 
-            scored = score_bucket(settings, plan, bucket)
+            with telling.progress() as progress:
+                scored = score_bucket(settings, plan, bucket, progress=progress)
             telling.tell([f"Bucket {bucket}: {scored['users']:,} users, {scored['pairs']:,} scored items"])
             return scored
 
@@ -68,7 +71,8 @@ def build(project: Project) -> DAG:
             from recsys_text.provider import telling
             from recsys_text.steps.publish import publish_commit
 
-            result = publish_commit(settings, plan)
+            with telling.progress("Verification"):
+                result = publish_commit(settings, plan)
             if not result["swapped"]:
                 raise AirflowSkipException(result.get("reason") or telling.published(result)[0])
             telling.tell(telling.published(result))

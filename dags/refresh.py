@@ -25,9 +25,10 @@ def build(project: Project, every: timedelta) -> DAG:
             from recsys_text.provider import telling
             from recsys_text.steps.refresh import refresh as run_step
 
-            result = run_step(settings)
+            with telling.progress("Extraction") as progress:
+                result = run_step(settings, progress=progress)
             if not result["swapped"]:
-                raise AirflowSkipException(result["reason"])
+                raise AirflowSkipException(result.get("reason") or telling.published(result)[0])
             telling.tell(telling.published(result))
             get_current_context()["outlet_events"][project.refreshed].extra = {
                 "version": result["version"],

@@ -25,7 +25,8 @@ def build(project: Project) -> DAG:
             from recsys_text.provider import telling
             from recsys_text.steps.shadow import publish_shadow
 
-            result = publish_shadow(settings)
+            with telling.progress() as progress:
+                result = publish_shadow(settings, progress=progress)
             if not result["swapped"]:
                 raise AirflowSkipException(result["reason"])
             telling.tell([f"Beside the served scores: {result['version']}, {result['users']:,} users"])

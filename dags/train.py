@@ -84,7 +84,8 @@ def build(project: Project) -> DAG:
             from recsys_text.steps.gate import gate as run_step
             from recsys_text.steps.inputs import windows_of
 
-            verdict = run_step(settings, trained["version"])
+            with telling.progress() as progress:
+                verdict = run_step(settings, trained["version"], progress=progress)
             telling.tell(telling.judged(verdict))
             if not verdict["promoted"]:
                 raise AirflowSkipException(verdict["reason"])

@@ -1,8 +1,8 @@
 """One TOML file to frozen settings, each value open to an environment variable. Touches no data.
 
 An environment variable is named by the section and the key: `RECSYS_TEXT_TRAINING__EPOCHS=2`
-overrides `epochs` in `[training]`. `project.root` and the paths of sources start at the folder of the
-TOML file, the folder of `store.url` starts at `project.root`. `${NAME}` in any text of the file stands
+overrides `epochs` in `[training]`. `project.root`, the paths of sources and files of `tracking.uri` start at the folder
+of the TOML file, the folder of `store.url` starts at `project.root`. `${NAME}` in any text of the file stands
 for an environment variable; the store's password stands in no other way in it.
 """
 
@@ -160,7 +160,8 @@ def load(path: Path) -> Settings:
             if source is not None
         }
     )
-    return settings.model_copy(update={"project": project, _SOURCES: sources})
+    tracking = Tracking(uri=settings.tracking.uri and _tracking_from_folder(settings.tracking.uri, folder))
+    return settings.model_copy(update={"project": project, _SOURCES: sources, "tracking": tracking})
 
 
 def _in_hours(span: timedelta) -> str:
@@ -191,3 +192,14 @@ def _uri_from_folder(uri: str, folder: Path) -> str:
     scheme, separator, path = uri.partition(":///")
     in_file = scheme.partition("+")[0] in ("sqlite", "duckdb") and separator and path
     return f"{scheme}:///{folder / path}" if in_file else uri
+
+
+def _tracking_from_folder(uri: str, folder: Path) -> str:
+    """The address of MLflow; a file of SQLite and a plain folder start at the folder, and a server is as it is."""
+    if found := re.fullmatch(r"(sqlite(?:\+\w+)?):///([^/:][^?]*)(\?.*)?", uri):
+        scheme, path, options = found.groups(default="")
+        base = sqlite_url(folder)
+        return f"{base if base.startswith('sqlite+') else scheme + base.removeprefix('sqlite')}/{path}{options}"
+    if re.match(r"\w[\w+-]*:|databricks|uc$", uri):
+        return uri
+    return str(folder / uri)

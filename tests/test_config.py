@@ -33,6 +33,23 @@ def test_relative_paths_start_at_the_file_and_urls_stay(tmp_path: Path) -> None:
     assert settings.store_url == f"file:{tmp_path}/var/store"
 
 
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///{folder}/mlflow.db"),
+        ("sqlite+pysqlite:///a/b.db?timeout=9", "sqlite+pysqlite:///{folder}/a/b.db?timeout=9"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("./mlruns", "{folder}/mlruns"),
+        ("http://mlflow.example:5000", "http://mlflow.example:5000"),
+        ("postgresql://mlflow@db.example/mlflow", "postgresql://mlflow@db.example/mlflow"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_files_of_mlflow_start_at_the_file_and_servers_stay(tmp_path: Path, uri: str, meant: str) -> None:
+    settings = load(write(tmp_path, MINIMAL + f'[tracking]\nuri = "{uri}"\n'))
+    assert settings.tracking_uri == meant.format(folder=tmp_path)
+
+
 def test_schedule_is_times_of_day_durations_and_notifiers(tmp_path: Path) -> None:
     notify = 'notify = [{ class = "my.alerts.Pager", team = "shop", level = 2 }]'
     schedule = load(write(tmp_path, MINIMAL + f'[schedule]\ndeadline = "06:30"\nrefresh = "15m"\n{notify}\n')).schedule

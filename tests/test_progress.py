@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from recsys_text.terminal import TrainingProgress, TuningProgress
+from recsys_text.terminal import TuningProgress, WorkProgress
 from recsys_text.terminal import progress as shown
 from recsys_text.terminal.progress import Pace
 
@@ -48,13 +48,13 @@ def test_a_new_stage_begins_anew() -> None:
     assert pace.due() == "  Rankers: still running, 10 s so far"
 
 
-@pytest.mark.parametrize("kind", [TrainingProgress, TuningProgress])
+@pytest.mark.parametrize("kind", [WorkProgress, TuningProgress])
 def test_work_that_tells_nothing_itself_is_told_where_nobody_watches(
-    kind: type[TrainingProgress], monkeypatch: pytest.MonkeyPatch
+    kind: type[WorkProgress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown, "_LOOK_S", 0.001)
     out, clock = io.StringIO(), Clock()
-    with kind(Console(file=out, width=20), Pace(clock)) as progress:
+    with kind(Console(file=out, width=20), pace=Pace(clock)) as progress:
         progress.stage("Tokenizer: learning from 3 texts")
         clock.now = 11
         while "so far" not in out.getvalue():
@@ -68,9 +68,20 @@ def test_work_that_tells_nothing_itself_is_told_where_nobody_watches(
     assert "  Text model, pretraining: 33%, loss 0.5000, 200 samples/s, 11 s so far, 22 s left" in lines
 
 
+def test_work_without_stages_is_told_by_its_name_once_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shown, "_LOOK_S", 0.001)
+    out, clock = io.StringIO(), Clock()
+    with WorkProgress(Console(file=out, width=20), "Extraction", pace=Pace(clock)):
+        assert not out.getvalue()
+        clock.now = 10
+        while not out.getvalue():
+            time.sleep(0.001)
+    assert out.getvalue() == "  Extraction: still running, 10 s so far\n"
+
+
 def test_a_terminal_shows_a_bar_and_no_lines_in_between() -> None:
     out, clock = io.StringIO(), Clock()
-    with TrainingProgress(Console(file=out, force_terminal=True, width=80), Pace(clock)) as progress:
+    with WorkProgress(Console(file=out, force_terminal=True, width=80), pace=Pace(clock)) as progress:
         progress.stage("Features: 100 pairs")
         progress.advance(50, 100)
         clock.now = 100

@@ -19,7 +19,7 @@ from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.wide import Wide
 from recsys_text.progress import EpochResult
 from recsys_text.sections import Model
-from recsys_text.terminal import TrainingProgress
+from recsys_text.terminal import WorkProgress
 
 #: What decides a text model, a bundle and the baselines, below recsys_text; beside it, what lays out the logs.
 TEXT = ("fitting", "model", "text", *(f"ranking/{name}.py" for name in ("candidates", "log", "logged", "timeline")))
@@ -47,7 +47,7 @@ class Run:
 class Timed:
     """Shows progress as its inner one does, and keeps the seconds of each stage and the speed of each epoch."""
 
-    inner: TrainingProgress
+    inner: WorkProgress
     stages: dict[str, float] = field(default_factory=dict)
     speeds: list[float] = field(default_factory=list)
     _now: str = "before"
@@ -146,7 +146,7 @@ def _fitted(run: Run, step: str, depends: Mapping[str, Any], fit: Callable[[Path
 
     def work(folder: Path) -> Mapping[str, Any]:
         checkpoint = Checkpoint(run.cache.root / "checkpoints" / cache.key(depends))
-        with TrainingProgress(Console()) as shown:
+        with WorkProgress(Console()) as shown:
             timed = Timed(inner=shown)
             fit(folder, checkpoint, timed)
         checkpoint.clear()

@@ -99,7 +99,8 @@ def extract(
         raise ConfigError("say which windows: --window KEY, or --from A --to B")
     from recsys_text.steps.extract import extract as step
 
-    result = step(settings, windows, allow_empty=allow_empty)
+    with terminal.WorkProgress(out, "Extraction"):
+        result = step(settings, windows, allow_empty=allow_empty)
     terminal.extracted(out, result)
     count = "1 window is" if len(windows) == 1 else f"{len(windows)} windows are"
     out.print(f"{count} in {settings.lake}", soft_wrap=True)

@@ -56,7 +56,8 @@ def gate(
     if explain:
         terminal.explained(out, kept(settings, version))
         return
-    verdict = step(settings, version)
+    with terminal.WorkProgress(out) as progress:
+        verdict = step(settings, version, progress=progress)
     terminal.explained(out, verdict)
     if not verdict["promoted"]:
         raise GateRefusal(verdict["reason"])
@@ -93,7 +94,7 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
     from recsys_text.evaluation.table import render, verdict
     from recsys_text.steps.evaluate import evaluate as step
 
-    with terminal.TrainingProgress(out) as progress:
+    with terminal.WorkProgress(out) as progress:
         table, path, dropped = step(settings, model, progress=progress)
     out.print(render(table))
     out.print(verdict(table), soft_wrap=True)
@@ -114,14 +115,15 @@ def rank(
     settings = load(config)
     from recsys_text.steps.score import rank as step
 
-    result = step(settings, impressions, to, model, prediction)
+    with terminal.WorkProgress(out, "Scores"):
+        result = step(settings, impressions, to, model, prediction)
     out.print(f"Scored {result['pairs']:,} candidates of {result['impressions']:,} impressions into {to}")
 
 
 def _repeat(settings: Settings, like: str) -> None:
     from recsys_text.steps.repeat import repeat as step
 
-    with terminal.TrainingProgress(out) as progress:
+    with terminal.WorkProgress(out) as progress:
         result = step(settings, like, progress=progress)
     terminal.repeated(out, result)
 
@@ -132,13 +134,14 @@ def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: b
     from recsys_text.steps.gate import gate as gate_step
     from recsys_text.steps.train import train as step
 
-    with terminal.TrainingProgress(out) as progress:
+    with terminal.WorkProgress(out) as progress:
         result = step(settings, cutoff=cutoff, warm_start=warm_start, progress=progress)
     out.print(render(result.table))
     out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
     terminal.continued(out, result)
-    verdict = gate_step(settings, result.version)
+    with terminal.WorkProgress(out) as progress:
+        verdict = gate_step(settings, result.version, progress=progress)
     if verdict["promoted"]:
         out.print(f"Version {result.version} is champion: {verdict['reason']}")
     else:

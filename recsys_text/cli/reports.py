@@ -26,7 +26,8 @@ def check(
     settings = load(config)
     from recsys_text.steps.check import check as step
 
-    findings = step(settings, span(settings, window, start, end))
+    with terminal.WorkProgress(out, "Check"):
+        findings = step(settings, span(settings, window, start, end))
     if as_json:
         typer.echo(json.dumps([finding.to_json() for finding in findings], indent=1, ensure_ascii=False))
     else:
@@ -44,4 +45,6 @@ def report(config: Config = CONFIG, model: Model = "champion") -> None:
     settings = load(config)
     from recsys_text.steps.report import report as step
 
-    out.print(f"Wrote {step(settings, model)}", soft_wrap=True)
+    with terminal.WorkProgress(out, "Report"):
+        page = step(settings, model)
+    out.print(f"Wrote {page}", soft_wrap=True)

@@ -21,7 +21,7 @@ def score(config: Config = CONFIG) -> None:
     settings = load(config)
     from recsys_text.steps.publish import publish_begin, write_parts
 
-    with terminal.TrainingProgress(out) as progress:
+    with terminal.WorkProgress(out) as progress:
         plan, results = write_parts(settings, publish_begin(settings), progress=progress)
     users = sum(result["users"] for result in results)
     if not plan["views"]:
@@ -55,7 +55,9 @@ def refresh(config: Config = CONFIG) -> None:
     settings = load(config)
     from recsys_text.steps.refresh import refresh as step
 
-    terminal.published(out, step(settings))
+    with terminal.WorkProgress(out, "Extraction") as progress:
+        result = step(settings, progress=progress)
+    terminal.published(out, result)
 
 
 @app.command()
@@ -86,7 +88,9 @@ def monitor(config: Config = CONFIG, window: WindowKey = None) -> None:
     settings = load(config)
     from recsys_text.steps.monitor import monitor as step
 
-    terminal.monitored(out, step(settings, window))
+    with terminal.WorkProgress(out, "Monitoring"):
+        result = step(settings, window)
+    terminal.monitored(out, result)
 
 
 @app.command()
@@ -112,21 +116,27 @@ def run(
     if (windows := span(settings, window, start, end)) is not None:
         from recsys_text.steps.extract import extract as extract_step
 
-        terminal.extracted(out, extract_step(settings, windows))
+        with terminal.WorkProgress(out, "Extraction"):
+            extracted = extract_step(settings, windows)
+        terminal.extracted(out, extracted)
     train_and_gate(settings, parse_time(cutoff) if cutoff else None)
     _publish(settings)
     from recsys_text.steps.monitor import monitor as monitor_step
 
-    terminal.monitored(out, monitor_step(settings, None))
+    with terminal.WorkProgress(out, "Monitoring"):
+        measured = monitor_step(settings, None)
+    terminal.monitored(out, measured)
 
 
 def _publish(settings: Settings, *, items: bool = False) -> None:
     from recsys_text.steps.publish import publish, publish_items
 
     if items:
-        terminal.published(out, publish_items(settings))
+        with terminal.WorkProgress(out, "Items"):
+            result = publish_items(settings)
+        terminal.published(out, result)
         return
-    with terminal.TrainingProgress(out) as progress:
+    with terminal.WorkProgress(out) as progress:
         result = publish(settings, progress=progress)
     terminal.published(out, result)
     if settings.gate.shadow:
@@ -136,4 +146,6 @@ def _publish(settings: Settings, *, items: bool = False) -> None:
 def _publish_shadow(settings: Settings) -> None:
     from recsys_text.steps.shadow import publish_shadow
 
-    terminal.published_shadow(out, publish_shadow(settings))
+    with terminal.WorkProgress(out) as progress:
+        result = publish_shadow(settings, progress=progress)
+    terminal.published_shadow(out, result)

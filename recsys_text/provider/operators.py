@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
+from recsys_text.provider import telling
 from recsys_text.provider.rendered import flag, given, number
 from recsys_text.provider.running import hide_secrets, step
 from recsys_text.provider.training import train
@@ -60,7 +61,8 @@ class ExtractOperator(StepOperator):
         from recsys_text.steps.extract import extract
 
         windows = self._windows(settings)
-        tables = extract(settings, windows)["tables"]
+        with telling.progress("Extraction"):
+            tables = extract(settings, windows)["tables"]
         return {
             "windows": [window.key for window in windows],
             "rows": {table: sum(told["rows"] for told in of.values()) for table, of in tables.items()},
@@ -126,7 +128,8 @@ class GateOperator(StepOperator):
     def run_step(self, settings: Settings) -> dict[str, Any]:
         from recsys_text.steps.gate import gate
 
-        verdict = gate(settings, self.version)
+        with telling.progress() as progress:
+            verdict = gate(settings, self.version, progress=progress)
         if not verdict["promoted"]:
             raise AirflowSkipException(verdict["reason"])
         return verdict
@@ -141,7 +144,8 @@ class PublishOperator(StepOperator):
     def run_step(self, settings: Settings) -> dict[str, Any]:
         from recsys_text.steps.publish import publish
 
-        return publish(settings)
+        with telling.progress() as progress:
+            return publish(settings, progress=progress)
 
 
 class MonitorOperator(StepOperator):
@@ -159,7 +163,8 @@ class MonitorOperator(StepOperator):
     def run_step(self, settings: Settings) -> dict[str, Any]:
         from recsys_text.steps.monitor import monitor
 
-        result = monitor(settings, given(self.window))
+        with telling.progress("Monitoring"):
+            result = monitor(settings, given(self.window))
         if not result["rows"]:
             raise AirflowSkipException(result["reason"])
         return {"window": result["window"], "version": result["version"]}

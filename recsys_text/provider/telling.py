@@ -2,7 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recsys_text.terminal import WorkProgress
 
 Result = Mapping[str, Any]
 
@@ -12,6 +15,15 @@ logger = logging.getLogger("recsys_text")
 def tell(lines: Iterable[str]) -> None:
     for line in lines:
         logger.info("%s", line)
+
+
+def progress(name: str | None = None) -> "WorkProgress":
+    """Shows in the task's log every ten seconds how far the step is that runs within; see `WorkProgress`."""
+    from rich.console import Console  # noqa: PLC0415 - only where a step runs
+
+    from recsys_text.terminal import WorkProgress  # noqa: PLC0415 - likewise
+
+    return WorkProgress(Console(), name)
 
 
 def extracted(result: Result) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from recsys_text.config import Settings
 from recsys_text.lake.windows import parse_time
+from recsys_text.provider import telling
 
 # ruff: noqa: PLC0415 - parsing a DAG must import neither torch nor MLflow
 
@@ -13,15 +14,12 @@ def train(settings: Settings, *, cutoff: str | None, seed: int | None, warm_star
 
     Returns {"version", "run_id", "cutoff"}. Raises ConfigError for a cutoff that is no time, and what the step raises.
     """
-    from rich.console import Console
-
     from recsys_text.steps.train import train as run_step
-    from recsys_text.terminal import TrainingProgress
 
     if seed is not None:
         training = settings.training.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"training": training})
-    with TrainingProgress(Console()) as progress:
+    with telling.progress() as progress:
         trained = run_step(
             settings, cutoff=parse_time(cutoff) if cutoff else None, warm_start=warm_start, progress=progress
         )

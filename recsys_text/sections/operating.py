@@ -38,6 +38,10 @@ class Gate(Section):
 
 
 class Tracking(Section):
+    """Where MLflow keeps runs and models: a server, a SQLite file or a folder; MLFLOW_TRACKING_URI by default, else a
+    SQLite file under the root.
+    """
+
     uri: str | None = None
 
 

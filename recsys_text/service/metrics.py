@@ -70,7 +70,7 @@ class Metrics:
 def _counts_together() -> bool:
     """Whether this worker counts together with others; where their folder cannot be written, it counts for itself.
 
-    The library maps files to memory that it does not fill: where the disk is full by the time that something is counted,
+    The library maps files to memory that it does not fill: where the disk is full by the time that it counts something,
     the system kills the worker. So their room is taken here, where a failure can be told.
     """
     folder = os.environ.get(MULTIPROCESS_VARIABLE)

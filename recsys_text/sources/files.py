@@ -6,7 +6,7 @@ CSV comes as text, column by column, so that no reader guesses a type: an id `00
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from glob import has_magic
+from glob import escape, has_magic
 from typing import Any
 from urllib.parse import unquote
 
@@ -115,17 +115,11 @@ def _batches(
 def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
     shown = describe_path(path)
     try:
-        filesystem, root = fsspec.core.url_to_fs(path)
+        filesystem, root = filesystem_of(path)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"cannot open {shown}: {one_line(error)}") from None
     try:
-        if filesystem.isfile(root):
-            return filesystem, [root]
-        fixed = len(re.split(r"[*?\[]", root, maxsplit=1)[0].rpartition("/")[0])
-        files = sorted(
-            file for file in filesystem.glob(root) if filesystem.isfile(file) and not is_hidden(file[fixed:])
-        )
-        folder = filesystem.isdir(root)
+        files, folder = files_of(filesystem, root), filesystem.isdir(root)
     except OSError as error:
         raise UnavailableError(f"{shown} is out of reach: {one_line(error)}") from None
     if not files and (folder or not (may_lack and has_magic(root))):
@@ -133,6 +127,33 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
             f"{shown} is a folder; write {shown.rstrip('/')}/*.parquet" if folder else f"no file at {shown}"
         )
     return filesystem, files
+
+
+def filesystem_of(path: str) -> tuple[Any, str]:
+    """The file system of a path or an address, and what it calls it. Raises ValueError or ImportError for none.
+
+    Nothing in a path has a meaning that its file does not have: a double colon is no chain of addresses.
+    """
+    return fsspec.core.url_to_fs(path) if "://" in path else (fsspec.filesystem("file"), path)
+
+
+def files_of(filesystem: Any, root: str) -> list[str]:
+    """The file of this name, or else those that it means as a glob, without those that are half written.
+
+    A name is first taken for itself: a folder is no pattern where it exists as it is written, brackets and all.
+    """
+    if filesystem.isfile(root):
+        return [root]
+    folders = root.split("/")[:-1]
+    patterns = (
+        place
+        for place, folder in enumerate(folders)
+        if has_magic(folder) and not filesystem.isdir("/".join(folders[: place + 1]))
+    )
+    names = next(patterns, len(folders))
+    below = len("/".join(folders[:names]))
+    pattern = escape(root[:below]) + root[below:]
+    return sorted(file for file in filesystem.glob(pattern) if filesystem.isfile(file) and not is_hidden(file[below:]))
 
 
 def is_hidden(path: str) -> bool:

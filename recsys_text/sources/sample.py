@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, without_secrets
 from recsys_text.sources.csv_files import SEPARATORS
-from recsys_text.sources.files import is_hidden
+from recsys_text.sources.files import files_of, filesystem_of, is_hidden
 from recsys_text.sources.sql import sample_table, tables_of
 
 #: So many rows of a table are looked at, and at most so many bytes of a file of text.
@@ -120,8 +120,7 @@ def _shared_start(texts: Sequence[str]) -> str:
 
 
 def _files_of(pattern: str) -> list[str]:
-    filesystem, root = fsspec.core.url_to_fs(pattern)
-    files = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
+    files = files_of(*filesystem_of(pattern))
     if not files:
         raise ConfigError(f"no file at {pattern}")
     return files
@@ -135,7 +134,8 @@ def _file(paths: Sequence[str], glob: str | None = None) -> Sample:
         raise ConfigError(f"no reader for {shown}; its name must end in .parquet, .csv or .jsonl (or .gz after these)")
     source = {"kind": "file", "path": glob or path}
     try:
-        with fsspec.open(path, "rb") as file:
+        filesystem, root = filesystem_of(path)
+        with filesystem.open(root, "rb") as file:
             if suffix[1].lower() in ("parquet", "pq"):
                 columns = _parquet(file)
             else:

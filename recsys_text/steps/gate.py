@@ -19,6 +19,7 @@ from recsys_text.evaluation.gate import Verdict, decide
 from recsys_text.evaluation.guards import Guard, guards, slowdown
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
+from recsys_text.progress import SILENT, Stages
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
 from recsys_text.sections import Gate
@@ -35,7 +36,7 @@ _ROUNDS, _AGAIN, _PAIRS = 5, 15, 50_000
 Score = Callable[[Impressions], Floats]
 
 
-def gate(settings: Settings, version: str | None = None) -> dict[str, Any]:
+def gate(settings: Settings, version: str | None = None, *, progress: Stages = SILENT) -> dict[str, Any]:
     """Makes a version champion if it is the first, or beats the champion on the same impressions of the newest windows.
 
     `version` is the challenger by default. The lower bound of the paired bootstrap interval of its gain in nDCG@10 must
@@ -63,7 +64,7 @@ def gate(settings: Settings, version: str | None = None) -> dict[str, Any]:
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
         return _keep(settings, registry, version, champion, {"promoted": True, "reason": reason})
-    verdict, about = _judge(settings, bundles)
+    verdict, about = _judge(settings, bundles, progress)
     told = {"promoted": verdict.promote, "reason": verdict.line} | about | verdict.to_json()
     return _keep(settings, registry, version, champion, told)
 
@@ -84,17 +85,19 @@ def explain(settings: Settings, version: str | None = None) -> dict[str, Any]:
     return verdict
 
 
-def _judge(settings: Settings, bundles: Sequence[Bundle]) -> tuple[Verdict, dict[str, Any]]:
+def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> tuple[Verdict, dict[str, Any]]:
     """The verdict on the first bundle, which challenges the second, and what it was measured on."""
     cutoff = max(bundle.cutoff for bundle in bundles)
     windows = newest_windows(settings, cutoff)
     data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundles[0].candidates)
+    progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")
     scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
     challenger_P, champion_P = (score(shown) for score in scorers)
     challenger_N, champion_N = (
         metrics.evaluate(scores_P, shown.clicked, shown.offsets)["ndcg@10"] for scores_P in (challenger_P, champion_P)
     )
+    progress.stage("Guards: what the challenger must not lose in any slice, and its speed")
     chosen = settings.evaluation
     found = guards(
         challenger_P,

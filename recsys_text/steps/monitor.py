@@ -94,11 +94,16 @@ def monitor(settings: Settings, window: str | None = None) -> dict[str, Any]:
                 _LOG.warning("window %s has no drift of the inputs: %s", key, error)
             try:
                 of_scores = quality(settings, store, lake, info, span)
-                found += _score_drift(store, info) + (of_scores or [])
+                found += of_scores or []
                 version = None if of_scores is None else info.version
                 reason = f"Window {key} has no clicks, so there is nothing to measure" if of_scores is None else ""
             except (CorruptVersion, UnknownVersion) as error:
                 reason = f"Version {name} cannot be measured: {error}"
+            else:
+                try:
+                    found += _score_drift(store, info)
+                except (CorruptVersion, UnknownVersion) as error:
+                    _LOG.warning("window %s has no drift of the scores: %s", key, error)
     rows = [
         {"window": key, "version": name, "metric": metric, "slice": part, "value": value, "low": low, "high": high}
         for metric, part, value, low, high in found

@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys_text.config import Settings
 from recsys_text.lake.windows import window_of
+from recsys_text.progress import SILENT, Stages
 from recsys_text.publications import named_time, run_of, same_but_time
 from recsys_text.steps.extract import extract_open
 from recsys_text.steps.inputs import VIEW, registered_by, the_store, windows_of
@@ -16,7 +17,7 @@ from recsys_text.steps.plan import named
 from recsys_text.steps.publish import begin, publish_commit, write_parts
 
 
-def refresh(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
+def refresh(settings: Settings, now: datetime | None = None, *, progress: Stages = SILENT) -> dict[str, Any]:
     """Publishes all views again with the served model and the newest events; returns as `publish` does.
 
     Where there is nothing new, a person has rolled back, or nothing that it could follow is served, it publishes
@@ -26,7 +27,7 @@ def refresh(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     if not plan["views"]:
         told = {key: plan[key] for key in ("version", "served", "reason")}
         return told | {"users": 0, "pairs": 0, "swapped": False}
-    written, results = write_parts(settings, plan)
+    written, results = write_parts(settings, plan, progress=progress)
     return publish_commit(settings, written) | {"pairs": sum(result["pairs"] for result in results)}
 
 

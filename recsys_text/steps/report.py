@@ -94,12 +94,12 @@ def to_html(
     tags, run = registry.tags(version), registry.recorded(version)
     verdict = _verdict(tags)
     champion, former = _compared(registry, version, run, tags)
-    manifests = _manifests(the_lake(settings))
+    manifests, damaged = _manifests(the_lake(settings))
     content = Content(
         project=settings.project.name,
         version=version,
         facts=_facts(bundle.cutoff, run, measured),
-        notes=[*(notes or []), *_notes(settings, bundle.cutoff, run)],
+        notes=[*(notes or []), *damaged, *_notes(settings, bundle.cutoff, run)],
         windows=_windows(settings, bundle.cutoff, measured.windows if measured else [], manifests),
         rejected=_rejected(manifests),
         digests=run.digests if run else {},
@@ -185,14 +185,20 @@ def _notes(settings: Settings, cutoff: datetime, run: Recorded | None) -> list[s
     return notes
 
 
-def _manifests(lake: Lake) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each window of events, by its key: what the manifests of the tables that have it say. Each is read once."""
+def _manifests(lake: Lake) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
+    """Of each window of events, by its key: what the manifests of the tables that have it say, and what is wrong with
+    those that say nothing. Each is read once.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in lake.keys("events")}
+    damaged = []
     for table in ("events", "items", "impressions"):
         for key in lake.keys(table):
             if key in found:
-                found[key][table] = lake.manifest(table, key)
-    return found
+                try:
+                    found[key][table] = lake.manifest(table, key)
+                except ContractError as error:
+                    damaged.append(f"A window is left out: {error}")
+    return found, damaged
 
 
 def _windows(
@@ -207,9 +213,9 @@ def _windows(
             WindowRow(
                 key=span.key,
                 role="later" if role == "older" and span.start >= cutoff else role,
-                events=found["events"]["rows"],
-                items=found["items"]["rows"] if "items" in found else 0,
-                impressions=found["impressions"]["rows"] if "impressions" in found else 0,
+                **{
+                    table: found[table]["rows"] if table in found else 0 for table in ("events", "items", "impressions")
+                },
                 rejected=sum(sum(each["rejected"].values()) for each in found.values()),
                 duplicates=sum(each["duplicates"] for each in found.values()),
             )

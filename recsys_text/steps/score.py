@@ -14,6 +14,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, RecsysTextError
 from recsys_text.following import followed
+from recsys_text.progress import SILENT, Stages
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
@@ -70,7 +71,9 @@ def rank(
     return {"impressions": len(coded), "pairs": len(scored)}
 
 
-def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> dict[str, int]:
+def score_bucket(
+    settings: Settings, plan: Mapping[str, Any], bucket: int, *, progress: Stages = SILENT
+) -> dict[str, int]:
     """Scores the users of one bucket as of the plan's time and writes their parts; a pure function of its inputs.
 
     plan: as `write_items` returned it; one without views is no work, and so is one whose version another publication
@@ -83,7 +86,8 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
     users = np.flatnonzero(np.array(mine, dtype=np.bool_)).astype(np.int32)
-    scores = _score_rows(settings, ready, bundle, users)  # a plan has one view of them
+    progress.stage(f"Scores: {len(users):,} users of bucket {bucket}")
+    scores = _score_rows(settings, ready, bundle, users, progress)  # a plan has one view of them
     rows = {USER_VECTORS: user_rows(ready, users), VIEW: scores, SHADOW: scores}
     pairs = 0
     try:
@@ -100,7 +104,9 @@ def score_bucket(settings: Settings, plan: Mapping[str, Any], bucket: int) -> di
     return {"bucket": bucket, "users": len(users), "pairs": pairs}
 
 
-def _score_rows(settings: Settings, ready: Opened, bundle: Bundle, users: Int32) -> Iterator[pa.RecordBatch]:
+def _score_rows(
+    settings: Settings, ready: Opened, bundle: Bundle, users: Int32, progress: Stages
+) -> Iterator[pa.RecordBatch]:
     """The lists of these users, some at a time, and first a batch without rows, for where there is no user."""
     log = ready.data.log
     user_ids = pa.array(log.user_ids, pa.string())
@@ -117,7 +123,10 @@ def _score_rows(settings: Settings, ready: Opened, bundle: Bundle, users: Int32)
 
     none = np.zeros(0, np.int32)
     yield batch(none, np.zeros(1, np.int64), none, none, none)
+    done = 0
     for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates):
         interest_P, score_P = bundle.score(log, ready.items, everyone)
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
         yield batch(everyone.user, ends, everyone.item[best], score_P[best], interest_P[best])
+        done += len(everyone)
+        progress.advance(done, len(users))

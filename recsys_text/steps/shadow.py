@@ -11,6 +11,7 @@ from typing import Any
 
 from feature_store import RefusedVersion, StoreError
 from recsys_text.config import Settings
+from recsys_text.progress import SILENT, Stages
 from recsys_text.publications import SHADOW, found
 from recsys_text.steps.inputs import check_unchanged, part_name, registered, the_store, tracker
 from recsys_text.steps.plan import TOLD, plan_of
@@ -71,7 +72,7 @@ def shadow_commit(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]
         return {"version": version, "users": info.rows, "swapped": True}
 
 
-def publish_shadow(settings: Settings) -> dict[str, Any]:
+def publish_shadow(settings: Settings, *, progress: Stages = SILENT) -> dict[str, Any]:
     """Scores every user with the challenger and swaps the new version into the shadow view; see `shadow_commit`."""
-    plan, results = write_parts(settings, shadow_begin(settings))
+    plan, results = write_parts(settings, shadow_begin(settings), progress=progress)
     return shadow_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}

@@ -1,4 +1,4 @@
-"""The progress of training, tuning and publishing. Knows no step.
+"""The progress of whatever may take long: extraction, training, tuning, publishing, measuring. Knows no step.
 
 Whatever runs is told: live on a terminal, elsewhere in a plain line every ten seconds, also while a library computes
 that tells nothing itself.
@@ -81,10 +81,13 @@ def _time(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-class TrainingProgress:
-    """A live bar on a terminal, plain lines elsewhere; also shows what publishing does."""
+class WorkProgress:
+    """A live bar on a terminal, plain lines elsewhere.
 
-    def __init__(self, out: Console, pace: Pace | None = None) -> None:
+    `name` is what the work is called until its first stage, if it has any; it is told once it takes long.
+    """
+
+    def __init__(self, out: Console, name: str | None = None, *, pace: Pace | None = None) -> None:
         self._out, self._pace = out, pace or Pace()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -99,6 +102,8 @@ class TrainingProgress:
         self._task = self._bar.add_task("", total=None, visible=False, figures="")
         self._ended = Event()
         self._beat = Thread(target=self._tell, daemon=True)
+        if name is not None:
+            self._begin(name)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -151,7 +156,7 @@ class TrainingProgress:
         self._out.print(f"  epoch {result.epoch}: loss {result.loss:.4f}, {valid}{speed}{mark}")
 
 
-class TuningProgress(TrainingProgress):
+class TuningProgress(WorkProgress):
     """A live bar of the present trial on a terminal, and a line for each trial that ended."""
 
     def say(self, line: str) -> None:

@@ -20,7 +20,7 @@ from recsys_text.steps.alerts import alerts
 from recsys_text.steps.inputs import tracker
 from recsys_text.steps.monitor import monitor, unmeasured
 from tests.conftest import START
-from tests.pipeline.conftest import LAST, run_cli
+from tests.pipeline.conftest import LAST, run_cli, store_folder
 from tests.pipeline.test_alerts import fires_and_keeps_quiet, watching
 from tests.pipeline.test_cli import config_of
 from tests.pipeline.test_report import second
@@ -187,6 +187,21 @@ def test_the_first_scores_of_a_model_drift_from_those_of_the_one_before(
     result = monitor(landed)
     assert result["version"] == "20240507T000000Z-m2-another"
     assert value(result, "score_psi") >= 0
+
+
+def test_scores_that_drift_cannot_be_told_from_cost_no_other_figure(
+    landed: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured_after_two(landed)
+    first, *_ = open_store(landed.store_url).versions(SCORES)
+    for part in store_folder(landed).glob(f"{SCORES}/{first.version}/*.arrow"):
+        content = bytearray(part.read_bytes())
+        content[len(content) // 2] ^= 1
+        part.write_bytes(content)
+    result = monitor(landed)
+    assert "window 2024-05-07 has no drift of the scores: " in caplog.text
+    assert value(result, "ndcg@10") >= 0
+    assert "score_psi" not in {row["metric"] for row in result["rows"]}
 
 
 def test_the_shadow_is_measured_beside_what_was_served(landed: Settings) -> None:

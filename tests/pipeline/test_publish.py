@@ -3,6 +3,7 @@ import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import mlflow
 import polars as pl
@@ -71,6 +72,23 @@ def test_users_are_spread_over_the_buckets_of_the_plan(published: Settings) -> N
     users = [score_bucket(published, plan, bucket)["users"] for bucket in plan["buckets"]]
     assert sum(users) == 40
     assert min(users) > 0
+
+
+def test_scoring_a_bucket_tells_how_far_it_is(published: Settings) -> None:
+    class Told(Quiet):
+        stages: ClassVar[list[str]] = []
+        done: ClassVar[list[tuple[int, int]]] = []
+
+        def stage(self, name: str) -> None:
+            self.stages.append(name)
+
+        def advance(self, done: int, total: int) -> None:
+            self.done.append((done, total))
+
+    two = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 2})})
+    scored = score_bucket(published, write_items(two, publish_begin(two)), 1, progress=Told())
+    assert Told.stages == [f"Scores: {scored['users']} users of bucket 1"]
+    assert Told.done[-1] == (scored["users"], scored["users"])
 
 
 def test_an_incomplete_version_is_not_served(published: Settings) -> None:

@@ -168,6 +168,15 @@ def test_nothing_to_measure_on_is_said_and_the_rest_is_told(published: Settings)
     assert "Share of each feature" in page
 
 
+def test_a_damaged_window_is_told_and_costs_no_page(published: Settings) -> None:
+    manifest = published.lake / "events" / "window=2024-05-02" / "_manifest.json"
+    manifest.write_text("{")
+    page = report(published, "1").read_text()
+    assert f"A window is left out: {manifest} is damaged; " in page
+    assert "Loss of the text model" in page
+    assert page.count("learned from</td>") > 2, "the others are told"
+
+
 def test_logged_impressions_are_what_it_is_measured_on(published: Settings) -> None:
     config = Path(config_of(published))
     log_impressions(config)

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,13 +48,39 @@ def parquet_bytes() -> bytes:
     return buffer.getvalue()
 
 
+def sqlite_bytes(rows: list[dict[str, object]] = ROWS) -> bytes:
+    def kept(value: object) -> object:
+        """The value as SQLite keeps it, which has neither lists nor large numbers."""
+        if isinstance(value, list):
+            return "|".join(map(str, value))
+        if isinstance(value, str):
+            return value.encode(errors="surrogatepass") if "\ud800" in value else value
+        return str(value) if isinstance(value, dict) or value == 2**70 else value
+
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("pragma page_size = 512")  # so that little of the file is unused
+        database.execute(f"create table items ({', '.join(ROWS[0])})")
+        for row in rows:
+            values = [kept(row.get(name)) for name in ROWS[0]]
+            database.execute(f"insert into items values ({', '.join('?' * len(values))})", values)
+        database.commit()
+        return database.serialize()
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "a.csv": csv_bytes,
     "a.csv.gz": lambda: gzip.compress(csv_bytes(), mtime=0),
     "a.jsonl": json_bytes,
     "a.jsonl.gz": lambda: gzip.compress(json_bytes(), mtime=0),
     "a.parquet": parquet_bytes,
+    "a.sqlite": sqlite_bytes,
 }
+
+
+def source_of(path: Path) -> Source:
+    if path.suffix == ".sqlite":
+        return Source(kind="sql", uri=f"sqlite:///{path}", query="select * from items")
+    return Source(kind="file", path=str(path))
 
 
 def cut(data: bytes, chance: random.Random) -> bytes:
@@ -144,6 +172,8 @@ def mutated(name: str, data: bytes, chance: random.Random) -> bytes:
     if chance.random() < 0.3:
         if name == "a.parquet":
             return typed_parquet(chance)
+        if name == "a.sqlite":
+            return sqlite_bytes(other_values(chance))
         if name.startswith("a.jsonl"):
             changed = "".join(json.dumps(row) + "\n" for row in other_values(chance)).encode()
             return gzip.compress(changed) if name.endswith("gz") else changed
@@ -156,8 +186,7 @@ def mutated(name: str, data: bytes, chance: random.Random) -> bytes:
 def test_the_file_that_is_mutated_is_read_whole(tmp_path: Path) -> None:
     for name, make in FILES.items():
         (tmp_path / name).write_bytes(make())
-        source = Source(kind="file", path=str(tmp_path / name))
-        rows = pl.concat(read_rows("items", source, SPAN))
+        rows = pl.concat(read_rows("items", source_of(tmp_path / name), SPAN))
         assert rows["rule"].null_count() == len(ROWS)
         assert rows["title"].to_list() == [row["title"] for row in ROWS]
 
@@ -165,7 +194,7 @@ def test_the_file_that_is_mutated_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_mutated_files_give_rows_rejected_rows_or_one_line(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    source = Source(kind="file", path=str(path))
+    source = source_of(path)
     data = FILES[name]()
     outcomes: Counter[str] = Counter()
     for number in range(COUNT):

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import adbc_driver_postgresql.dbapi
@@ -19,7 +20,7 @@ import pytest
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.sections import Source
 from recsys_text.sources.sql import describe_query, postgresql, read_query, sqlite
-from recsys_text.sources.sql.addresses import resolve
+from recsys_text.sources.sql.addresses import Address, resolve
 from recsys_text.sources.sql.query import Bounds, one_query
 from recsys_text.sources.times import Span
 
@@ -144,7 +145,7 @@ def test_sqlite_waits_for_who_writes_and_then_says_so(database: Path, monkeypatc
     assert writer.stdout is not None
     assert writer.stdout.readline() == "writing\n"
     monkeypatch.setattr(sqlite, "_BUSY_MS", 50)
-    with pytest.raises(UnavailableError, match=r"somebody writes to the database: .* try again"):
+    with pytest.raises(UnavailableError, match=r"somebody writes to the database /.*: .* try again"):
         read(source, "user_id")
     monkeypatch.setattr(sqlite, "_BUSY_MS", 60_000)
     later = threading.Timer(0.3, writer.communicate, ["\n"])
@@ -307,8 +308,23 @@ def test_postgres_that_dies_midway_is_unavailable(postgres: str, monkeypatch: py
         list(batches)
 
 
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("postgresql://user:geheim@host:5/db?sslmode=require", "postgresql://host:5/db"),
+        ("postgresql://user:ge/heim@host/db", "postgresql://host/db"),
+        ("postgresql://user:ge?heim@host/db", "postgresql://..."),
+        ("mysql+pymysql://host/db?password=ge@heim", "mysql://..."),
+        ("postgresql:///db", "postgresql:///db"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(target: str, shown: str) -> None:
+    kind: Any = "sqlalchemy" if "+" in target else "postgresql"
+    assert Address(kind=kind, target=target).shown() == shown
+
+
 def test_postgres_out_of_reach_keeps_the_password_to_itself() -> None:
-    with pytest.raises(UnavailableError, match="postgresql broke off") as caught:
+    with pytest.raises(UnavailableError, match=r"postgresql://127\.0\.0\.1:1/db broke off") as caught:
         read(query("select 1 as id", uri="postgresql://user:geheim@127.0.0.1:1/db?connect_timeout=2"), "id")
     assert "geheim" not in str(caught.value)
     with pytest.raises(ConfigError) as caught:

@@ -28,6 +28,17 @@ class Address:
     kind: Literal["sqlite", "duckdb", "postgresql", "sqlalchemy", "hook"]
     target: str
 
+    def shown(self) -> str:
+        """The address without what may be secret."""
+        if self.kind in ("sqlite", "duckdb"):
+            return self.target
+        if self.kind == "hook":
+            return f"connection '{self.target}'"
+        scheme, _, rest = self.target.partition("://")
+        place, _, options = rest.partition("?")
+        # With a sign of a login behind it, a question mark may be a letter of the password.
+        return f"{scheme.partition('+')[0]}://{'...' if '@' in options else place.rpartition('@')[2]}"
+
     def secrets(self) -> list[str]:
         """The parts of the address that no message may show, as they are written there."""
         if self.kind in ("sqlite", "duckdb", "hook"):
