@@ -14,7 +14,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
@@ -32,7 +31,7 @@ from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
-from recsys_text.threads import processors
+from recsys_text.threads import one_torch_thread, processors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,15 +177,13 @@ def in_parts(
     with _ALONE:
         counts(log, no_impressions())
         _ = log.dislikes_of_user
-        network, before = text.network, (torch.get_num_threads(), text.network.training)
-        torch.set_num_threads(1)
+        network, training = text.network, text.network.training
         network.eval()
         try:
-            with threadpool_limits(1, "blas"):
+            with threadpool_limits(1, "blas"), one_torch_thread():
                 yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
         finally:
-            torch.set_num_threads(before[0])
-            network.train(before[1])
+            network.train(training)
 
 
 def features(

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from recsys_text import threads
+from recsys_text.ranking.listwise import fit_network
 
 
 def groups(root: Path, told: str, files: dict[str, str]) -> Path:
@@ -67,3 +70,27 @@ def test_torch_takes_as_many_threads_as_the_process_has_processors() -> None:
         check=True,
     )
     assert told.stdout.split() == ["1", "PASSIVE"]
+
+
+def test_training_of_a_network_is_the_same_whatever_the_number_of_threads() -> None:
+    chance = np.random.default_rng(3)
+    features_PF = chance.normal(size=(4000, 6)).astype(np.float32)
+    offsets_N1 = np.arange(0, 4001, 40)
+    clicked_P = np.zeros(4000, np.bool_)
+    clicked_P[offsets_N1[:-1] + chance.integers(0, 40, 100)] = True
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(fit_network(features_PF, clicked_P, offsets_N1, seed=1).predict(features_PF))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_the_number_of_threads_is_what_it_was_after_a_failure() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), threads.one_torch_thread():
+        _ = torch.get_num_threads() / 0
+    assert torch.get_num_threads() == before

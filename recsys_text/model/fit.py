@@ -35,6 +35,7 @@ from recsys_text.model.pretrain import Teacher, distillation, pretrain, start
 from recsys_text.model.scorer import Interest, item_vectors
 from recsys_text.progress import SILENT, EpochResult, Progress
 from recsys_text.sections import Training
+from recsys_text.threads import one_torch_thread
 
 _CUTOFF = 10
 #: How far a library's network goes from where the wide path sets it to where its clicks end: best on goodbooks, with
@@ -44,6 +45,7 @@ WAY = 0.3
 _REPORT = 10
 
 
+@one_torch_thread()
 def fit(
     model: Interest,
     tokens_IT: NDArray[np.int32],
@@ -66,9 +68,9 @@ def fit(
     first click: what an item was clicked for beside its text leaves less behind (WiSE-FT, Wortsman et al. 2022, "Robust
     fine-tuning of zero-shot models").
 
-    The same arguments give the same weights on one CPU with the same number of threads. Every epoch is
-    seeded by itself, so that one that resumes from `checkpoint` (written after pretraining and after
-    each epoch) ends with the weights of one that never stopped. Ctrl-C leaves the last one in place.
+    The same arguments give the same weights on one CPU. Every epoch is seeded by itself, so that one that resumes from
+    `checkpoint` (written after pretraining and after each epoch) ends with the weights of one that never stopped.
+    Ctrl-C leaves the last one in place.
 
     Args:
         tokens_IT, lengths_I: the texts of I items, as the tokenizer gives them.

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recsys_text.threads import one_torch_thread
+
 Float32 = NDArray[np.float32]
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -77,6 +79,7 @@ class Network:
         )
 
 
+@one_torch_thread()
 def fit_network(
     features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, former: Network | None = None
 ) -> Network:
