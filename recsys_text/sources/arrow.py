@@ -1,10 +1,15 @@
 """Arrow tables to polars frames, of every type that a file or database can have. Knows no files and no contract."""
 
+import json
+from typing import Any
+from uuid import UUID
+
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_text.errors import ContractError
+from recsys_text.sources.loose import loose_series
 
 
 def plain_frame(table: pa.Table) -> pl.DataFrame:
@@ -46,11 +51,35 @@ def _is_list_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
+def _holds_uuids(kind: pa.DataType) -> bool:
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    return isinstance(kind, pa.UuidType) or any(map(_holds_uuids, inner))
+
+
+def _written(value: Any) -> Any:
+    """The value with each UUID in it as text."""
+    if isinstance(value, list):
+        return [_written(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _written(part) for name, part in value.items()}
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _json(text: str | None) -> Any:
+    """What a text of JSON says; the text itself, where it is none."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _plain(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = field.type
     try:
-        if isinstance(kind, pa.UuidType):
-            return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        if isinstance(kind, pa.JsonType):
+            return loose_series(field.name, [_json(text) for text in column.cast(pa.string()).to_pylist()]).to_arrow()
+        if _holds_uuids(kind):
+            return pa.array([_written(value) for value in column.to_pylist()])
         if isinstance(kind, pa.BaseExtensionType):
             storage = column.cast(kind.storage_type)
             return storage.cast(pa.string()) if pa.types.is_binary(storage.type) else storage

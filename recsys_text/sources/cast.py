@@ -2,13 +2,15 @@
 
 import difflib
 import json
+from collections.abc import Collection
+from typing import Any
 
 import polars as pl
 
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sections import Source
-from recsys_text.sources.loose import decoded, is_loose
-from recsys_text.sources.read import Read, Target
+from recsys_text.sources.loose import NESTED, TEXT, decoded, is_loose, loose_series
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE, Read, Target
 from recsys_text.sources.texts import read_event_types, read_lists, read_numbers, read_texts
 from recsys_text.sources.times import Span, read_times, zone_of
 from recsys_text.tables import OFFENDER, RULE, TABLES
@@ -45,19 +47,22 @@ def columns_of(table: str, source: Source) -> set[str]:
     return {part for name in names for part in (name, name.partition(".")[0])}
 
 
-def to_contract(raw: pl.DataFrame, table: str, source: Source, *, there: list[str] | None = None) -> pl.DataFrame:
+def to_contract(
+    raw: pl.DataFrame, table: str, source: Source, *, there: list[str] | None = None, sparse: bool = False
+) -> pl.DataFrame:
     """The contract's columns in the contract's types, and two more: `rule` and `offender`.
 
     A value that cannot be read as its type becomes null; its row then carries the rule
-    `<column>|dtype` and the value as text. A reader's own `rule` and `offender`, of a row that it could not read, stay.
-    All other rules are left to the contract itself. `there` names all columns that the source has, for errors.
+    `<column>|dtype` and the value as text, or what a reader says of a row that it could not read.
+    All other rules are left to the contract itself. `there` names all columns that the source has, for errors. Of a
+    `sparse` source other rows may have the columns that are missing here, unless every row must have them.
     Raises ContractError for a missing column, a wrong type, a naive time or a number where a time should be.
     """
     names = source_names(table, source)
     zone = zone_of(f"sources.{table}.time_zone", source.time_zone)
     columns: list[pl.Series] = []
-    rules: list[pl.Expr] = [pl.lit(raw[RULE])] if RULE in raw.columns and RULE not in names.values() else []
-    offenders: list[pl.Expr] = [pl.lit(raw[OFFENDER])] if rules else []
+    rules: list[pl.Expr] = [pl.lit(raw[ROW_RULE])] if ROW_RULE in raw.columns else []
+    offenders: list[pl.Expr] = [pl.lit(raw[ROW_OFFENDER])] if rules else []
     for name, column in TABLES[table].columns().items():
         target = Target(
             table=table,
@@ -67,7 +72,7 @@ def to_contract(raw: pl.DataFrame, table: str, source: Source, *, there: list[st
             zone=zone,
             time_unit=source.time_unit,
         )
-        given = _given(raw, target, names, source, there or raw.columns)
+        given = _given(raw, target, names, source, there or raw.columns, sparse=sparse)
         given = _without_nulls(decoded(given) if given.dtype == pl.Binary else given, target, source)
         # A type is judged by values, of which a file without rows has none.
         read = _read(given, target, source) if raw.height else Read.whole(pl.Series(name, [], target.dtype))
@@ -112,7 +117,9 @@ def _read(given: pl.Series, target: Target, source: Source) -> Read:
             return read_texts(given, target)
 
 
-def _given(raw: pl.DataFrame, target: Target, names: dict[str, str], source: Source, there: list[str]) -> pl.Series:
+def _given(
+    raw: pl.DataFrame, target: Target, names: dict[str, str], source: Source, there: list[str], *, sparse: bool
+) -> pl.Series:
     table, name = target.table, target.name
     if name == "clicked" and source.clicks_within is not None:
         if name in source.columns or name in source.values or name in raw.columns:
@@ -130,28 +137,37 @@ def _given(raw: pl.DataFrame, target: Target, names: dict[str, str], source: Sou
     root, _, field = wanted.partition(".")
     if field and root in raw.columns:
         return _field(raw[root], field, target)
-    if name in source.columns or not (target.nullable or name in _OPTIONAL):
-        near = difflib.get_close_matches(wanted, there, n=1, cutoff=0.6)
-        hint = f"; perhaps '{near[0]}' is meant" if near else ""
-        raise ContractError(
-            f"the source of {table} has no column '{wanted}' (it has {', '.join(there)}){hint}; "
-            f"map it in sources.{table}.columns"
-        )
+    if (name in source.columns and not sparse) or not (target.nullable or name in _OPTIONAL):
+        raise no_column(table, wanted, there)
     return _nothing(name, raw.height)
 
 
+def no_column(table: str, wanted: str, there: Collection[str]) -> ContractError:
+    """The fault of a source without a column that its config names or its table needs."""
+    near = difflib.get_close_matches(wanted, there, n=1, cutoff=0.6)
+    hint = f"; perhaps '{near[0]}' is meant" if near else ""
+    return ContractError(
+        f"the source of {table} has no column '{wanted}' (it has {', '.join(there)}){hint}; "
+        f"map it in sources.{table}.columns"
+    )
+
+
 def _field(column: pl.Series, field: str, target: Target) -> pl.Series:
-    """The named field of a struct, or of each struct in a list. Raises ContractError where there is no such field."""
-    name = f"{column.name}.{field}"
+    """The named field of a struct, or of each struct in a list; `a.b` is the field b of the field a.
+
+    Raises ContractError where there is no such field.
+    """
+    if column.null_count() == len(column):
+        return _nothing(f"{column.name}.{field}", len(column))
     if is_loose(column):
-        texts = column.struct.field("text")
-        inner = texts.str.json_path_match(f"$.{field}")
-        many = texts.str.starts_with("[").fill_null(False)
-        if many.any():
-            listed = pl.Series([_fields(text, field) if mark else None for text, mark in zip(texts, many, strict=True)])
-            inner = pl.select(pl.when(many).then(listed).otherwise(inner)).to_series()
-        return inner.alias(name)
-    dtype = column.dtype
+        return _loose_field(column, field.split("."))
+    field, _, rest = field.partition(".")
+    inner = _typed_field(column, field, target)
+    return _field(inner, rest, target) if rest else inner
+
+
+def _typed_field(column: pl.Series, field: str, target: Target) -> pl.Series:
+    name, dtype = f"{column.name}.{field}", column.dtype
     inner_type = dtype.inner if isinstance(dtype, pl.List) else dtype
     fields = [each.name for each in inner_type.fields] if isinstance(inner_type, pl.Struct) else []
     if field not in fields:
@@ -163,9 +179,36 @@ def _field(column: pl.Series, field: str, target: Target) -> pl.Series:
     return column.struct.field(field).alias(name)
 
 
-def _fields(text: str, field: str) -> str | None:
-    """The JSON array of a field's values of the objects in a JSON array."""
-    return json.dumps([entry.get(field) if isinstance(entry, dict) else None for entry in json.loads(text)])
+def _loose_field(column: pl.Series, path: list[str]) -> pl.Series:
+    """The field of each object, with the type that it has there; a value that is no object stays, as nested."""
+    parts = column.struct.unnest()
+    nested = (parts["kind"] == NESTED).fill_null(False)
+    found = loose_series(
+        ".".join([column.name, *path]),
+        [_at(json.loads(text), path) if mark else None for text, mark in zip(parts["text"], nested, strict=True)],
+    )
+    plain = parts["text"].is_not_null() & ~nested
+    if not plain.any():
+        return found
+    if not is_loose(found):
+        kinds = pl.select(pl.when(found.is_not_null()).then(pl.lit(TEXT))).to_series()
+        found = _loose(found.name, found, kinds)
+    told = _loose(found.name, parts["text"], pl.Series("kind", [NESTED]).new_from_index(0, len(column)))
+    return pl.select(pl.when(plain).then(told).otherwise(found)).to_series().alias(found.name)
+
+
+def _loose(name: str, texts: pl.Series, kinds: pl.Series) -> pl.Series:
+    whole = pl.DataFrame({"text": texts, "kind": kinds}).to_struct(name)
+    return pl.select(pl.when(texts.is_not_null()).then(whole)).to_series().alias(name)
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    """What lies there in nested objects; of a list, what lies there in each entry; None where nothing does."""
+    for place, name in enumerate(path):
+        if isinstance(value, list):
+            return [_at(entry, path[place:]) for entry in value]
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _nothing(name: str, height: int) -> pl.Series:
@@ -178,5 +221,8 @@ def _written(given: pl.Series, broken: pl.Series) -> pl.Series:
         return given.struct.field("text").str.slice(0, _SHOWN)
     if given.dtype == pl.String:
         return given.str.slice(0, _SHOWN)
-    values = [repr(value)[:_SHOWN] if mark else None for value, mark in zip(given.to_list(), broken, strict=True)]
-    return pl.Series(values, dtype=pl.String)
+    try:
+        values = iter(given.filter(broken).to_list())
+    except (ValueError, OverflowError):  # a time that Python has no date for
+        values = iter(given.filter(broken).to_physical().to_list())
+    return pl.Series([repr(next(values))[:_SHOWN] if mark else None for mark in broken], dtype=pl.String)

@@ -1,13 +1,15 @@
 """Read CSV files as batches of texts, in the dialect that each file is written in.
 
-Arrow reads fast and forgives much: a file that ends within quotes loses its rows, a backslash stays in the text. So
-what it would get wrong is looked for first, in one pass over the bytes.
+Arrow reads fast and forgives much: a file that ends within quotes loses its rows, a quote that begins a text takes the
+lines up to the next one into it, a backslash stays in the text. So a file with quotes is first looked through strictly.
 """
 
 import codecs
 import csv
 import io
+import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ import pyarrow.csv
 from recsys_text.errors import ContractError
 from recsys_text.sources.arrow import plain_frame
 from recsys_text.sources.loose import TEXT, UNREADABLE
-from recsys_text.tables import OFFENDER, RULE
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 
 #: Texts that stand for "no value" in a CSV file, which has no other way to say so.
 NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "<NA>", "N/A", "#N/A")
@@ -34,15 +36,27 @@ Open = Callable[[], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a CSV file is written: names of its columns, the lines before its rows, separator, sign of escape; and
-    whether all of it is UTF-8.
+    """How a CSV file is written: names of its columns, the lines before its rows, separator, how it quotes; and whether
+    all of it is UTF-8.
     """
 
     names: list[str]
     header_lines: int
     separator: str
-    escape: str | None
+    quoting: "Quoting"
     is_unicode: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quoting:
+    """How a text is written that holds a separator or a quote.
+
+    quotes: whether quotes enclose it; otherwise they are letters as any other. escape: what stands before a quote
+    within a text, None where it is doubled.
+    """
+
+    quotes: bool = True
+    escape: str | None = None
 
 
 class _Marked(io.RawIOBase):
@@ -117,7 +131,8 @@ def read_csv(
             parse_options=pa.csv.ParseOptions(
                 delimiter=dialect.separator,
                 newlines_in_values=True,
-                escape_char=dialect.escape or False,
+                quote_char='"' if dialect.quoting.quotes else False,
+                escape_char=dialect.quoting.escape or False,
                 invalid_row_handler=kept,
             ),
             convert_options=pa.csv.ConvertOptions(
@@ -133,7 +148,7 @@ def read_csv(
             yield frame if dialect.is_unicode else pl.DataFrame([_unmarked(column) for column in frame]), dialect.names
     if odd:
         blank = pl.DataFrame({name: pl.Series(name, [None] * len(odd), pl.String) for name in columns})
-        told = [pl.lit(WRONG_WIDTH).alias(RULE), pl.Series(OFFENDER, odd)]
+        told = [pl.lit(WRONG_WIDTH).alias(ROW_RULE), pl.Series(ROW_OFFENDER, odd)]
         yield blank.with_columns(told), dialect.names
 
 
@@ -149,12 +164,12 @@ def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str |
     if separator is None:
         separator = max(SEPARATORS, key=lambda sign: _fits(_header(text, sign)[0], wanted))
     names, lines = _header(text, separator)
-    escape, is_unicode = _looked_through(opened, shown, separator, mark)
+    quoting, is_unicode = _looked_through(opened, shown, separator, mark)
     return Dialect(
         names=[name.strip() for name in names],
         header_lines=lines,
         separator=separator,
-        escape=escape,
+        quoting=quoting,
         is_unicode=is_unicode,
     )
 
@@ -162,22 +177,17 @@ def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str |
 def _header(text: str, separator: str) -> tuple[list[str], int]:
     """The first row that is not blank, and the number of lines up to its end."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    for row in reader:
-        if row:
-            return row, reader.line_num
-    return [], reader.line_num
+    with _any_length():
+        row = next((row for row in reader if row), [])
+    return row, reader.line_num
 
 
 def _fits(names: list[str], wanted: Collection[str]) -> tuple[int, int]:
     return sum(name.strip() in wanted for name in names), len(names)
 
 
-def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> tuple[str | None, bool]:
-    """The file's sign of escape, None for doubled quotes, and whether it is UTF-8. Raises ContractError where no sign
-    of escape reads it.
-
-    Only a file with a backslash before a quote, or with an odd number of quotes, needs to be looked at in earnest.
-    """
+def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> tuple[Quoting, bool]:
+    """How the file quotes, and whether it is UTF-8. Raises ContractError where no way to quote reads it."""
     quotes, backslash, last, is_unicode = 0, False, b"", True
     decoder = codecs.getincrementaldecoder("utf-8")()
     with opened() as raw:
@@ -187,13 +197,18 @@ def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> 
             last = block[-1:]
             is_unicode = is_unicode and _decodes(decoder, block, final=False)
     is_unicode = is_unicode and _decodes(decoder, b"", final=True)
-    if quotes % 2 == 0 and not backslash:
-        return None, is_unicode
+    if not quotes:
+        return Quoting(), is_unicode
+    ways = [Quoting(), *([Quoting(escape="\\")] if backslash else [])]
+    if separator == "\t":
+        ways.append(Quoting(quotes=False))  # what tabs separate is often not quoted at all
+    # Where the quotes pair, a row of another width is that row's fault.
+    pair = quotes % 2 == 0 and not backslash
     faults = []
-    for escape in (None, "\\") if backslash else (None,):
-        fault = _fault(opened, separator, encoding, escape)
+    for way in ways:
+        fault = _fault(opened, separator, encoding, way, widths=not pair or way != ways[0])
         if fault is None:
-            return escape, is_unicode
+            return way, is_unicode
         faults.append(fault)
     raise ContractError(f"{shown} {faults[0]}")
 
@@ -206,15 +221,25 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool) -
     return True
 
 
-def _fault(opened: Open, separator: str, encoding: str, escape: str | None) -> str | None:
-    """What is wrong with the file in this dialect, None where each row has as many values as the first."""
-    with opened() as raw, io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as text:
-        reader = csv.reader(text, delimiter=separator, escapechar=escape, doublequote=escape is None, strict=True)
+def _fault(opened: Open, separator: str, encoding: str, way: Quoting, *, widths: bool) -> str | None:
+    """What is wrong with the file if it quotes in this way, None for nothing.
+
+    widths: whether each row must have as many values as the first.
+    """
+    with opened() as raw, io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as text, _any_length():
+        reader = csv.reader(
+            text,
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if way.quotes else csv.QUOTE_NONE,
+            escapechar=way.escape,
+            doublequote=way.escape is None,
+            strict=True,
+        )
         width, line = 0, 1
         try:
             for row in reader:
                 width = width or len(row)
-                if row and len(row) != width:
+                if widths and row and len(row) != width:
                     return f"line {line} has {len(row)} values, not {width}: its quotes do not pair"
                 line = reader.line_num + 1
         except csv.Error as error:
@@ -222,3 +247,13 @@ def _fault(opened: Open, separator: str, encoding: str, escape: str | None) -> s
                 return f"ends within the quotes that begin at line {line}; close them, or double each quote in a text"
             return f"line {line} has a quote within quotes ({error}); double it, or write a backslash before it"
     return None
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """Lets the csv module read values of any length, which it refuses beyond 128 KiB."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -21,8 +21,8 @@ from recsys_text.sources.boundary import describe_path, foreign, one_line
 from recsys_text.sources.csv_files import read_csv
 from recsys_text.sources.json_files import read_json_lines
 from recsys_text.sources.loose import is_loose
-from recsys_text.sources.times import Span
-from recsys_text.tables import RULE
+from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.times import POSSIBLE, Span
 
 _BATCH_ROWS = 131_072
 _FORMATS = {
@@ -38,11 +38,15 @@ _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some rows of a source: the wanted columns that it has, all `columns` that there are, and where they are from."""
+    """Some rows of a source: the wanted columns that it has, all `columns` that there are, and where they are from.
+
+    sparse: whether rows name their own columns, so that others may come in later rows and files.
+    """
 
     frame: pl.DataFrame
     columns: list[str]
     origin: str
+    sparse: bool = False
 
 
 def read_files(
@@ -109,7 +113,7 @@ def _batches(
     else:
         with opened() as raw:
             for frame, names in read_json_lines(raw, shown, wanted):
-                yield Batch(frame=frame, columns=names, origin=shown)
+                yield Batch(frame=frame, columns=names, origin=shown, sparse=True)
 
 
 def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
@@ -124,9 +128,18 @@ def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
         raise UnavailableError(f"{shown} is out of reach: {one_line(error)}") from None
     if not files and (folder or not (may_lack and has_magic(root))):
         raise ConfigError(
-            f"{shown} is a folder; write {shown.rstrip('/')}/*.parquet" if folder else f"no file at {shown}"
+            f"{shown} is a folder; write {shown.rstrip('/')}/*{_usual(filesystem, root)}"
+            if folder
+            else f"no file at {shown}"
         )
     return filesystem, files
+
+
+def _usual(filesystem: Any, folder: str) -> str:
+    """How the name of a file ends that lies in the folder and has a format; .parquet where there is none."""
+    names = sorted(str(name).lower() for name in filesystem.ls(folder, detail=False))
+    endings = (suffix for name in names for suffix in _FORMATS if name.removesuffix(".gz").endswith(suffix))
+    return next(endings, ".parquet")
 
 
 def filesystem_of(path: str) -> tuple[Any, str]:
@@ -178,7 +191,7 @@ def _where(batch: Batch, condition: pl.Expr, where: str | None) -> Batch:
     plain = batch.frame.with_columns(
         column.struct.field("text").alias(column.name) for column in batch.frame if is_loose(column)
     )
-    unread = pl.col(RULE).is_not_null() if RULE in plain.columns else pl.lit(False)
+    unread = pl.col(ROW_RULE).is_not_null() if ROW_RULE in plain.columns else pl.lit(False)
     try:
         kept = plain.select((condition.fill_null(False) | unread).alias("kept")).to_series()
         return replace(batch, frame=batch.frame.filter(kept))
@@ -236,19 +249,24 @@ def _parquet(
 
 
 def _in_span(schema: pa.Schema, time: str | None, span: Span) -> pa.dataset.Expression | None:
-    """The rows whose time lies in the span, or is none; None where the column is no time."""
+    """The rows whose time lies in the span, is none or one that no log can have; None where the column is no time."""
     kind = schema.field(time).type
     # Arrow cannot filter rows that have views of texts in them.
     views = any(pa.types.is_string_view(field.type) or pa.types.is_binary_view(field.type) for field in schema)
     if views or not pa.types.is_timestamp(kind) or (kind.tz is None and span.zone is None):
         return None
     bounds = (span.start, span.end) if kind.tz else span.wall_clock()
+    field = pa.dataset.field(time)
     try:
         low, high = (pa.scalar(bound, pa.timestamp("us", kind.tz)).cast(kind) for bound in bounds)
     except pa.ArrowInvalid:
         return None  # the bounds are beyond what the column can hold
-    field = pa.dataset.field(time)
-    return ((field >= low) & (field < high)) | field.is_null()
+    wanted = ((field >= low) & (field < high)) | field.is_null()
+    if kind.unit == "ns":  # which holds no other times
+        return wanted
+    first, last = (bound.replace(tzinfo=None) for bound in POSSIBLE)
+    first, last = (pa.scalar(bound, pa.timestamp("us", kind.tz)).cast(kind) for bound in (first, last))
+    return wanted | (field < first) | (field >= last)
 
 
 def _compression(filesystem: Any, file: str, shown: str) -> str | None:

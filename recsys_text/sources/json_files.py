@@ -1,5 +1,6 @@
 """Read JSON lines as batches of columns whose values keep their own types. Knows no contract."""
 
+import codecs
 import json
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import polars as pl
 
 from recsys_text.errors import ContractError
 from recsys_text.sources.loose import loose_series
-from recsys_text.tables import OFFENDER, RULE
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 
 #: The rule of a line that is no JSON object.
 NO_OBJECT = "row|json"
@@ -19,14 +20,19 @@ _SHOWN = 500
 def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[tuple[pl.DataFrame, list[str]]]:
     """Batches of the wanted columns that the file has so far, each with the names of all columns.
 
-    A line that is no JSON object is a row without values that carries its rule and its text. Raises ContractError for
-    a file that is one JSON array, or in which no line is an object.
+    A line that is no JSON object is a row without values that carries its rule and its text; a file without lines gives
+    nothing. Raises ContractError for a file that is one JSON array or written in UTF-16, or in which no line is an
+    object.
     """
     names: dict[str, None] = {}
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     broken: list[str | None] = []
     objects = 0
     for number, line in enumerate(file, start=1):
+        if number == 1:
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ContractError(f"{shown} is written in UTF-16; save it as UTF-8")
+            line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - no part of the line
         if not line.strip():
             continue
         record = _object(line)
@@ -40,6 +46,8 @@ def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[
         if len(broken) == _BATCH_ROWS:
             yield _frame(columns, broken, names), list(names)
             columns, broken = {name: [] for name in wanted}, []
+    if not names and not broken:
+        return
     if not objects and broken:
         raise ContractError(f"{shown} holds no JSON object in a line; it begins with {broken[0]!r}")
     yield _frame(columns, broken, names), list(names)
@@ -47,7 +55,7 @@ def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())  # of bytes, json guesses another encoding for each line
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
@@ -58,4 +66,4 @@ def _frame(columns: dict[str, list[Any]], broken: list[str | None], names: dict[
     if not any(broken):
         return frame
     rules = [None if text is None else NO_OBJECT for text in broken]
-    return frame.with_columns(pl.Series(RULE, rules, pl.String), pl.Series(OFFENDER, broken, pl.String))
+    return frame.with_columns(pl.Series(ROW_RULE, rules, pl.String), pl.Series(ROW_OFFENDER, broken, pl.String))

@@ -1,4 +1,4 @@
-"""What reading one foreign column as a contract's type gives. Knows no types and no files."""
+"""What reading foreign rows, and one column of them as a contract's type, gives. Knows no types and no files."""
 
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -7,6 +7,9 @@ from typing import Literal, Self
 import polars as pl
 
 from recsys_text.errors import ContractError
+
+#: The columns in which a reader tells of a row that it could not read: the rule and the row. No source has such names.
+ROW_RULE, ROW_OFFENDER = "\ufdd0rule", "\ufdd0offender"
 
 
 @dataclass(frozen=True, kw_only=True)

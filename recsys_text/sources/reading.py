@@ -7,7 +7,7 @@ import polars as pl
 from recsys_text.errors import ContractError
 from recsys_text.sections import Source
 from recsys_text.sources.boundary import describe_path, foreign
-from recsys_text.sources.cast import columns_of, source_names, to_contract
+from recsys_text.sources.cast import columns_of, no_column, source_names, to_contract
 from recsys_text.sources.files import Batch, read_files
 from recsys_text.sources.sql import TimeColumn, describe_query, read_query
 from recsys_text.sources.times import Span
@@ -22,13 +22,20 @@ def read_rows(table: str, source: Source, span: Span) -> Iterator[pl.DataFrame]:
     Rows outside the span may be left out. Raises ConfigError, ContractError or UnavailableError, each of which names
     the file or the database.
     """
+    seen: dict[str, None] = {}
+    sparse = False
     for batch in _batches(table, source, span):
         with foreign(batch.origin, source.kind):
             try:
-                frame = to_contract(batch.frame, table, source, there=batch.columns)
+                frame = to_contract(batch.frame, table, source, there=batch.columns, sparse=batch.sparse)
             except ContractError as error:
                 raise ContractError(f"{batch.origin}: {error}") from None
+        seen.update(dict.fromkeys(batch.columns))
+        sparse = sparse or (batch.sparse and frame.height > 0)
         yield frame
+    for wanted in source.columns.values():
+        if sparse and not {wanted, wanted.partition(".")[0]} & seen.keys():
+            raise ContractError(f"{describe(source)}: {no_column(table, wanted, seen)}")
 
 
 def describe(source: Source) -> str:

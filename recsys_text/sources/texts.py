@@ -3,7 +3,9 @@
 import ast
 import csv
 import difflib
+import io
 import json
+import tokenize
 from typing import Any
 
 import polars as pl
@@ -21,10 +23,14 @@ from recsys_text.sources.loose import (
 )
 from recsys_text.sources.read import Read, Target, wrong_type
 
+_PLAIN = (str, int, float, list, dict, type(None))
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TAG_SEPARATORS = r"\s*[|;,]\s*"
+#: Tokens of Python that are an entry of a list.
+_ENTRIES = (tokenize.STRING, tokenize.NUMBER, tokenize.NAME)
 _WHOLE = r"^(-?\d+)\.0+$"
-_BRACKETED = r"^\s*[\[({]"
+#: How a list that is written out begins, as far as it is no text such as "(no genres listed)" or "[Live] Album".
+_BRACKETED = r"(?s)^\s*(?:\{|\[.*\]\s*$|\[\s*(?:[\"']|[+-]?[\d.]+[\s,]|$)|\(\s*(?:[\"')]|[+-]?[\d.]+\s*,|$))"
 
 
 def read_texts(given: pl.Series, target: Target) -> Read:
@@ -195,8 +201,8 @@ def _entries(text: str) -> list[str | None] | None:
         listed = _postgresql_array(text)
     if listed == {}:
         return []  # the array of PostgreSQL, and the object of JSON, that holds nothing
-    if not isinstance(listed, list | tuple):
-        return None
+    if not isinstance(listed, list | tuple) or any(not isinstance(entry, _PLAIN) for entry in listed):
+        return None  # such as the dots that stand for what NumPy left out
     told = loose_series("entry", listed)
     if not is_loose(told):
         return told.to_list()
@@ -217,6 +223,19 @@ def _parsed(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return ast.literal_eval(_with_commas(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, tokenize.TokenError):
         return None
+
+
+def _with_commas(text: str) -> str:
+    """The text of a Python value in which entries stand apart; NumPy writes ['a' 'b'], which Python reads as ['ab']."""
+    parts: list[str] = []
+    before = tokenize.OP
+    for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+        if token.type in _ENTRIES and before in _ENTRIES:
+            parts.append(",")
+        if token.type in (*_ENTRIES, tokenize.OP):
+            parts.append(token.string)
+            before = token.type
+    return " ".join(parts)

@@ -16,17 +16,19 @@ from recsys_text.sources.read import Read, Target, wrong_type
 
 _ISO_TIME = (
     r"^(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?)?"
-    r" ?(?P<zone>[Zz]|UTC|utc|GMT|[+-]\d{2}(?::?\d{2})?)?$"
+    r" ?(?P<zone>[Zz]|UTC|utc|GMT|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?$"
 )
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+]?\d+)?$"
 #: Digits alone are a number since 1970, not a year or a day, where there are so many.
 _LONG_NUMBER = r"^-?\d{9,}(?:\.\d+)?$"
-_OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})")
+_OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-5]):?(?P<minutes>[0-5]\d)")
 _PER_UNIT = {"s": 1_000_000, "ms": 1000, "us": 1}
 #: What a column of nanoseconds can hold: what lies beyond was bent on its way, or is a stand-in for "unknown".
-_FIRST, _LAST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+POSSIBLE = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = POSSIBLE
 _NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 _UTC = pl.Datetime("us", "UTC")
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def zone_named(name: str) -> tzinfo | None:
         return UTC
     if offset := _OFFSET.fullmatch(name):
         span = timedelta(hours=int(offset["hours"]), minutes=int(offset["minutes"]))
-        return timezone(-span if offset["sign"] == "-" else span) if span < timedelta(days=1) else None
+        return timezone(-span if offset["sign"] == "-" else span)
     try:
         zone = ZoneInfo(name)
         pl.Series([datetime(2000, 1, 1)]).dt.replace_time_zone(name)
@@ -132,8 +134,8 @@ def _since_1970(given: pl.Series, target: Target) -> Read:
 def _counted(numbers: pl.Series, target: Target) -> Read:
     assert target.time_unit is not None
     scale = _PER_UNIT[target.time_unit]
-    if numbers.dtype.is_float():
-        numbers = numbers.fill_nan(None)
+    # Small integers cannot be compared with the bounds, unsigned ones not with those before 1970.
+    numbers = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers.clip(upper_bound=_MOST).cast(pl.Int64)
     low, high = (int(bound.timestamp()) * 1_000_000 // scale for bound in (_FIRST, _LAST))
     possible = numbers.is_between(low, high, closed="left").fill_null(False)
     ticks = numbers.set(~possible, None)

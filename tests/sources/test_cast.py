@@ -182,7 +182,7 @@ def test_other_texts_stay_ids_as_they_are(text: str) -> None:
         ('{a,"b c"}', ["a", "b c"]),
         ("{}", []),
         ("[]", []),
-        ("[sic] comedy", None),
+        ("[sic] comedy", ["[sic] comedy"]),
         ("[[1]]", None),
         ('{"color": "red"}', None),
     ],

@@ -19,6 +19,7 @@ from recsys_text.sources import files, json_files
 from recsys_text.sources.boundary import describe_path
 from recsys_text.sources.files import read_files
 from recsys_text.sources.loose import is_loose
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 from recsys_text.sources.times import Span
 
 SPAN = Span(start=datetime(2024, 3, 1, tzinfo=UTC), end=datetime(2024, 3, 2, tzinfo=UTC), zone=None)
@@ -211,8 +212,8 @@ def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
 ) -> None:
     (tmp_path / name).write_bytes(data)
     rows = read(tmp_path / name)
-    assert rows.filter(pl.col("rule").is_null())["id"].to_list() == ["1"]
-    assert rows.filter(pl.col("rule").is_not_null()).select("rule", "offender").rows() == [(rule, offender)]
+    assert rows.filter(pl.col(ROW_RULE).is_null())["id"].to_list() == ["1"]
+    assert rows.filter(pl.col(ROW_RULE).is_not_null()).select(ROW_RULE, ROW_OFFENDER).rows() == [(rule, offender)]
 
 
 @pytest.mark.parametrize(
