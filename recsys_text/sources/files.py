@@ -242,7 +242,8 @@ def _parquet(
         fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False),
         cache_metadata=False,
     )
-    yield Batch(frame=plain_frame(dataset.schema.empty_table().select(columns)), columns=names, origin=shown)
+    none = pa.Table.from_batches([], dataset.schema).select(columns)
+    yield Batch(frame=plain_frame(none), columns=names, origin=shown)
     for batch in scanner.to_batches():
         if batch.num_rows:
             yield Batch(frame=plain_frame(pa.Table.from_batches([batch])), columns=names, origin=shown)

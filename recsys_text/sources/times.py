@@ -28,7 +28,8 @@ POSSIBLE = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = POSSIBLE
 _NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 _UTC = pl.Datetime("us", "UTC")
-_MOST = 2**63 - 1
+#: Integers that may not fit into 64 bits with a sign, and the largest of those that do.
+_WIDE, _MOST = (pl.UInt64, pl.Int128, pl.UInt128), 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +135,11 @@ def _since_1970(given: pl.Series, target: Target) -> Read:
 def _counted(numbers: pl.Series, target: Target) -> Read:
     assert target.time_unit is not None
     scale = _PER_UNIT[target.time_unit]
-    # Small integers cannot be compared with the bounds, unsigned ones not with those before 1970.
-    numbers = numbers.fill_nan(None) if numbers.dtype.is_float() else numbers.clip(upper_bound=_MOST).cast(pl.Int64)
+    if numbers.dtype.is_float():
+        numbers = numbers.fill_nan(None)
+    else:  # small integers cannot be compared with the bounds, unsigned ones not with those before 1970
+        wide = numbers.clip(upper_bound=_MOST) if numbers.dtype in _WIDE else numbers
+        numbers = wide.cast(pl.Int64)
     low, high = (int(bound.timestamp()) * 1_000_000 // scale for bound in (_FIRST, _LAST))
     possible = numbers.is_between(low, high, closed="left").fill_null(False)
     ticks = numbers.set(~possible, None)

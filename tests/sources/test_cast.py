@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sections import Source
 from recsys_text.sources.cast import Span, to_contract
+from recsys_text.sources.loose import loose_series
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -183,6 +184,18 @@ def test_other_texts_stay_ids_as_they_are(text: str) -> None:
         ("{}", []),
         ("[]", []),
         ("[sic] comedy", ["[sic] comedy"]),
+        ("[1990s] rock", ["[1990s] rock"]),
+        ("(no genres listed)", ["(no genres listed)"]),
+        ("(2019)", ["(2019)"]),
+        ("['a' 'b']", ["a", "b"]),
+        ("['a'\n 'b c']", ["a", "b c"]),
+        ("[1 2]", ["1", "2"]),
+        ("[1. 2.5]", ["1", "2.5"]),
+        ("(1, 2)", ["1", "2"]),
+        ("['a' ... 'z']", None),
+        ("['a', ...]", None),
+        ("['a','b", None),
+        ("[1, 2", None),
         ("[[1]]", None),
         ('{"color": "red"}', None),
     ],
@@ -220,7 +233,7 @@ def test_a_zone_may_be_an_offset(zone: str) -> None:
     assert cast_time("2024-03-01T17:30:00", time_zone=zone) == NOON
 
 
-@pytest.mark.parametrize("zone", ["localtime", "Factory", "Nowhere/Else", "+99:00", ""])
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "Nowhere/Else", "+99:00", "+05:75", "+16:00", ""])
 def test_a_zone_that_is_none_is_a_mistake_in_the_config(zone: str) -> None:
     with pytest.raises(ConfigError, match="no zone"):
         cast_time("2024-03-01T12:00:00", time_zone=zone)
@@ -233,3 +246,92 @@ def test_a_time_that_no_log_can_have_is_rejected_and_an_expiry_that_far_means_ne
     raw = pl.DataFrame({"item_id": ["i"], "title": ["t"], "expires_at": [time]})
     far = time.startswith(("9999", "inf"))
     assert to_contract(raw, "items", source())["rule"].to_list() == [None if far else "expires_at|dtype"]
+
+
+@pytest.mark.parametrize("offset", ["+99:99", "+05:75", "-16:00", "+5:30"])
+def test_an_offset_that_no_place_has_is_rejected(offset: str) -> None:
+    raw = events(occurred_at=[f"2024-03-01 12:00:00{offset}"])
+    assert to_contract(raw, "events", source())["rule"].to_list() == ["occurred_at|dtype"]
+
+
+INTEGERS = [pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Int128]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_integers_of_any_width_count_since_1970(dtype: type[pl.DataType], unit: str) -> None:
+    largest = pl.select(dtype.max() if hasattr(dtype, "max") else pl.lit(2**127 - 1, dtype)).item()
+    values = [0, 100, min(largest, 1_709_294_400 * {"s": 1, "ms": 1000, "us": 10**6}[unit]), largest]
+    told = pl.concat([events()] * 4).with_columns(occurred_at=pl.Series(values, dtype=dtype))
+    cast = to_contract(told, "events", source(time_unit=unit))
+    seconds = [value / {"s": 1, "ms": 1000, "us": 10**6}[unit] for value in values]
+    expected = [datetime.fromtimestamp(second, UTC) if second < 9_214_646_400 else None for second in seconds]
+    assert cast["occurred_at"].to_list() == expected
+    assert cast["rule"].to_list() == [None if time else "occurred_at|dtype" for time in expected]
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("us"), pl.Datetime("ms", "UTC"), pl.Date])
+@pytest.mark.parametrize("far", [-1_000_000, 20_000_000])
+def test_a_typed_time_that_python_has_no_date_for_rejects_its_row(dtype: pl.DataType, far: int) -> None:
+    days = pl.Series([19_000, far], dtype=pl.Int64)
+    scale = {"us": 86_400_000_000, "ms": 86_400_000}.get(getattr(dtype, "time_unit", ""), 1)
+    raw = pl.DataFrame(
+        {
+            "item_id": ["i", "j"],
+            "title": "t",
+            "published_at": (days * scale).cast(pl.Int32 if dtype == pl.Date else pl.Int64).cast(dtype),
+        }
+    )
+    cast = to_contract(raw, "items", source(time_zone="UTC"))
+    assert cast["rule"].to_list() == [None, "published_at|dtype"]
+    assert cast["offender"].to_list() == [None, str(far * scale)]
+
+
+#: An object's field, and the id that it is, None where its row is rejected; the same as at the top of a record.
+FIELDS: list[tuple[object, str | None]] = [
+    (7, "7"), (7.0, "7"), ("007", "007"), (2**100, str(2**100)), (True, None), (1e20, None), ([1, 2], None),
+    ({"a": 1}, None), ("x\ud800", None), (7.5, "7.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "expected"), FIELDS)
+@pytest.mark.parametrize("path", ["item_id", "p.item_id", "p.q.item_id"])
+def test_a_field_is_read_as_at_the_top(value: object, expected: str | None, path: str) -> None:
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    root, _, _ = path.partition(".")
+    assert isinstance(value, dict)
+    raw = events().drop("item_id").with_columns(loose_series(root, [value[root]]))
+    cast = to_contract(raw, "events", source(columns={"item_id": path}))
+    assert cast.select("item_id", "rule").row(0) == (expected, None if expected else "item_id|dtype")
+
+
+def test_what_is_no_object_has_no_field_and_rejects_its_row() -> None:
+    raw = pl.DataFrame({"item_id": ["a", "b", "c", "d"]}).with_columns(
+        loose_series("name", [{"en": "A"}, "plain", None, {"fr": "D"}])
+    )
+    cast = to_contract(raw, "items", source(columns={"title": "name.en"}))
+    assert cast["title"].to_list() == ["A", None, None, None]
+    assert cast["rule"].to_list() == [None, "title|dtype", None, None]
+    assert cast["offender"].to_list() == [None, "plain", None, None]
+
+
+def test_the_fields_of_a_list_of_objects_are_its_entries() -> None:
+    told = [[{"name": "a"}, {"name": 7.0}], [], None, [{"name": ["b"]}], [{"other": 1}]]
+    raw = pl.DataFrame({"item_id": list("12345"), "title": "t"}).with_columns(loose_series("tags", told))
+    cast = to_contract(raw, "items", source(columns={"tags": "tags.name"}))
+    assert cast["tags"].to_list() == [["a", "7"], [], [], [], []]
+    assert cast["rule"].to_list() == [None, None, None, "tags|dtype", None]
+
+
+@pytest.mark.parametrize("empty", [pl.Series([None, None], dtype=pl.Null), pl.Series([None, None], dtype=pl.String)])
+def test_a_field_of_nothing_is_nothing(empty: pl.Series) -> None:
+    raw = pl.DataFrame({"item_id": ["a", "b"], "title": "t", "brand": empty})
+    assert to_contract(raw, "items", source(columns={"category": "brand.name"}))["category"].to_list() == [None, None]
+
+
+def test_a_field_within_a_field_of_a_struct() -> None:
+    raw = pl.DataFrame({"item_id": ["a"], "meta": [{"name": {"en": "A"}}]})
+    assert to_contract(raw, "items", source(columns={"title": "meta.name.en"}))["title"].to_list() == ["A"]
+    with pytest.raises(ContractError, match="has no field 'fr'"):
+        to_contract(raw, "items", source(columns={"title": "meta.name.fr"}))

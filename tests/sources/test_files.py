@@ -1,9 +1,12 @@
 """Reading files: formats, globs, addresses, and files that are missing, broken or cut short."""
 
+import csv
 import functools
 import gzip
 import http.server
+import io
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +15,11 @@ from zoneinfo import ZoneInfo
 
 import fsspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.sources import files, json_files
@@ -282,3 +289,102 @@ def test_a_file_that_was_cut_short_is_worth_trying_again(tmp_path: Path, name: s
 def test_addresses_are_told_without_their_secrets() -> None:
     assert describe_path("s3://key:secret@bucket/a/*.parquet?token=x") == "s3://bucket/a/*.parquet"
     assert describe_path("/data/a?.csv") == "/data/a?.csv"
+
+
+QUOTED = {
+    # what the file holds -> its texts, or the fault
+    'id,text\n1,"a, b"\n2,c\n': ["a, b", "c"],
+    'id,text\n1,"a\nb"\n2,"say ""c"""\n': ["a\nb", 'say "c"'],
+    'id,text\n1,"a \\"b\\""\n2,c\n': ['a "b"', "c"],
+    'id,text\n1,5" pipe\n2,7" pipe\n': ['5" pipe', '7" pipe'],
+    'id,text\n1,"Best" laptop\n2,c\n': "line 2 has a quote within quotes",
+    'id,text\n1,"Great\n2,c\n3,"Good\n': "line 2 has a quote within quotes",
+    'id,text\n1,"Great\n2,c\n': "ends within the quotes that begin at line 2",
+    # Between tabs, quotes that do not pair are letters.
+    'id\ttext\n1\t"Great\n2\tc\n3\t"Good\n': ['"Great', "c", '"Good'],
+    'id\ttext\n1\t"Weird" Al\n2\tc\n': ['"Weird" Al', "c"],
+    'id\ttext\n1\t"a\tb"\n2\tc\n': ["a\tb", "c"],
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), QUOTED.items())
+def test_quotes_are_read_right_or_refused(tmp_path: Path, text: str, expected: list[str] | str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    if isinstance(expected, str):
+        with pytest.raises(ContractError, match=expected):
+            read(tmp_path / "a.csv")
+    else:
+        assert read(tmp_path / "a.csv")["text"].to_list() == expected
+
+
+@given(st.lists(st.text('a"\\,;\t\n\r é', max_size=8), min_size=1, max_size=6), st.sampled_from(",;\t|"))
+def test_what_the_csv_module_writes_is_read_back(texts: list[str], separator: str) -> None:
+    """However values are quoted, each is what was written, or the file is refused: no row is lost or joined."""
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=separator)
+    writer.writerows([("id", "text"), *((number, f"x{text}") for number, text in enumerate(texts))])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.csv")
+        path.write_text(written.getvalue(), encoding="utf-8", newline="")
+        try:
+            rows = read(path)
+        except ContractError:
+            assert "\\" in written.getvalue(), "only a backslash before a quote can be read in two ways"
+            return
+    if '\\"' not in written.getvalue():
+        assert rows["text"].to_list() == [f"x{text}" for text in texts]
+
+
+def test_a_value_may_be_of_any_length(tmp_path: Path) -> None:
+    long = "words, " * 40_000
+    (tmp_path / "a.csv").write_text(f'id,text\n1,"{long}"\n2,"say ""a"""\n')
+    assert read(tmp_path / "a.csv")["text"].to_list() == [long, 'say "a"']
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.csv", "id,text\n1,Mały\n"), ("a.jsonl", '{"id": "1", "text": "Mały"}\n')]
+)
+def test_utf_16_is_refused(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / name).write_bytes((mark + text).encode(encoding))
+    with pytest.raises(ContractError, match="written in UTF-16; save it as UTF-8"):
+        read(tmp_path / name)
+
+
+def test_a_json_file_without_lines_is_one_of_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b"\n"))
+    (tmp_path / "c.jsonl").write_text('\ufeff{"id": "1", "text": "a"}\n')
+    assert read(tmp_path / "*.jsonl*")["id"].to_list() == ["1"]
+
+
+def test_a_column_of_the_users_may_be_called_rule(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,rule\n1,keep\n2,drop\n3\n")
+    batches = read_files(str(tmp_path / "a.csv"), {"id"}, time=None, span=SPAN, where="rule = 'keep'")
+    rows = pl.concat((batch.frame for batch in batches), how="diagonal")
+    assert rows["id"].to_list() == ["1", None], "the row that could not be read comes, too"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.parquet"])
+def test_a_folder_is_told_how_to_be_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "log.csv").mkdir()
+    (tmp_path / "log.csv" / name).touch()
+    suffix = name.removeprefix("a").removesuffix(".gz")
+    with pytest.raises(ConfigError, match=rf"log\.csv is a folder; write .*/log\.csv/\*\{suffix}"):
+        read(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_that_no_log_can_have_are_not_left_out_unseen(tmp_path: Path, unit: str, zone: str | None) -> None:
+    times = pa.array([-(10**14), 0, 1709280000000, 10**14], pa.int64())
+    scale = {"ms": 1, "us": 1000}[unit]
+    typed = pa.array([time * scale for time in times.to_pylist()], pa.timestamp(unit, zone))
+    pq.write_table(pa.table({"id": ["early", "1970", "inside", "late"], "at": typed}), tmp_path / "a.parquet")
+    span = Span(start=SPAN.start, end=SPAN.end, zone=UTC)
+    assert read(tmp_path / "a.parquet", time="at", span=span, wanted={"id", "at"})["id"].to_list() == [
+        "early",
+        "inside",
+        "late",
+    ]

@@ -1,0 +1,58 @@
+"""Rows of a source by its table's contract: what one file or one row lacks, and types that only some libraries know."""
+
+import json
+import uuid
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_text.errors import ContractError
+from recsys_text.sections import Source
+from recsys_text.sources import read_rows
+from tests.sources.test_fuzz import SPAN
+
+
+def items(path: Path | str, **settings: object) -> pl.DataFrame:
+    source = Source.model_validate({"kind": "file", "path": str(path), **settings})
+    return pl.concat(read_rows("items", source, SPAN))
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_json_lines_any_file_may_have_a_column_and_one_must(tmp_path: Path, first: str) -> None:
+    records = [{"item_id": "1", "title": "A"}, {"item_id": "2", "title": "B", "kind": "k", "at": {"place": "p"}}]
+    for name, record in zip((first, "ab".replace(first, "")), records, strict=True):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+    rows = items(tmp_path / "*.jsonl", columns={"category": "kind", "description": "at.place"}).sort("item_id")
+    assert rows["category"].to_list() == [None, "k"]
+    assert rows["description"].to_list() == [None, "p"]
+    with pytest.raises(ContractError, match=r"\*\.jsonl: the source of items has no column 'kin' .* perhaps 'kind'"):
+        items(tmp_path / "*.jsonl", columns={"category": "kin"})
+    with pytest.raises(ContractError, match=r"[ab]\.jsonl: the source of items has no column 'name'"):
+        items(tmp_path / "*.jsonl", columns={"title": "name"})
+
+
+def test_json_in_parquet_is_what_it_says(tmp_path: Path) -> None:
+    titles = ['"Title"', '{"en": "x"}', "7.0", "not JSON", None]
+    table = {
+        "item_id": pa.array(list("abcde")),
+        "title": pa.ExtensionArray.from_storage(pa.json_(), pa.array(titles)),
+        "tags": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['["p", "q"]', "null", "[]", "[[1]]", '"r"'])),
+    }
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    rows = items(tmp_path / "a.parquet")
+    assert rows["title"].to_list() == ["Title", None, "7", "not JSON", None]
+    assert rows["tags"].to_list() == [["p", "q"], [], [], [], ["r"]]
+    assert rows["rule"].to_list() == [None, "title|dtype", None, "tags|dtype", None]
+
+
+def test_uuids_are_texts_wherever_they_are(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=n) for n in (1, 2)]
+    made = pa.array([each.bytes for each in ids], pa.uuid())
+    table = {"item_id": made, "title": pa.array(["A", "B"]), "tags": pa.ListArray.from_arrays([0, 2, 2], made)}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    rows = items(tmp_path / "a.parquet")
+    assert rows["item_id"].to_list() == [str(each) for each in ids]
+    assert rows["tags"].to_list() == [[str(each) for each in ids], []]
