@@ -1,8 +1,8 @@
 """How much longer a training takes beside processes that keep the processors busy.
 
-    python benchmarks/contention.py [--windows 20] [--repeats 1] [--busy 0 1 4]
+    python benchmarks/contention.py [--config demo.toml] [--windows 20] [--repeats 1] [--busy 0 1 4]
 
-Extracts the newest windows of the books sample once, and trains on them in a process of its own: idle, beside so many
+Extracts the newest windows of the books sample once, and trains with its config of that name on them in a process of its own: idle, beside so many
 busy processes, and idle on one processor (affinity). The processors are the two first that this process may use, so
 that other machines measure the same. Prints the seconds and the processor seconds of each (threads that spin for each
 other show as processor seconds, also where others load the machine), their ratios to the idle median, and the machine
@@ -42,7 +42,7 @@ def busy(processes: int, cores: set[int]) -> Iterator[None]:
             process.wait()
 
 
-def train(project: Path, cores: set[int]) -> tuple[float, float]:
+def train(project: Path, config: str, cores: set[int]) -> tuple[float, float]:
     """The seconds and the processor seconds of a training from nothing but the lake."""
     for made in (project / "var").iterdir():
         if made.is_dir() and made.name != "lake":
@@ -50,7 +50,7 @@ def train(project: Path, cores: set[int]) -> tuple[float, float]:
         elif made.is_file():
             made.unlink()
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run(project, "train", cores=cores)
+    run(project, "train", "-c", config, cores=cores)
     spent, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -68,6 +68,7 @@ def run(project: Path, *arguments: str, cores: set[int]) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--config", default="demo.toml")
     arguments.add_argument("--windows", type=int, default=20)
     arguments.add_argument("--repeats", type=int, default=1)
     arguments.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4])
@@ -76,15 +77,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
         project = Path(scratch)
         shutil.copytree(BOOKS, project, dirs_exist_ok=True)
-        config = project / "recsys.toml"
+        config = project / chosen.config
         config.write_text(config.read_text().replace('root = "../../var/books"', 'root = "var"'))
         start = END - timedelta(days=chosen.windows)
-        run(project, "extract", "--from", f"{start:%Y-%m-%d}", "--to", f"{END:%Y-%m-%d}", cores=cores)
+        span = ("--from", f"{start:%Y-%m-%d}", "--to", f"{END:%Y-%m-%d}")
+        run(project, "extract", "-c", chosen.config, *span, cores=cores)
         cells = [(f"beside {count}", count, cores) for count in chosen.busy] + [("one processor", 0, {min(cores)})]
         idle: tuple[float, float] | None = None
         for name, count, own in cells:
             with busy(count, cores):
-                runs = [train(project, own) for _ in range(chosen.repeats)]
+                runs = [train(project, chosen.config, own) for _ in range(chosen.repeats)]
             wall, processor = (statistics.median(column) for column in zip(*runs, strict=True))
             idle = idle or (wall, processor)
             print(
