@@ -2,11 +2,11 @@
 
     python benchmarks/contention.py [--config demo.toml] [--windows 20] [--repeats 1] [--busy 0 1 4]
 
-Extracts the newest windows of the books sample once, and trains with its config of that name on them in a process of its own: idle, beside so many
-busy processes, and idle on one processor (affinity). The processors are the two first that this process may use, so
-that other machines measure the same. Prints the seconds and the processor seconds of each (threads that spin for each
-other show as processor seconds, also where others load the machine), their ratios to the idle median, and the machine
-and date. The seed is that of the sample's config.
+Extracts the newest windows of the books sample once, and trains on them with the sample's config of that name in a
+process of its own: idle, beside so many busy processes, and idle on one processor (affinity). The processors are the
+two first that this process may use, so that other machines measure the same. Prints the seconds and the processor
+seconds of each (threads that spin for each other show as processor seconds, also where others load the machine), their
+ratios to the idle median, and the machine and date. The seed is that of the sample's config.
 """
 
 import argparse
