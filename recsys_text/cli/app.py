@@ -1,5 +1,7 @@
 """The application, its consoles and the options that commands share."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,17 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError
 from recsys_text.lake.windows import Window, parse_time, parse_window, windows_between
 
+#: Columns of what is written where there is no terminal.
+_WIDTH = 120
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Fresh, verified scores for each user and item, from item text and a click log.",
 )
-out = Console()
+# Where nobody watches, tables are as wide as they need to be: a file has no width.
+out = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=_WIDTH)
 err = Console(stderr=True)
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar="RECSYS_TEXT_CONFIG", help="The project's TOML file.")]

@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
+from recsys_text.evaluation.guards import FEWEST
 from recsys_text.fitting.ranker import FEWEST_USERS, blend_windows
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, teaching_impressions
@@ -87,6 +88,33 @@ def check_teachable(
         )
 
 
+def doubts(
+    log: Log, starts: Sequence[datetime], cutoff: datetime, tests: Sequence[Span], settings: Settings
+) -> list[str]:
+    """What will make a model poor that `check_teachable` lets pass, each in one line with the way out."""
+    bounds = [*starts, cutoff]
+    first_of_blend = len(starts) - blend_windows(log, bounds, settings)
+    found = []
+    blend = list(itertools.pairwise(bounds[first_of_blend:]))
+    for what, spans in (("teach the blend", blend), ("measure", list(tests))):
+        told = f"the windows that {what}, {spans[0][0]:%Y-%m-%dT%H:%MZ} to {spans[-1][1]:%Y-%m-%dT%H:%MZ}"
+        shown, outside = _measured(log, spans, settings, _SAMPLE)
+        within = (log.time >= micros(spans[0][0])) & (log.time < micros(spans[-1][1]))
+        clicks = int(np.sum(log.positive & within))
+        if not len(log.logged) and outside * 2 > clicks:
+            wider = "all" if settings.candidates.pool == "alive" else "alive"
+            found.append(
+                f"{outside:,} of {clicks:,} clicks of {told}, are outside their candidate pool and say nothing: try "
+                f"candidates.pool = '{wider}', or longer candidates.active and candidates.fresh"
+            )
+        elif (users := len(np.unique(shown.user))) < FEWEST:
+            found.append(
+                f"{told}, have clicks of {users} {'user' if users == 1 else 'users'} that can be ranked, and fewer "
+                f"than {FEWEST} decide nothing: set evaluation.windows higher, or extract more users"
+            )
+    return found
+
+
 def _way_out(log: Log, spans: Sequence[Span], settings: Settings, sample: _Sampler) -> str:
     """The first change of settings with which these windows would teach."""
     now = {"candidates.pool": settings.candidates.pool, "evaluation.at": settings.evaluation.at}
@@ -114,8 +142,13 @@ def _changes(settings: Settings) -> Iterator[dict[str, str]]:
 
 def _evaluated(log: Log, spans: Sequence[Span], settings: Settings) -> Impressions:
     """Some of what teaches the blend and what is measured."""
+    return _measured(log, spans, settings, _SAMPLE)[0]
+
+
+def _measured(log: Log, spans: Sequence[Span], settings: Settings, most: int) -> tuple[Impressions, int]:
+    """At most so many impressions, and how many clicks are outside their pool."""
     at, seed = settings.evaluation.at, settings.training.seed
-    return evaluated_impressions(log, spans, settings.candidates, at=at, max_impressions=_SAMPLE, seed=seed)[0]
+    return evaluated_impressions(log, spans, settings.candidates, at=at, max_impressions=most, seed=seed)
 
 
 def _teaching(log: Log, spans: Sequence[Span], settings: Settings) -> Impressions:

@@ -27,6 +27,8 @@ logger = getLogger("recsys_text")
 _CONSTANTS = {"impressions": {"origin": "logged"}}
 _TIMELESS = "timeless"
 #: All times that a row can have.
+#: No log is older; times before it were counted in another unit.
+_FIRST_YEAR = 1972
 _EVER = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 #: Windows that are put in their places together; a killed extraction has lost no more.
 _TOGETHER = 64
@@ -208,6 +210,8 @@ def _tell_empty(table: str, results: dict[str, WriteResult], windows: list[Windo
             logger.warning("%d of %d windows of %s are empty: %s", len(empty), len(windows), table, shortened(empty))
         return
     seen = "" if placed.first is None else f"; the source's times go from {placed.first:%F %T} to {placed.last:%F %T}"
+    if placed.last is not None and placed.last.year < _FIRST_YEAR:
+        seen += f"; perhaps sources.{table}.time_unit is another"
     logger.warning("%s: no row lies in %s%s", table, shortened(empty), seen)
 
 
@@ -239,7 +243,10 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
         f"such as {'null' if example is None else repr(example)}"
     )
     if count > source.max_rejected * rows:
-        raise ContractError(f"{told}, more than max_rejected = {source.max_rejected:g}")
+        raise ContractError(
+            f"{told}, more than max_rejected = {source.max_rejected:g}; a text is read as a time where it is written "
+            "as in 2026-10-01 08:30:00 or 2026-10-01T08:30:00+02:00"
+        )
     logger.warning("%s; they are in no window, and kept among the rejected rows", told)
     frames = spill.frames(_TIMELESS)
     if source.clicks_within is not None:

@@ -24,6 +24,8 @@ def read_rows(table: str, source: Source, span: Span) -> Iterator[pl.DataFrame]:
     """
     seen: dict[str, None] = {}
     sparse = False
+    #: The contract's columns that are a field within a column, and had no value so far.
+    fields = {name for name, wanted in source.columns.items() if "." in wanted}
     for batch in _batches(table, source, span):
         with foreign(batch.origin, source.kind):
             try:
@@ -32,10 +34,23 @@ def read_rows(table: str, source: Source, span: Span) -> Iterator[pl.DataFrame]:
                 raise ContractError(f"{batch.origin}: {error}") from None
         seen.update(dict.fromkeys(batch.columns))
         sparse = sparse or (batch.sparse and frame.height > 0)
+        fields -= {name for name in fields if not _is_nothing(frame[name])}
         yield frame
-    for wanted in source.columns.values():
-        if sparse and not {wanted, wanted.partition(".")[0]} & seen.keys():
+    for name, wanted in source.columns.items():
+        root, _, field = wanted.partition(".")
+        if sparse and not {wanted, root} & seen.keys():
             raise ContractError(f"{describe(source)}: {no_column(table, wanted, seen)}")
+        if sparse and name in fields and wanted not in seen:
+            raise ContractError(
+                f"{describe(source)}: no row has a field '{field}' in its '{root}'; correct or leave out '{wanted}' in "
+                f"sources.{table}.columns"
+            )
+
+
+def _is_nothing(column: pl.Series) -> bool:
+    """Whether no row has a value."""
+    known = column.drop_nulls()
+    return not len(known) or (isinstance(column.dtype, pl.List) and not known.list.len().any())
 
 
 def describe(source: Source) -> str:

@@ -95,7 +95,7 @@ def read_times(given: pl.Series, target: Target) -> Read:
     if is_loose(given):
         parts = given.struct.unnest()
         texts = parts["text"].set(parts["kind"].is_in([BOOLEAN, NESTED, UNREADABLE]).fill_null(False), "?")
-        return _in_range(_parsed(texts, target), target)
+        return _in_range(_parsed(texts.alias(given.name), target), target)
     if given.dtype == pl.String:
         return _in_range(_parsed(given, target), target)
     if given.dtype == pl.Null:
@@ -142,6 +142,8 @@ def _counted(numbers: pl.Series, target: Target) -> Read:
         numbers = wide.cast(pl.Int64)
     low, high = (int(bound.timestamp()) * 1_000_000 // scale for bound in (_FIRST, _LAST))
     possible = numbers.is_between(low, high, closed="left").fill_null(False)
+    if target.name != "expires_at" and possible.sum() * 2 < len(numbers) - numbers.null_count():
+        raise _wrong_unit(numbers.filter(~possible), target)
     ticks = numbers.set(~possible, None)
     micros = (ticks * scale).round().cast(pl.Int64) if ticks.dtype.is_float() else ticks.cast(pl.Int64) * scale
     broken = numbers.is_not_null() & ~possible
@@ -227,13 +229,26 @@ def naive_times(given: pl.Series, target: Target) -> ContractError:
     )
 
 
+def _wrong_unit(given: pl.Series, target: Target) -> ContractError:
+    known = given.drop_nulls()
+    return ContractError(
+        f"{target.column}: column '{given.name}' of the source holds numbers such as {known[0]}, which as "
+        f'"{target.time_unit}" since 1970 are no times that a log can have; perhaps sources.{target.table}.time_unit = '
+        f'"{_likely_unit(known)}" is meant'
+    )
+
+
+def _likely_unit(known: pl.Series) -> str:
+    size = abs(float(known[0]))
+    return next(unit for unit, below in (("s", 1e11), ("ms", 1e14), ("us", float("inf"))) if size < below)
+
+
 def _no_unit(given: pl.Series, target: Target) -> ContractError:
     known = given.drop_nulls()
     example, hint = "", 's" (seconds), "ms" or "us'
     if len(known):
         example = f" such as {known[0]}"
-        size = abs(float(known[0]))
-        hint = next(unit for unit, below in (("s", 1e11), ("ms", 1e14), ("us", float("inf"))) if size < below)
+        hint = _likely_unit(known)
     return ContractError(
         f"{target.column}: column '{given.name}' of the source holds numbers{example}, not times; if they count since "
         f'1970, write time_unit = "{hint}" in sources.{target.table}'

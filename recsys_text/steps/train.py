@@ -19,7 +19,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.evaluation.reliability import svg
-from recsys_text.fitting import Stages, check_teachable, continue_bundle, filled, fit_bundle, forgetting
+from recsys_text.fitting import Stages, check_teachable, continue_bundle, doubts, filled, fit_bundle, forgetting
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.progress import EpochResult
@@ -177,7 +177,10 @@ def _check_teachable(settings: Settings, cutoff: datetime, tests: list[Window]) 
     """Hours of training must not end in that nothing was learned or can be measured. Raises ContractError."""
     known = inputs(settings, before=tests[-1].end)
     starts = [start for start, end in filled(known.log, known.spans) if end <= cutoff][-settings.training.history :]
-    check_teachable(known.log, starts, cutoff, [(window.start, window.end) for window in tests], settings)
+    measured = [(window.start, window.end) for window in tests]
+    check_teachable(known.log, starts, cutoff, measured, settings)
+    for doubt in doubts(known.log, starts, cutoff, measured, settings):
+        _LOG.warning("%s", doubt)
 
 
 def _drop_abandoned(checkpoints: Path) -> None:

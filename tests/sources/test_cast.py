@@ -335,3 +335,19 @@ def test_a_field_within_a_field_of_a_struct() -> None:
     assert to_contract(raw, "items", source(columns={"title": "meta.name.en"}))["title"].to_list() == ["A"]
     with pytest.raises(ContractError, match="has no field 'fr'"):
         to_contract(raw, "items", source(columns={"title": "meta.name.fr"}))
+
+
+@pytest.mark.parametrize(
+    ("unit", "count", "meant"), [("s", 1_520_874_045_567, "ms"), ("ms", 1_520_874_045_567_000, "us")]
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_numbers_in_another_unit_are_told_with_the_likely_one(unit: str, count: int, meant: str, as_text: bool) -> None:
+    raw = events(occurred_at=[str(count) if as_text else count])
+    with pytest.raises(ContractError, match=rf"'occurred_at' .* such as 1[\d.e+]+, .*time_unit = \"{meant}\" is meant"):
+        to_contract(raw, "events", source(time_unit=unit))
+
+
+def test_the_column_of_a_fault_is_the_sources() -> None:
+    raw = events().drop("occurred_at").with_columns(loose_series("created", [1_520_874_045_567]))
+    with pytest.raises(ContractError, match="column 'created' of the source holds numbers"):
+        to_contract(raw, "events", source(columns={"occurred_at": "created"}))

@@ -30,6 +30,8 @@ def test_of_json_lines_any_file_may_have_a_column_and_one_must(tmp_path: Path, f
     assert rows["description"].to_list() == [None, "p"]
     with pytest.raises(ContractError, match=r"\*\.jsonl: the source of items has no column 'kin' .* perhaps 'kind'"):
         items(tmp_path / "*.jsonl", columns={"category": "kin"})
+    with pytest.raises(ContractError, match=r"no row has a field 'plac' in its 'at'; correct or leave out 'at\.plac'"):
+        items(tmp_path / "*.jsonl", columns={"description": "at.plac"})
     with pytest.raises(ContractError, match=r"[ab]\.jsonl: the source of items has no column 'name'"):
         items(tmp_path / "*.jsonl", columns={"title": "name"})
 
