@@ -61,7 +61,7 @@ def test_a_refused_challenger_stays_and_its_verdict_is_told(
     monkeypatch.setenv("RECSYS_TEXT_GATE__MAX_SLOWDOWN", "1e9")
     assert run_cli("gate", "-c", config) == 4
     told = capsys.readouterr()
-    assert told.out.startswith(f"Version {BAD} against champion 1: ")
+    assert f"\nVersion {BAD} against champion 1: " in told.out
     assert "does not clear gate.min_gain = 0; and gain in slice" in told.err
     assert aliases(challenged) == ("1", BAD)
     tags = registry.tags(BAD)
