@@ -145,7 +145,8 @@ def publish_items(settings: Settings) -> dict[str, Any]:
 def publish(settings: Settings, *, progress: Stages = SILENT) -> dict[str, Any]:
     """Scores every user with the champion, verifies, and swaps the new version in."""
     plan, results = write_parts(settings, publish_begin(settings), progress=progress)
-    progress.stage("Verifying: every part of the new version")
+    if plan["views"]:
+        progress.stage("Verifying: every part of the new version")
     return publish_commit(settings, plan) | {"pairs": sum(result["pairs"] for result in results)}
 
 
@@ -166,7 +167,7 @@ def write_parts(
     if workers <= 1:
         progress.stage("Items: their vectors")
         plan = write_items(settings, plan)
-        progress.stage(f"Scores: {len(buckets)} buckets of users")
+        progress.stage(f"Scores: {len(buckets)} bucket{'s' if len(buckets) > 1 else ''} of users")
         return plan, list(_shown((score_bucket(settings, plan, bucket) for bucket in buckets), len(buckets), progress))
     # A forked child inherits locks that torch's and polars' threads may hold; a spawned one does not.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:

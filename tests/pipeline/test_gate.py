@@ -77,7 +77,7 @@ def test_a_refused_challenger_stays_and_its_verdict_is_told(
         for bundle in (challenged.project.root / "bundles").glob("*/bundle.json"):
             bundle.unlink()
         assert run_cli("gate", *version, "--explain", "-c", config) == 0
-        assert capsys.readouterr().out == told.out
+        assert f"\n{capsys.readouterr().out}" == told.out[told.out.index(f"\nVersion {BAD} against") :]
 
 
 def test_a_better_one_becomes_champion_and_its_verdict_lies_with_its_run(challenged: Settings) -> None:
