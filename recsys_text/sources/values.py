@@ -43,9 +43,7 @@ def known(values: Sequence[Any]) -> list[Any]:
 
 def as_id(value: Any) -> str:
     """The id that extraction makes of a value: 7, 7.0 and Decimal('7.000') are one."""
-    if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))
-    return str(value)
+    return str(int(value)) if isinstance(value, float | Decimal) and _is_whole(value) else str(value)
 
 
 def time_look(values: Sequence[Any]) -> TimeLook | None:
@@ -81,7 +79,7 @@ def as_numbers(values: Sequence[Any]) -> list[float] | None:
         _NUMBER.fullmatch(value.strip()) for value in some if isinstance(value, str)
     ):
         return None
-    return [float(value) for value in some]
+    return [_as_float(value) for value in some]
 
 
 def is_id_like(values: Sequence[Any]) -> bool:
@@ -92,7 +90,7 @@ def is_id_like(values: Sequence[Any]) -> bool:
         and (
             (isinstance(value, str) and len(value) <= 256 and "\n" not in value)
             or isinstance(value, int)
-            or (isinstance(value, float | Decimal) and value == int(value))
+            or (isinstance(value, float | Decimal) and _is_whole(value))
         )
         for value in some
     )
@@ -120,6 +118,19 @@ def distinct_share(values: Sequence[Any]) -> float:
     """The number of distinct values by the number of values; lists count by what they hold."""
     some = [json.dumps(value, default=str) if isinstance(value, list | dict) else value for value in known(values)]
     return len(set(some)) / len(some) if some else 0.0
+
+
+def _is_whole(value: float | Decimal) -> bool:
+    finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+    return finite and value == int(value)
+
+
+def _as_float(value: float | Decimal | str) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits; a text of as many is infinite by itself
+        assert isinstance(value, int)
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_null(value: Any) -> bool:
