@@ -13,6 +13,7 @@ from typing import Any
 from recsys_text.errors import ConfigError
 from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
 from recsys_text.sources import values as look
+from recsys_text.sources.boundary import printable
 from recsys_text.sources.sample import Sample
 
 
@@ -257,8 +258,7 @@ def _is_impressions(sample: Sample) -> bool:
 
 def _type_keys(values: Sequence[Any], keys: dict[str, Any], reasons: dict[str, str]) -> None:
     """Maps each type that occurs to one of the contract, and says which of them mean yes."""
-    types = sorted({str(value) for value in look.known(values)})
-    mapped = {name: _type_of(name) for name in types}
+    mapped = {name: _type_of(name) for name in sorted(_types_in(values))}
     renamed = {name: kind for name, kind in mapped.items() if name != kind}
     if renamed:
         keys["event_types"] = renamed
@@ -318,8 +318,13 @@ def _why_id(sample: Sample, column: str) -> str:
 
 
 def _is_type(values: Sequence[Any]) -> bool:
-    some = look.known(values)
-    return look.is_text(values) and len(set(some)) <= _MOST_TYPES and all(len(value) <= 60 for value in some)
+    types = _types_in(values)
+    return look.is_text(values) and len(types) <= _MOST_TYPES and all(len(name) <= 60 for name in types)
+
+
+def _types_in(values: Sequence[Any]) -> set[str]:
+    """The types of events among the values, as extraction reads them: a list is none."""
+    return {str(value) for value in look.known(values) if not isinstance(value, list)}
 
 
 def _is_real_list(values: Sequence[Any]) -> bool:
@@ -368,7 +373,7 @@ def _missing(samples: Sequence[Sample]) -> str:
             "a time": _time_of(sample, "occurred_at", ()),
         }
         lacks = [what for what, column in has.items() if column is None]
-        columns = ", ".join(sample.columns)
+        columns = ", ".join(map(printable, sample.columns))
         lines.append(f"{sample.name} ({columns}) has no column that looks like {' or '.join(lacks) or 'the others'}")
     return (
         "found no table of items (an id and a title) and one of events (a user, an item, a time) that go together: "

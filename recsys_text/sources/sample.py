@@ -272,7 +272,7 @@ def _readable(shown: str, names: Sequence[str], read: Read) -> tuple[dict[str, l
                 faults[name] = str(fault)
         if not columns:
             raise error
-    lines = [f"{shown}: column '{printable(name)}' is left out: {reason}" for name, reason in faults.items()]
+    lines = [printable(f"{shown}: column '{name}' is left out: {reason}") for name, reason in faults.items()]
     if not columns:
         raise ContractError("; ".join(lines[:_MOST_SHOWN]))
     return columns, lines
@@ -335,7 +335,7 @@ def _database(key: str, address: str) -> tuple[list[Sample], list[str]]:
         try:
             found.append(_table(key, address, table))
         except RecsysTextError as error:
-            broken.append(f"{printable(table)} is left out: {error}")
+            broken.append(printable(f"{table} is left out: {error}"))
     return found, broken
 
 
@@ -348,6 +348,6 @@ def _table(key: str, address: str, table: str) -> Sample:
         with foreign(table, "a table"):
             return {column.name: _values(column) for column in frame}
 
-    columns, left_out = _readable(table, columns_of(address, table), read)
+    columns, left_out = _readable(printable(table), columns_of(address, table), read)
     source = {"kind": "sql", key: address, "query": f"select * from {table}"}  # noqa: S608 - its own name
-    return Sample(name=table, columns=columns, source=source, left_out=tuple(left_out))
+    return Sample(name=printable(table), columns=columns, source=source, left_out=tuple(left_out))
