@@ -10,7 +10,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import escape, has_magic
@@ -22,10 +21,10 @@ import fsspec
 import polars as pl
 
 from recsys_text.environment import unwritable
-from recsys_text.errors import ConfigError, ContractError, RecsysTextError
+from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, foreign, printable
 from recsys_text.sources.csv_files import SEPARATORS
-from recsys_text.sources.files import files_of, filesystem_of, is_hidden, read_files
+from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
 from recsys_text.sources.sql import columns_of, sample_table, tables_of
 from recsys_text.sources.times import Span
@@ -96,7 +95,7 @@ def _found(address: str, shown: str) -> tuple[list[Sample], list[str]]:
         kind = _DATABASES.get(path.suffix.lower()) or ("sqlite" if _is_sqlite(path) else None)
         return ([_file(str(path))], []) if kind is None else _database("uri", f"{kind}:///{path}")
     if has_magic(address):
-        return [_first(map(_file, _files_of(str(path))), str(path))], []
+        return [_first(map(_file, find_files(str(path))[1]), str(path))], []
     if re.fullmatch(r"[\w.-]+", address) and not _SUFFIXES.search(address):
         return _database("conn_id", address)
     raise ConfigError(f"no file at {shown}")
@@ -114,37 +113,53 @@ def _folder(folder: Path) -> tuple[list[Sample], list[str]]:
     if not files:
         raise ConfigError(f"{describe_path(str(folder))} holds no Parquet, CSV or JSON lines file and no database")
     found: list[Sample] = []
-    broken: list[str] = []
-    alike: dict[tuple[Any, ...], list[tuple[Path, Sample]]] = defaultdict(list)
+    faults: list[str] = []
+    broken: set[str] = set()
+    alike: dict[tuple[Any, ...], list[Path]] = defaultdict(list)
     for path in files:
         try:
             if path.suffix.lower() in _DATABASES:
-                tables, faults = _found(str(path), describe_path(str(path)))
+                tables, others = _found(str(path), describe_path(str(path)))
                 found += tables
-                broken += faults
+                faults += others
                 continue
-            one = _file(str(path))
+            _, names = _opened(str(path))
         except RecsysTextError as error:
-            broken.append(str(error))
+            faults.append(str(error))
+            broken.add(str(path))
             continue
         # The folders of one partitioned table differ in the values of their keys alone.
         parent = re.sub(r"=[^/]+", "=*", escape(str(path.parent)))
-        alike[parent, tuple(one.columns)].append((path, one))
-    for (parent, _), group in alike.items():
-        if len(group) == 1:
-            found.append(group[0][1])
-            continue
-        paths = [path for path, _ in group]
-        glob = f"{parent}/{_common(paths)}"
-        matched = ({*map(str, files)} - {*map(str, paths)}) & {*_files_of(glob)}
-        if matched:
-            raise ConfigError(
-                f"{describe_path(str(folder))} holds tables of different columns whose files no glob tells apart "
-                f"({describe_path(paths[0].name)} and {describe_path(Path(min(matched)).name)}); "
-                "name each with a --from of its own"
-            )
-        found.append(_first((one for _, one in group), glob))
-    return found, broken
+        alike[parent, tuple(names)].append(path)
+    for (parent, _), paths in alike.items():
+        try:
+            found.append(_whole(folder, parent, paths, {str(path) for path in files}, broken))
+        except (ContractError, UnavailableError) as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def _whole(folder: Path, parent: str, paths: Sequence[Path], files: Collection[str], broken: Collection[str]) -> Sample:
+    """The files of the same columns as one table.
+
+    Raises ConfigError where no glob tells them from other files, ContractError where one of these is broken.
+    """
+    if len(paths) == 1:
+        return _file(str(paths[0]))
+    glob = f"{parent}/{_common(paths)}"
+    own = [str(path) for path in paths]
+    others = sorted(({*files} - {*own}) & {*find_files(glob)[1]})
+    if others and {*others} <= {*broken}:
+        raise ContractError(
+            f"{describe_path(glob)} is left out: it holds {describe_path(Path(others[0]).name)}, which cannot be read"
+        )
+    if others:
+        raise ConfigError(
+            f"{describe_path(str(folder))} holds tables of different columns whose files no glob tells apart "
+            f"({describe_path(paths[0].name)} and {describe_path(Path(others[0]).name)}); "
+            "name each with a --from of its own"
+        )
+    return _first(map(_file, own), glob)
 
 
 def _first(parts: Iterable[Sample], glob: str) -> Sample:
@@ -174,26 +189,27 @@ def _shared_start(texts: Sequence[str]) -> str:
     return next((first[:place] for place, letter in enumerate(first) if not last.startswith(letter, place)), first)
 
 
-def _files_of(pattern: str) -> list[str]:
-    files = files_of(*filesystem_of(pattern))
-    if not files:
-        raise ConfigError(f"no file at {describe_path(pattern)}")
-    return files
-
-
 def _file(path: str) -> Sample:
     shown = describe_path(path)
-    _refuse_name(path, shown)
+    separator, names = _opened(path)
     source = {"kind": "file", "path": path}
-    separator = _separator(path, shown) if _CSV.search(shown) else None
     if separator not in (None, ","):
         source["separator"] = separator
-    # Partitions are columns of a file that its folders name; the reader gives those that it is asked for.
-    names = [*_columns_of(path, separator), *re.findall(r"/([^/=]+)=[^/]*(?=/)", path)]
-    if not names:
-        raise ContractError(f"{shown} is empty: it has no columns")
     columns, left_out = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
     return Sample(name=_name(path), columns=columns, source=source, left_out=tuple(left_out))
+
+
+def _opened(path: str) -> tuple[str | None, list[str]]:
+    """The separator of a file, where it is CSV, and the names of all columns that it has, twins and all."""
+    shown = describe_path(path)
+    _refuse_name(path, shown)
+    separator = _separator(path, shown) if _CSV.search(shown) else None
+    names = next(read_files(path, (), time=None, span=_TIMES, separator=separator)).columns
+    # The keys of partitions are columns too; the reader gives those that it is asked for.
+    names = [*names, *(key for key in re.findall(r"/([^/=]+)=[^/]*(?=/)", path) if key not in names)]
+    if not names:
+        raise ContractError(f"{shown} is empty: it has no columns")
+    return separator, names
 
 
 def _refuse_name(path: str, shown: str) -> None:
@@ -206,9 +222,9 @@ def _refuse_name(path: str, shown: str) -> None:
 
 def _separator(path: str, shown: str) -> str:
     """The separator that gives the most rows of a CSV file as many values as its header has, and the most values."""
+    filesystem, files = find_files(path)
     with foreign(shown, "csv"):
-        filesystem, root = filesystem_of(path)
-        with filesystem.open(root, "rb") as raw:
+        with filesystem.open(files[0], "rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             head = (gzip.GzipFile(fileobj=raw) if packed else raw).read(_HEAD_BYTES)
@@ -224,28 +240,21 @@ def _fits(text: str, separator: str) -> tuple[int, int]:
     return (widths.count(width), width) if width > 1 else (0, width)
 
 
-def _columns_of(path: str, separator: str | None) -> list[str]:
-    """The names of all columns of a file, twins and all."""
-    with closing(read_files(path, (), time=None, span=_TIMES, separator=separator)) as batches:
-        return next(batches).columns
-
-
 def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[str, list[Any]]:
     """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them."""
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     rows = 0
-    with closing(read_files(path, wanted, time=None, span=_TIMES, separator=separator)) as batches:
-        for batch in batches:
-            frame = batch.frame
-            if {RULE, OFFENDER} <= {*frame.columns}:
-                frame = frame.filter(pl.col(RULE).is_null())
-            frame = frame.head(ROWS - rows)
-            rows += frame.height
-            with foreign(batch.origin, "a table"):
-                for name in columns:
-                    columns[name] += _values(frame[name]) if name in frame.columns else [None] * frame.height
-            if rows == ROWS:
-                break
+    for batch in read_files(path, wanted, time=None, span=_TIMES, separator=separator):
+        frame = batch.frame
+        if {RULE, OFFENDER} <= {*frame.columns}:
+            frame = frame.filter(pl.col(RULE).is_null())
+        frame = frame.head(ROWS - rows)
+        rows += frame.height
+        with foreign(batch.origin, "a table"):
+            for name in columns:
+                columns[name] += _values(frame[name]) if name in frame.columns else [None] * frame.height
+        if rows == ROWS:
+            break
     return columns
 
 

@@ -127,7 +127,7 @@ def _is_whole(value: float | Decimal) -> bool:
 
 def _as_float(value: float | Decimal | str) -> float:
     try:
-        return float(value)
+        return float(value.strip() if isinstance(value, str) else value)
     except OverflowError:  # an int of hundreds of digits; a text of as many is infinite by itself
         assert isinstance(value, int)
         return math.inf if value > 0 else -math.inf
@@ -137,5 +137,6 @@ def _is_null(value: Any) -> bool:
     return (
         value is None
         or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, Decimal) and value.is_nan())
         or (isinstance(value, str) and value.strip().casefold() in NULL_TEXTS)
     )

@@ -30,7 +30,7 @@ def columns_of(where: str, table: str) -> list[str]:
     address = _address(where)
     asked = _Asked()
     with one_line_faults(address), closing(open_database(address)) as database:
-        next(database.rows(_whole(table), None, asked))
+        next(database.rows(Query(text=f"{_whole(table).text} WHERE 1 = 0"), None, asked))
     return list(asked.names)
 
 
