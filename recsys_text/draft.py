@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys_text.environment import unwritable
+from recsys_text.errors import ConfigError
+from recsys_text.sources.boundary import describe_path
 from recsys_text.sources.guess import Guess, Tables
 from recsys_text.tables import TABLES
 from recsys_text.toml import dumps
@@ -17,7 +20,10 @@ _ADVICE = """\
 
 
 def draft(tables: Tables, folder: Path) -> str:
-    """The text of a recsys.toml in `folder` for the tables; paths under it, or beside it, are relative to it."""
+    """The text of a recsys.toml in `folder` for the tables; paths under it, or beside it, are relative to it.
+
+    Raises ConfigError for an address that a config cannot hold as it is.
+    """
     parts = [_ADVICE, f"[project]\n{_line('name', _project(folder))}\n"]
     guesses = (tables.items, tables.events, tables.impressions)
     parts += [_source(guess, folder) for guess in guesses if guess is not None]
@@ -29,6 +35,10 @@ def draft(tables: Tables, folder: Path) -> str:
 
 def _source(guess: Guess, folder: Path) -> str:
     address = {key: _relative(key, value, folder) for key, value in guess.sample.source.items()}
+    for key, value in address.items():
+        if reason := unwritable(value):
+            way = ", or give --from a glob with ? in place of its $" if key == "path" else ""
+            raise ConfigError(f"the {key} of {guess.table}, {describe_path(value)}: {reason}; rename it{way}")
     lines = [f"[sources.{guess.table}]", *(_line(key, value) for key, value in address.items())]
     for key, value in guess.keys.items():
         lines.append(_line(key, value, guess.reasons.get(key)))

@@ -11,6 +11,8 @@ from pydantic_settings import SettingsError
 
 from recsys_text.errors import ConfigError
 
+_NAMED = re.compile(r"\$\{(\w+)\}")
+
 
 def expand(value: Any) -> Any:
     """The value with each `${NAME}` in its texts replaced. Raises ConfigError for a variable that is not set."""
@@ -18,7 +20,18 @@ def expand(value: Any) -> Any:
         return {key: expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [expand(item) for item in value]
-    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
+    return _NAMED.sub(_variable, value) if isinstance(value, str) else value
+
+
+def unwritable(text: str) -> str | None:
+    """Why a configuration cannot hold the text as it is; None where it can."""
+    if named := _NAMED.search(text):
+        return f"a config takes {named[0]} in it for an environment variable"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is not UTF-8, as a config is"
+    return None
 
 
 def check_overrides(settings: type[BaseModel], prefix: str) -> None:

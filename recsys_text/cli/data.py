@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recsys_text import terminal
-from recsys_text.cli.app import CONFIG, Config, From, To, WindowKey, app, out, span
+from recsys_text.cli.app import CONFIG, Config, From, To, WindowKey, app, err, out, span
 from recsys_text.config import load
 from recsys_text.errors import ConfigError
 
@@ -26,6 +26,8 @@ def init(
     ] = None,
 ) -> None:
     """Write a recsys.toml: a commented one to start from, or, with --from, one for the tables that are there."""
+    from recsys_text.sources.boundary import printable
+
     target = folder / "recsys.toml"
     if target.exists():
         raise ConfigError(f"{target} exists; remove it or choose another folder")
@@ -36,7 +38,7 @@ def init(
     except OSError as error:
         raise ConfigError(f"cannot write {target}: {error.strerror}; choose another folder") from None
     advice = _spanned(target) if origins else "Name your tables in it, then: recsys-text extract --from DAY --to DAY"
-    out.print(f"Wrote {target}. {advice}", soft_wrap=True, markup=False)
+    out.print(printable(f"Wrote {target}. {advice}"), soft_wrap=True, markup=False)
 
 
 def _template() -> str:
@@ -49,7 +51,10 @@ def _drafted(origins: Sequence[str], folder: Path) -> str:
     from recsys_text.sources.guess import guess
     from recsys_text.sources.sample import sample
 
-    tables = guess([table for origin in origins for table in sample(origin)])
+    sampled = [sample(origin) for origin in origins]
+    for line in (line for each in sampled for line in each.left_out):
+        err.print(line, soft_wrap=True, markup=False, highlight=False)
+    tables = guess([table for each in sampled for table in each.tables])
     if sys.stdin.isatty() and out.is_terminal:
         tables = terminal.confirmed(out, tables)
     terminal.guessed(out, tables)

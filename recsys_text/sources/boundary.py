@@ -45,8 +45,13 @@ def foreign(what: str, kind: str) -> Iterator[None]:
 
 
 def describe_path(path: str) -> str:
-    """The path without what may be secret in an address: a user, a password, a query."""
-    return without_secrets(path.partition("?")[0]) if "://" in path else path
+    """The path without what may be secret in an address: a user, a password, a query; on one line."""
+    return printable(without_secrets(path.partition("?")[0]) if "://" in path else path)
+
+
+def printable(text: str) -> str:
+    """The text with what ends a line, or is no character, written as an escape."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def without_secrets(text: str) -> str:
@@ -56,5 +61,5 @@ def without_secrets(text: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What an error says, in one line without secrets that is not too long."""
-    words = without_secrets(" ".join(str(error).split())) or type(error).__name__
+    words = printable(without_secrets(" ".join(str(error).split()))) or type(error).__name__
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."

@@ -70,7 +70,7 @@ def read_files(
     """
     condition = None if where is None else _condition(where)
     wanted = {*wanted, *(condition.meta.root_names() if condition is not None else ())}
-    filesystem, files = _find(path, may_lack)
+    filesystem, files = find_files(path, may_lack)
     for file in files:
         shown = describe_path(file)
         kind = _format(shown)
@@ -116,7 +116,12 @@ def _batches(
                 yield Batch(frame=frame, columns=names, origin=shown, sparse=True)
 
 
-def _find(path: str, may_lack: bool) -> tuple[Any, list[str]]:
+def find_files(path: str, may_lack: bool = False) -> tuple[Any, list[str]]:
+    """The file system of a path or an address, and the names of its files there, of which a glob has several.
+
+    Raises ConfigError where there is none, unless a glob `may_lack` files, and UnavailableError where it is out of
+    reach.
+    """
     shown = describe_path(path)
     try:
         filesystem, root = filesystem_of(path)

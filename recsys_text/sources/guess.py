@@ -7,12 +7,14 @@ the ids of the items.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
 from recsys_text.errors import ConfigError
 from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
 from recsys_text.sources import values as look
+from recsys_text.sources.boundary import printable
 from recsys_text.sources.sample import Sample
 
 
@@ -101,15 +103,17 @@ def guess(samples: Sequence[Sample]) -> Tables:
 
     Raises ConfigError where no table can be the items or the events; it says what each table lacks.
     """
+    # A database has many tables, each of which is looked at beside each other.
+    looked = [(sample, _ids_of(sample)) for sample in samples]
     pairs = [
         (score, items, events)
-        for items, events in product(samples, samples)
-        if (score := _pair_score(items, events)) is not None
+        for (items, item_ids), (events, event_ids) in product(looked, looked)
+        if (joined := _joined(item_ids, event_ids)) and (score := _pair_score(items, events, joined)) is not None
     ]
     if not pairs:
         raise ConfigError(_missing(samples))
     _, items, events = max(pairs, key=lambda pair: pair[0])
-    joined = _joined(items, events)
+    joined = _joined(_ids_of(items), _ids_of(events))
     assert joined is not None  # else they were no pair
     item_column, id_column, overlap = joined
     shown = next((each for each in samples if each not in (items, events) and _is_impressions(each)), None)
@@ -123,6 +127,7 @@ def guess(samples: Sequence[Sample]) -> Tables:
     )
 
 
+@lru_cache(maxsize=4096)
 def name_score(column: str, wanted: str) -> float:
     """How well a column's name fits a contract column, from 0 to 1: an exact name first, then its last words."""
     words = _words(column)
@@ -146,21 +151,19 @@ def _words(name: str) -> list[str]:
 def _best(sample: Sample, wanted: str, taken: Sequence[str], fits: Callable[[Sequence[Any]], bool]) -> str | None:
     """The column of the best name whose values fit; None where no name fits."""
     scored = [
-        (name_score(column, wanted), -place, column)
+        (score, -place, column)
         for place, (column, values) in enumerate(sample.columns.items())
-        if column not in taken and fits(values)
+        if column not in taken and (score := name_score(column, wanted)) > 0 and fits(values)
     ]
-    score, _, column = max(scored, default=(0.0, 0, ""))
-    return column if score > 0 else None
+    return max(scored)[2] if scored else None
 
 
-def _pair_score(items: Sample, events: Sample) -> float | None:
+def _pair_score(items: Sample, events: Sample, joined: tuple[str, str, float]) -> float | None:
     """How well two tables are items and events; None where one of them cannot be."""
-    joined = _joined(items, events)
-    title = _best(items, "title", joined[1:2] if joined else (), look.is_text)
-    if joined is None or title is None:
-        return None
     item_column, id_column, overlap = joined
+    title = _best(items, "title", [id_column], look.is_text)
+    if title is None:
+        return None
     time = _time_of(events, "occurred_at", [item_column])
     user = _user_of(events, [item_column, *([time] if time else [])])
     if time is None or user is None:
@@ -171,25 +174,52 @@ def _pair_score(items: Sample, events: Sample) -> float | None:
     return score - 2 * (items is events)
 
 
-def _joined(items: Sample, events: Sample) -> tuple[str, str, float] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Ids:
+    """A column that may hold ids of items: how well its name says so, its ids, and how many of these are distinct."""
+
+    column: str
+    words: list[str]
+    score: float
+    ids: list[str]
+    distinct: frozenset[str]
+    unique: float
+
+
+def _ids_of(sample: Sample) -> list[_Ids]:
+    found = []
+    for column, values in sample.columns.items():
+        score = name_score(column, "item_id")
+        if name_score(column, "user_id") > score or not look.is_id_like(values):
+            continue
+        ids = [look.as_id(value) for value in look.known(values)]
+        found.append(
+            _Ids(
+                column=column,
+                words=_words(column),
+                score=score,
+                ids=ids,
+                distinct=frozenset(ids),
+                unique=look.distinct_share(values),
+            )
+        )
+    return found
+
+
+def _joined(items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, float] | None:
     """The item column of the events, the id column of the items, and the share of the former found in the latter."""
     best: tuple[float, str, str, float] | None = None
-    for (left, left_values), (right, right_values) in product(events.columns.items(), items.columns.items()):
-        names = name_score(left, "item_id"), name_score(right, "item_id")
-        if not (look.is_id_like(left_values) and look.is_id_like(right_values)):
+    for left, right in product(events, items):
+        same_name = left.words == right.words
+        named = left.score > 0 and right.score > 0
+        if not (named or same_name):
             continue
-        if name_score(left, "user_id") > names[0] or name_score(right, "user_id") > names[1]:
+        overlap = sum(value in right.distinct for value in left.ids) / len(left.ids)
+        if not (named or overlap):
             continue
-        known = {look.as_id(value) for value in look.known(right_values)}
-        some = [look.as_id(value) for value in look.known(left_values)]
-        overlap = sum(value in known for value in some) / len(some)
-        same_name = _words(left) == _words(right)
-        if not all(names) and not (same_name and overlap):
-            continue
-        unique = look.distinct_share(right_values)
-        score = sum(names) + 2 * overlap + 0.5 * same_name + unique
+        score = left.score + right.score + 2 * overlap + 0.5 * same_name + right.unique
         if best is None or score > best[0]:
-            best = score, left, right, overlap
+            best = score, left.column, right.column, overlap
     return best[1:] if best else None
 
 
@@ -257,8 +287,7 @@ def _is_impressions(sample: Sample) -> bool:
 
 def _type_keys(values: Sequence[Any], keys: dict[str, Any], reasons: dict[str, str]) -> None:
     """Maps each type that occurs to one of the contract, and says which of them mean yes."""
-    types = sorted({str(value) for value in look.known(values)})
-    mapped = {name: _type_of(name) for name in types}
+    mapped = {name: _type_of(name) for name in sorted(_types_in(values))}
     renamed = {name: kind for name, kind in mapped.items() if name != kind}
     if renamed:
         keys["event_types"] = renamed
@@ -318,8 +347,13 @@ def _why_id(sample: Sample, column: str) -> str:
 
 
 def _is_type(values: Sequence[Any]) -> bool:
-    some = look.known(values)
-    return look.is_text(values) and len(set(some)) <= _MOST_TYPES and all(len(value) <= 60 for value in some)
+    types = _types_in(values)
+    return look.is_text(values) and len(types) <= _MOST_TYPES and all(len(name) <= 60 for name in types)
+
+
+def _types_in(values: Sequence[Any]) -> set[str]:
+    """The types of events among the values, as extraction reads them: a list is none."""
+    return {str(value) for value in look.known(values) if not isinstance(value, list)}
 
 
 def _is_real_list(values: Sequence[Any]) -> bool:
@@ -368,7 +402,7 @@ def _missing(samples: Sequence[Sample]) -> str:
             "a time": _time_of(sample, "occurred_at", ()),
         }
         lacks = [what for what, column in has.items() if column is None]
-        columns = ", ".join(sample.columns)
+        columns = ", ".join(map(printable, sample.columns))
         lines.append(f"{sample.name} ({columns}) has no column that looks like {' or '.join(lacks) or 'the others'}")
     return (
         "found no table of items (an id and a title) and one of events (a user, an item, a time) that go together: "

@@ -66,4 +66,5 @@ def _frame(columns: dict[str, list[Any]], broken: list[str | None], names: dict[
     if not any(broken):
         return frame
     rules = [None if text is None else NO_OBJECT for text in broken]
-    return frame.with_columns(pl.Series(ROW_RULE, rules, pl.String), pl.Series(ROW_OFFENDER, broken, pl.String))
+    told = [pl.Series(ROW_RULE, rules, pl.String), pl.Series(ROW_OFFENDER, broken, pl.String)]
+    return frame.with_columns(told) if frame.width else pl.DataFrame(told)

@@ -1,5 +1,6 @@
 """Read the first rows of any foreign table, whatever its columns: files, folders of files, databases.
 
+Files and databases are opened by the readers of extraction: what extraction reads is read here, in the same way.
 Knows no contract; `sources.guess` says what the tables are.
 """
 
@@ -8,8 +9,9 @@ import gzip
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from glob import escape, has_magic
 from io import StringIO
 from pathlib import Path
@@ -17,20 +19,30 @@ from typing import Any
 
 import fsspec
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from recsys_text.environment import unwritable
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
-from recsys_text.sources.boundary import describe_path, without_secrets
+from recsys_text.sources.boundary import describe_path, foreign, printable
 from recsys_text.sources.csv_files import SEPARATORS
-from recsys_text.sources.files import files_of, filesystem_of, is_hidden
-from recsys_text.sources.sql import sample_table, tables_of
+from recsys_text.sources.files import find_files, is_hidden, read_files
+from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
+from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.sql import columns_of, sample_table, tables_of
+from recsys_text.sources.times import Span
 
-#: So many rows of a table are looked at, and at most so many bytes of a file of text.
+#: So many rows of a table are looked at.
 ROWS = 5000
-_BYTES = 1 << 23
+#: So much of a CSV file tells its separator; no longer field fits Python's own reader.
+_HEAD_BYTES = 1 << 17
 _SUFFIXES = re.compile(r"\.(parquet|pq|csv|tsv|jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
+_CSV = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
 _DATABASES = {".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".duckdb": "duckdb"}
+_MOST_SHOWN = 3
+#: The times that extraction takes for such; most others have no value in Python.
+_TIMES = Span(start=datetime(1678, 1, 1, tzinfo=UTC), end=datetime(2262, 1, 1, tzinfo=UTC), zone=None)
+_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+
+Read = Callable[[Collection[str]], dict[str, list[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,37 +50,58 @@ class Sample:
     """The first rows of a foreign table.
 
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
-    table; a local `path` or database is absolute there.
+    table; a local `path` or database is absolute there. left_out: one line for each column that is not among these.
     """
 
     name: str
     columns: dict[str, list[Any]]
     source: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
-def sample(address: str) -> list[Sample]:
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """The tables that an address has, and one line for each table or column of it that cannot be read."""
+
+    tables: list[Sample]
+    left_out: list[str]
+
+
+def sample(address: str) -> Sampled:
     """The tables at a file, a glob, a folder, a database's address or an Airflow connection.
 
-    Raises ConfigError where nothing is there, ContractError for a file that is not what its name says, and
-    UnavailableError for what is out of reach.
+    Of several tables, and of the columns of each, those that cannot be read are left out. Raises ConfigError where
+    nothing is there, ContractError where nothing can be read, and UnavailableError for what is out of reach.
     """
+    shown = describe_path(address)
+    _refuse_name(address, shown)
+    with foreign(shown, "a table"):
+        tables, broken = _found(address, shown)
+    if not tables:
+        more = "; ..." if len(broken) > _MOST_SHOWN else ""
+        raise ContractError(f"no table of {shown} can be read: {'; '.join(broken[:_MOST_SHOWN])}{more}")
+    return Sampled(tables=tables, left_out=[*broken, *(line for table in tables for line in table.left_out)])
+
+
+def _found(address: str, shown: str) -> tuple[list[Sample], list[str]]:
+    """The tables at an address, and one line for each that cannot be read."""
     if "://" in address:
         scheme = address.partition("://")[0]
-        return [_file([address])] if scheme in fsspec.available_protocols() else _database("uri", address)
+        return ([_file(address)], []) if scheme in fsspec.available_protocols() else _database("uri", address)
     path = Path(address).expanduser().absolute()
     if path.is_dir():
         return _folder(path)
     if path.is_file():
         kind = _DATABASES.get(path.suffix.lower()) or ("sqlite" if _is_sqlite(path) else None)
-        return [_file([str(path)])] if kind is None else _database("uri", f"{kind}:///{path}")
+        return ([_file(str(path))], []) if kind is None else _database("uri", f"{kind}:///{path}")
     if has_magic(address):
-        return [_file(_files_of(str(path)), glob=str(path))]
+        return [_first(map(_file, find_files(str(path))[1]), str(path))], []
     if re.fullmatch(r"[\w.-]+", address) and not _SUFFIXES.search(address):
         return _database("conn_id", address)
-    raise ConfigError(f"no file at {address}")
+    raise ConfigError(f"no file at {shown}")
 
 
-def _folder(folder: Path) -> list[Sample]:
+def _folder(folder: Path) -> tuple[list[Sample], list[str]]:
     """Each file of a folder as a table; those in one folder with the same columns are one."""
     files = [
         path
@@ -77,31 +110,68 @@ def _folder(folder: Path) -> list[Sample]:
         and (_SUFFIXES.search(path.name) or path.suffix.lower() in _DATABASES)
         and not is_hidden(str(path.relative_to(folder)))
     ]
+    if not files:
+        raise ConfigError(f"{describe_path(str(folder))} holds no Parquet, CSV or JSON lines file and no database")
     found: list[Sample] = []
+    faults: list[str] = []
+    broken: set[str] = set()
     alike: dict[tuple[Any, ...], list[Path]] = defaultdict(list)
     for path in files:
-        if path.suffix.lower() in _DATABASES:
-            found += sample(str(path))
+        try:
+            if path.suffix.lower() in _DATABASES:
+                tables, others = _found(str(path), describe_path(str(path)))
+                found += tables
+                faults += others
+                continue
+            _, names = _opened(str(path))
+        except RecsysTextError as error:
+            faults.append(str(error))
+            broken.add(str(path))
             continue
         # The folders of one partitioned table differ in the values of their keys alone.
         parent = re.sub(r"=[^/]+", "=*", escape(str(path.parent)))
-        alike[parent, tuple(_file([str(path)]).columns)].append(path)
+        alike[parent, tuple(names)].append(path)
     for (parent, _), paths in alike.items():
-        if len(paths) == 1:
-            found.append(_file([str(paths[0])]))
-        else:
-            glob = f"{parent}/{_common(paths)}"
-            others = {str(path) for path in files} - {str(path) for path in paths}
-            matched = others & set(_files_of(glob))
-            if matched:
-                raise ConfigError(
-                    f"{folder} holds tables of different columns whose files no glob tells apart ({paths[0].name} and "
-                    f"{Path(min(matched)).name}); name each with a --from of its own"
-                )
-            found.append(_file([str(path) for path in paths], glob=glob))
-    if not found:
-        raise ConfigError(f"{folder} holds no Parquet, CSV or JSON lines file and no database")
-    return found
+        try:
+            found.append(_whole(folder, parent, paths, {str(path) for path in files}, broken))
+        except (ContractError, UnavailableError) as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def _whole(folder: Path, parent: str, paths: Sequence[Path], files: Collection[str], broken: Collection[str]) -> Sample:
+    """The files of the same columns as one table.
+
+    Raises ConfigError where no glob tells them from other files, ContractError where one of these is broken.
+    """
+    if len(paths) == 1:
+        return _file(str(paths[0]))
+    glob = f"{parent}/{_common(paths)}"
+    own = [str(path) for path in paths]
+    others = sorted(({*files} - {*own}) & {*find_files(glob)[1]})
+    if others and {*others} <= {*broken}:
+        raise ContractError(
+            f"{describe_path(glob)} is left out: it holds {describe_path(Path(others[0]).name)}, which cannot be read"
+        )
+    if others:
+        raise ConfigError(
+            f"{describe_path(str(folder))} holds tables of different columns whose files no glob tells apart "
+            f"({describe_path(paths[0].name)} and {describe_path(Path(others[0]).name)}); "
+            "name each with a --from of its own"
+        )
+    return _first(map(_file, own), glob)
+
+
+def _first(parts: Iterable[Sample], glob: str) -> Sample:
+    """The first part of a table that has rows, as the table that the glob names."""
+    for part in parts:
+        if any(part.columns.values()):
+            break
+    return replace(part, name=_name(glob), source=part.source | {"path": glob})
+
+
+def _name(path: str) -> str:
+    return Path(describe_path(path)).name
 
 
 def _common(paths: Sequence[Path]) -> str:
@@ -119,89 +189,140 @@ def _shared_start(texts: Sequence[str]) -> str:
     return next((first[:place] for place, letter in enumerate(first) if not last.startswith(letter, place)), first)
 
 
-def _files_of(pattern: str) -> list[str]:
-    files = files_of(*filesystem_of(pattern))
-    if not files:
-        raise ConfigError(f"no file at {pattern}")
-    return files
-
-
-def _file(paths: Sequence[str], glob: str | None = None) -> Sample:
-    path = paths[0]
+def _file(path: str) -> Sample:
     shown = describe_path(path)
-    suffix = _SUFFIXES.search(shown)
-    if suffix is None:
-        raise ConfigError(f"no reader for {shown}; its name must end in .parquet, .csv or .jsonl (or .gz after these)")
-    source = {"kind": "file", "path": glob or path}
-    try:
-        filesystem, root = filesystem_of(path)
-        with filesystem.open(root, "rb") as file:
-            if suffix[1].lower() in ("parquet", "pq"):
-                columns = _parquet(file)
-            else:
-                text = _text(file)
-                if suffix[1].lower() in ("csv", "tsv"):
-                    columns, separator = _csv(text)
-                    if separator != ",":
-                        source["separator"] = separator
-                else:
-                    columns = _json_lines(text, shown)
-    except RecsysTextError:
-        raise
-    except (pa.ArrowInvalid, pl.exceptions.PolarsError, EOFError, gzip.BadGzipFile) as error:
-        raise ContractError(f"{shown} is not readable as {suffix[0]}: {without_secrets(str(error))}") from None
-    except (OSError, ImportError, ValueError) as error:
-        raise UnavailableError(f"{shown} is out of reach: {without_secrets(str(error))}") from None
-    rows = max(map(len, columns.values()), default=0)
-    for key, value in re.findall(r"/([^/=]+)=([^/]+)(?=/)", path):
-        columns.setdefault(key, [value] * rows)
-    if not columns:
+    separator, names = _opened(path)
+    source = {"kind": "file", "path": path}
+    if separator not in (None, ","):
+        source["separator"] = separator
+    columns, left_out = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
+    return Sample(name=_name(path), columns=columns, source=source, left_out=tuple(left_out))
+
+
+def _opened(path: str) -> tuple[str | None, list[str]]:
+    """The separator of a file, where it is CSV, and the names of all columns that it has, twins and all."""
+    shown = describe_path(path)
+    _refuse_name(path, shown)
+    separator = _separator(path, shown) if _CSV.search(shown) else None
+    names = next(read_files(path, (), time=None, span=_TIMES, separator=separator)).columns
+    # The keys of partitions are columns too; the reader gives those that it is asked for.
+    names = [*names, *(key for key in re.findall(r"/([^/=]+)=[^/]*(?=/)", path) if key not in names)]
+    if not names:
         raise ContractError(f"{shown} is empty: it has no columns")
-    name = Path(describe_path(glob or path)).name
-    return Sample(name=name, columns=columns, source=source)
+    return separator, names
 
 
-def _parquet(file: Any) -> dict[str, list[Any]]:
-    batch = next(pq.ParquetFile(file).iter_batches(ROWS), None)
-    return {} if batch is None else {name: batch.column(name).to_pylist() for name in batch.schema.names}
+def _refuse_name(path: str, shown: str) -> None:
+    """Raises ConfigError for a name that no config can hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the name of {shown} is not UTF-8, as a config is; rename it") from None
 
 
-def _text(file: Any) -> str:
-    """The first lines of a file, without the last where it is cut off."""
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    unpacked = gzip.GzipFile(fileobj=file) if packed else file
-    data = unpacked.read(_BYTES)
-    if len(data) == _BYTES:
-        data = data[: data.rfind(b"\n") + 1]
-    return str(data.decode("utf-8-sig", errors="replace"))
+def _separator(path: str, shown: str) -> str:
+    """The separator that gives the most rows of a CSV file as many values as its header has, and the most values."""
+    filesystem, files = find_files(path)
+    with foreign(shown, "csv"):
+        with filesystem.open(files[0], "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            head = (gzip.GzipFile(fileobj=raw) if packed else raw).read(_HEAD_BYTES)
+        utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = head.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+        return max(SEPARATORS, key=lambda sign: _fits(text, sign))
 
 
-def _csv(text: str) -> tuple[dict[str, list[Any]], str]:
-    header = text.partition("\n")[0]
-    separator = max(SEPARATORS, key=header.count)
-    rows = csv.reader(StringIO(text, newline=""), delimiter=separator)
-    names = [name.strip() for name in next(rows, [])]
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for _, row in zip(range(ROWS), rows, strict=False):
-        if len(row) == len(names):
-            for name, value in zip(names, row, strict=True):
-                columns[name].append(value)
-    return columns, separator
+def _fits(text: str, separator: str) -> tuple[int, int]:
+    """The number of rows with as many values as the header, where it has more than one, and the number of values."""
+    widths = [len(row) for row in csv.reader(StringIO(text, newline=""), delimiter=separator) if row]
+    width = widths[0] if widths else 0
+    return (widths.count(width), width) if width > 1 else (0, width)
 
 
-def _json_lines(text: str, shown: str) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {}
-    for number, line in enumerate(text.splitlines()[:ROWS]):
-        try:
-            record = json.loads(line) if line.strip() else {}
-        except ValueError as error:
-            raise ContractError(f"{shown} line {number + 1} is not JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise ContractError(f"{shown} line {number + 1} is not a JSON object")
-        for name, value in record.items():
-            columns.setdefault(name, []).append(value)
+def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[str, list[Any]]:
+    """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them."""
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    rows = 0
+    for batch in read_files(path, wanted, time=None, span=_TIMES, separator=separator):
+        frame = batch.frame
+        if ROW_RULE in frame.columns:
+            frame = frame.filter(pl.col(ROW_RULE).is_null())
+        frame = frame.head(ROWS - rows)
+        rows += frame.height
+        with foreign(batch.origin, "a table"):
+            for name in columns:
+                columns[name] += _values(frame[name]) if name in frame.columns else [None] * frame.height
+        if rows == ROWS:
+            break
     return columns
+
+
+def _readable(shown: str, names: Sequence[str], read: Read) -> tuple[dict[str, list[Any]], list[str]]:
+    """The columns that can be read and that a config can name, and one line for each other.
+
+    Raises what reading does where it reads none.
+    """
+    faults: dict[str, str] = {}
+    for name in names:
+        if names.count(name) > 1:
+            faults[name] = f"{names.count(name)} columns have this name"
+        elif reason := unwritable(name):
+            faults[name] = reason
+    wanted = [name for name in names if name not in faults]
+    columns: dict[str, list[Any]] = {}
+    try:
+        columns = read(wanted)
+    except RecsysTextError as error:
+        for name in wanted:
+            try:
+                columns |= read([name])
+            except RecsysTextError as fault:
+                faults[name] = str(fault)
+        if not columns:
+            raise error
+    lines = [printable(f"{shown}: column '{name}' is left out: {reason}") for name, reason in faults.items()]
+    if not columns:
+        raise ContractError("; ".join(lines[:_MOST_SHOWN]))
+    return columns, lines
+
+
+def _values(column: pl.Series) -> list[Any]:
+    """The values as Python's own: truth values, numbers, texts, times and lists of these.
+
+    What extraction could not use (a struct, a text that is none, a time beyond those that it reads) is None.
+    """
+    if column.dtype == pl.Binary:
+        column = decoded(column)
+    if is_loose(column):
+        return [entry and _loose(entry["text"], entry["kind"]) for entry in column.to_list()]
+    if column.dtype == pl.Date:
+        column = column.cast(pl.Datetime("ms"))
+    if isinstance(column.dtype, pl.Datetime):
+        scale = _PER_SECOND[column.dtype.time_unit]
+        low, high = (int(bound.timestamp()) * scale for bound in (_TIMES.start, _TIMES.end))
+        inside = column.to_physical().is_between(low, high, closed="left").fill_null(False)
+        return column.set(~inside, None).to_list()
+    inner = column.dtype.inner if isinstance(column.dtype, pl.List | pl.Array) else column.dtype
+    if inner.is_numeric() or inner in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
+        return column.to_list()
+    return [None] * len(column)
+
+
+def _loose(text: str, kind: str) -> Any:
+    """The value that a reader wrote out as a text."""
+    match kind:
+        case _ if kind == TEXT:
+            return text
+        case _ if kind == UNREADABLE:
+            return None
+        case _ if kind == BOOLEAN:
+            return text == "true"
+        case _ if kind == NESTED:
+            value = json.loads(text)
+            plain = isinstance(value, list) and not any(isinstance(entry, list | dict) for entry in value)
+            return value if plain else None
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def _is_sqlite(path: Path) -> bool:
@@ -209,16 +330,33 @@ def _is_sqlite(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\x00"
 
 
-def _database(key: str, address: str) -> list[Sample]:
-    """Each table and view of a database.
+def _database(key: str, address: str) -> tuple[list[Sample], list[str]]:
+    """Each table and view of a database, and one line for each that cannot be read.
 
     The query has no condition on the time: whoever knows the database's own types adds one, for a table that is large.
     """
-    found = []
-    for table in tables_of(address):
-        frame = sample_table(address, table, ROWS)
-        columns = {column.name: column.to_list() for column in frame}
-        if columns:
-            source = {"kind": "sql", key: address, "query": f"select * from {table}"}  # noqa: S608 - its own name
-            found.append(Sample(name=table, columns=columns, source=source))
-    return found
+    found: list[Sample] = []
+    broken: list[str] = []
+    tables = tables_of(address)
+    if not tables:
+        raise ConfigError(f"{describe_path(address)} holds no table and no view")
+    for table in tables:
+        try:
+            found.append(_table(key, address, table))
+        except RecsysTextError as error:
+            broken.append(printable(f"{table} is left out: {error}"))
+    return found, broken
+
+
+def _table(key: str, address: str, table: str) -> Sample:
+    if reason := unwritable(table):
+        raise ContractError(f"its name cannot stand in a config: {reason}")
+
+    def read(wanted: Collection[str]) -> dict[str, list[Any]]:
+        frame = sample_table(address, table, ROWS, wanted)
+        with foreign(table, "a table"):
+            return {column.name: _values(column) for column in frame}
+
+    columns, left_out = _readable(printable(table), columns_of(address, table), read)
+    source = {"kind": "sql", key: address, "query": f"select * from {table}"}  # noqa: S608 - its own name
+    return Sample(name=printable(table), columns=columns, source=source, left_out=tuple(left_out))

@@ -43,9 +43,7 @@ def known(values: Sequence[Any]) -> list[Any]:
 
 def as_id(value: Any) -> str:
     """The id that extraction makes of a value: 7, 7.0 and Decimal('7.000') are one."""
-    if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))
-    return str(value)
+    return str(int(value)) if isinstance(value, float | Decimal) and _is_whole(value) else str(value)
 
 
 def time_look(values: Sequence[Any]) -> TimeLook | None:
@@ -81,7 +79,7 @@ def as_numbers(values: Sequence[Any]) -> list[float] | None:
         _NUMBER.fullmatch(value.strip()) for value in some if isinstance(value, str)
     ):
         return None
-    return [float(value) for value in some]
+    return [_as_float(value) for value in some]
 
 
 def is_id_like(values: Sequence[Any]) -> bool:
@@ -92,7 +90,7 @@ def is_id_like(values: Sequence[Any]) -> bool:
         and (
             (isinstance(value, str) and len(value) <= 256 and "\n" not in value)
             or isinstance(value, int)
-            or (isinstance(value, float | Decimal) and value == int(value))
+            or (isinstance(value, float | Decimal) and _is_whole(value))
         )
         for value in some
     )
@@ -122,9 +120,23 @@ def distinct_share(values: Sequence[Any]) -> float:
     return len(set(some)) / len(some) if some else 0.0
 
 
+def _is_whole(value: float | Decimal) -> bool:
+    finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+    return finite and value == int(value)
+
+
+def _as_float(value: float | Decimal | str) -> float:
+    try:
+        return float(value.strip() if isinstance(value, str) else value)
+    except OverflowError:  # an int of hundreds of digits; a text of as many is infinite by itself
+        assert isinstance(value, int)
+        return math.inf if value > 0 else -math.inf
+
+
 def _is_null(value: Any) -> bool:
     return (
         value is None
         or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, Decimal) and value.is_nan())
         or (isinstance(value, str) and value.strip().casefold() in NULL_TEXTS)
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recsys_text.event_types import EVENT_TYPES
 
@@ -31,10 +32,10 @@ def guessed(out: Console, tables: "Tables") -> None:
         if guess.values:
             rows.append(("values", guess.values))
         for name, value in rows:
-            table.add_row(guess.table, name, _shown(value), guess.reasons.get(name, ""))
+            table.add_row(guess.table, name, Text(_shown(value)), Text(guess.reasons.get(name, "")))
     for section, keys in tables.sections.items():
         for key, (value, reason) in keys.items():
-            table.add_row(f"[{section}]".replace("[", r"\["), key, value, reason)
+            table.add_row(Text(f"[{section}]"), key, value, reason)
     out.print(table)
 
 

@@ -1,5 +1,6 @@
 """`init --from` on tables as people have them: the config that it writes extracts and checks without an edit."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable
@@ -101,3 +102,74 @@ def test_what_it_cannot_find_it_says_and_writes_nothing(tmp_path: Path, capsys: 
     assert run_cli("init", str(tmp_path / "new"), "--from", str(tmp_path / "a.csv")) == 2
     assert "a.csv (x, y) has no column that looks like a title" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_left_out_is_said_and_the_rest_is_drafted(
+    tmp_path: Path, tables: tuple[pl.DataFrame, pl.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = as_sqlite(tmp_path, *tables)
+    with sqlite3.connect(origin) as connection:
+        connection.execute("create view totals as select gone from settings")
+    connection.close()
+    assert run_cli("init", str(tmp_path / "shop"), "--from", origin) == 0
+    told = capsys.readouterr()
+    assert re.search(r"^totals is left out: .*no such column: gone", told.err, re.MULTILINE)
+    settings = load(tmp_path / "shop" / "recsys.toml")
+    assert settings.sources.items.query == "select * from products"
+
+
+@pytest.mark.parametrize("name", ["[/b] [red]", 'a "b" \\c\nd #e [1] 100%'])
+def test_folders_and_columns_of_any_name_are_written_and_shown(
+    tmp_path: Path, tables: tuple[pl.DataFrame, pl.DataFrame], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    items, clicks = tables
+    folder = tmp_path / name.replace("/", "_")
+    folder.mkdir()
+    as_csv(folder, items.rename({"name": f"{name} title"}), clicks)
+    assert run_cli("init", str(folder), "--from", str(folder)) == 0
+    assert "extract --config" in capsys.readouterr().out
+    source = load(folder / "recsys.toml").sources.items
+    assert source.columns["title"] == f"{name} title"
+    assert source.path == str(folder / "products.csv")
+
+
+@pytest.mark.parametrize("write", [as_csv, as_sqlite])
+def test_an_address_that_a_config_would_expand_is_refused(
+    tmp_path: Path,
+    tables: tuple[pl.DataFrame, pl.DataFrame],
+    capsys: pytest.CaptureFixture[str],
+    write: Callable[[Path, pl.DataFrame, pl.DataFrame], str],
+) -> None:
+    folder = tmp_path / "of ${HOME}"
+    folder.mkdir()
+    origin = write(folder, *tables)
+    assert run_cli("init", str(tmp_path / "new"), "--from", origin) == 2
+    told = capsys.readouterr().err
+    assert "a config takes ${HOME} in it for an environment variable; rename it" in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+    # Below the folder itself, the path does not have its name; and a glob can say it otherwise.
+    assert run_cli("init", str(folder), "--from", origin) == 0
+    if write is as_csv:
+        globs = [f"{tmp_path}/of ?{{HOME}}/{name}.csv" for name in ("products", "clicks")]
+        assert run_cli("init", str(tmp_path / "new"), "--from", globs[0], "--from", globs[1]) == 0
+        assert load(tmp_path / "new" / "recsys.toml").sources.items.path == globs[0].replace(
+            str(tmp_path), f"{tmp_path}/new/.."
+        )
+
+
+@pytest.mark.parametrize("argument", ["folder", "origin"])
+def test_names_that_are_not_utf_8_are_one_line(
+    tmp_path: Path, tables: tuple[pl.DataFrame, pl.DataFrame], capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    plain, odd = tmp_path / "plain", Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9"))
+    plain.mkdir()
+    origin = as_csv(plain, *tables)
+    if argument == "folder":
+        assert run_cli("init", str(odd), "--from", origin) == 0
+        assert "caf\\udce9" in capsys.readouterr().out
+    else:
+        plain.rename(odd)
+        assert run_cli("init", str(tmp_path / "new"), "--from", f"{odd}/products.csv") == 2
+        told = capsys.readouterr().err
+        assert re.fullmatch(r"error: the name of .*caf\\udce9/products.csv is not UTF-8, .*; rename it\n", told)

@@ -179,3 +179,31 @@ def test_the_unit_of_a_number_is_found_by_its_size(time: datetime, unit: tuple[s
 @pytest.mark.parametrize("values", [["yesterday"], [3, 4], ["12"], [True], [None], [], ["2020-01-01", "no", "no"]])
 def test_what_is_no_time_is_none(values: list[Any]) -> None:
     assert time_look(values) is None
+
+
+NUMBERS = st.integers(-(10**420), 10**420) | st.floats() | st.decimals(allow_nan=True)
+VALUES = (
+    st.none()
+    | st.booleans()
+    | NUMBERS
+    | st.text(max_size=10)
+    | st.datetimes()
+    | st.datetimes(timezones=st.just(UTC))
+    | st.dates()
+    | st.lists(st.none() | st.booleans() | NUMBERS | st.text(max_size=10), max_size=3)
+    | st.sampled_from(["2020-01-01", "1e999", "9" * 400, "infinity", "NaN", "0\x1f", "\u0663"])
+)
+NAMES = st.sampled_from(["user_id", "item_id", "title", "occurred_at", "event_type", "tags", "value", "candidates"])
+COLUMNS = st.dictionaries(NAMES | st.text(max_size=5), st.lists(VALUES, max_size=4), max_size=5)
+
+
+@given(COLUMNS, COLUMNS)
+def test_whatever_the_values_are_there_are_tables_or_one_line(items: Columns, events: Columns) -> None:
+    plain: Columns = {"item_id": ["1", "2"], "title": ["a", "b"], "user_id": ["1", "1"], "occurred_at": ["2020-01-01"]}
+    try:
+        tables = guess([table("items", plain | items), table("events", plain | events)])
+    except ConfigError as error:
+        told = str(error)
+    else:
+        told = ", ".join(tables.items.columns)
+    assert told.isprintable()
