@@ -54,10 +54,11 @@ def _drafted(origins: Sequence[str], folder: Path) -> str:
     sampled = [sample(origin) for origin in origins]
     for line in (line for each in sampled for line in each.left_out):
         err.print(line, soft_wrap=True, markup=False, highlight=False)
-    tables = guess([table for each in sampled for table in each.tables])
+    found = [table for each in sampled for table in each.tables]
+    tables = guess(found)
     if sys.stdin.isatty() and out.is_terminal:
         tables = terminal.confirmed(out, tables)
-    terminal.guessed(out, tables)
+    terminal.guessed(out, tables, found)
     return draft(tables, folder.absolute())
 
 

@@ -13,6 +13,7 @@ from recsys_text.event_types import EVENT_TYPES
 
 if TYPE_CHECKING:
     from recsys_text.sources.guess import Guess, Tables
+    from recsys_text.sources.sample import Sample
 
 #: The columns that are worth a question: without them, or with a wrong one, nothing else is right.
 _ASKED = {
@@ -22,8 +23,8 @@ _ASKED = {
 }
 
 
-def guessed(out: Console, tables: "Tables") -> None:
-    """A row for each column and key that was found, with the reason."""
+def guessed(out: Console, tables: "Tables", found: "Sequence[Sample]") -> None:
+    """A row for each column and key that was found, with the reason; then which tables are meant, and which are not."""
     table = Table(title="Found", title_justify="left")
     for heading in ("table", "is", "from", "because"):
         table.add_column(heading, overflow="fold")
@@ -37,6 +38,11 @@ def guessed(out: Console, tables: "Tables") -> None:
         for key, (value, reason) in keys.items():
             table.add_row(Text(f"[{section}]"), key, value, reason)
     out.print(table)
+    for guess in _present(tables):
+        out.print(f"{guess.table}: {guess.sample.name}", soft_wrap=True, markup=False, highlight=False)
+    used = [guess.sample for guess in _present(tables)]
+    if others := [sample.name for sample in found if not any(sample is each for each in used)]:
+        out.print(f"not used: {', '.join(others)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def confirmed(out: Console, tables: "Tables") -> "Tables":

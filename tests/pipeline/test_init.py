@@ -173,3 +173,15 @@ def test_names_that_are_not_utf_8_are_one_line(
         assert run_cli("init", str(tmp_path / "new"), "--from", f"{odd}/products.csv") == 2
         told = capsys.readouterr().err
         assert re.fullmatch(r"error: the name of .*caf\\udce9/products.csv is not UTF-8, .*; rename it\n", told)
+
+
+def test_the_tables_that_it_took_and_those_that_it_did_not_are_told(
+    tables: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    as_parquet(folder, *tables)
+    pl.DataFrame({"key": ["a"], "value": [1]}).write_csv(folder / "settings.csv")
+    assert run_cli("init", str(tmp_path), "--from", str(folder)) == 0
+    told = capsys.readouterr().out
+    assert "\nitems: products.parquet\nevents: clicks_*.parquet\nnot used: settings.csv\n" in told
