@@ -7,7 +7,7 @@ the ids of the items.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -103,19 +103,28 @@ def guess(samples: Sequence[Sample]) -> Tables:
 
     Raises ConfigError where no table can be the items or the events; it says what each table lacks.
     """
-    # A database has many tables, each of which is looked at beside each other.
-    looked = [(sample, _ids_of(sample)) for sample in samples]
-    pairs = [
-        (score, items, events)
-        for (items, item_ids), (events, event_ids) in product(looked, looked)
-        if (joined := _joined(item_ids, event_ids)) and (score := _pair_score(items, events, joined)) is not None
-    ]
+
+    # A database has many tables, each of which stands beside each other here: a table is looked at once.
+    @cache
+    def as_items(place: int, column: str) -> float | None:
+        return _items_score(samples[place], column)
+
+    @cache
+    def as_events(place: int, column: str) -> float | None:
+        return _events_score(samples[place], column)
+
+    ids = [_ids_of(sample) for sample in samples]
+    pairs: list[tuple[float, int, int, tuple[str, str, float]]] = []
+    for one, other in product(range(len(samples)), repeat=2):
+        if joined := _joined(ids[one], ids[other]):
+            item_column, id_column, overlap = joined
+            scores = as_items(one, id_column), as_events(other, item_column)
+            if scores[0] is not None and scores[1] is not None:
+                pairs.append((scores[0] + scores[1] + 2 * overlap - 2 * (one == other), one, other, joined))
     if not pairs:
         raise ConfigError(_missing(samples))
-    _, items, events = max(pairs, key=lambda pair: pair[0])
-    joined = _joined(_ids_of(items), _ids_of(events))
-    assert joined is not None  # else they were no pair
-    item_column, id_column, overlap = joined
+    _, one, other, (item_column, id_column, overlap) = max(pairs, key=lambda pair: pair[0])
+    items, events = samples[one], samples[other]
     shown = next((each for each in samples if each not in (items, events) and _is_impressions(each)), None)
     found_items = _items(items, id_column)
     found_events = _events(events, item_column, overlap, items)
@@ -158,20 +167,23 @@ def _best(sample: Sample, wanted: str, taken: Sequence[str], fits: Callable[[Seq
     return max(scored)[2] if scored else None
 
 
-def _pair_score(items: Sample, events: Sample, joined: tuple[str, str, float]) -> float | None:
-    """How well two tables are items and events; None where one of them cannot be."""
-    item_column, id_column, overlap = joined
-    title = _best(items, "title", [id_column], look.is_text)
+def _items_score(sample: Sample, id_column: str) -> float | None:
+    """How well a table whose ids are in this column is one of items; None where it cannot be."""
+    title = _best(sample, "title", [id_column], look.is_text)
     if title is None:
         return None
-    time = _time_of(events, "occurred_at", [item_column])
-    user = _user_of(events, [item_column, *([time] if time else [])])
+    score = name_score(title, "title") + look.distinct_share(sample.columns[id_column])
+    return score + bool(_ITEM_TABLE.search(sample.name.lower()))
+
+
+def _events_score(sample: Sample, item_column: str) -> float | None:
+    """How well a table whose items are in this column is one of events; None where it cannot be."""
+    time = _time_of(sample, "occurred_at", [item_column])
+    user = _user_of(sample, [item_column, *([time] if time else [])])
     if time is None or user is None:
         return None
-    score = name_score(title, "title") + name_score(time, "occurred_at") + name_score(user, "user_id")
-    score += 2 * overlap + look.distinct_share(items.columns[id_column])
-    score += bool(_EVENT_TABLE.search(events.name.lower())) + bool(_ITEM_TABLE.search(items.name.lower()))
-    return score - 2 * (items is events)
+    score = name_score(time, "occurred_at") + name_score(user, "user_id")
+    return score + bool(_EVENT_TABLE.search(sample.name.lower()))
 
 
 @dataclass(frozen=True, kw_only=True)

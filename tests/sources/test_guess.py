@@ -207,3 +207,16 @@ def test_whatever_the_values_are_there_are_tables_or_one_line(items: Columns, ev
     else:
         told = ", ".join(tables.items.columns)
     assert told.isprintable()
+
+
+def test_a_table_is_looked_at_once_however_many_others_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def counted(values: list[Any]) -> Any:
+        looks.append(len(values))
+        return time_look(values)
+
+    monkeypatch.setattr("recsys_text.sources.values.time_look", counted)
+    both: Columns = {"user": WHO, "item": [1, 2, 2, 4], "title": TITLES, "time": ["2020-01-02 10:00:00Z"] * 4}
+    guess([table(f"t{number}", both) for number in range(30)])
+    assert len(looks) < 60
