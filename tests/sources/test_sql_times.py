@@ -10,6 +10,7 @@ import pytest
 
 from recsys_text.errors import ConfigError
 from recsys_text.sections import Source
+from recsys_text.sources.reading import read_rows
 from recsys_text.sources.sql import TimeColumn, read_query
 from recsys_text.sources.times import Span
 
@@ -159,3 +160,53 @@ def test_a_span_without_rows_is_empty(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert events(database(empty, []), "ts >= unixepoch(:start)", "blank", span) == []
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_snapshot_is_all_that_its_query_means(tmp_path: Path, stored: str) -> None:
+    """A condition on a column that the rows need not give compares with values of that column's kind."""
+    instants = [time for time in INSTANTS if time != DAY]
+    path = database(tmp_path, [STORED[stored](time) for time in instants])
+    span = Span(start=DAY - timedelta(days=1), end=DAY, zone=ZoneInfo("UTC"))
+    unit = UNITS.get(stored)
+    for condition, is_later in [("ts < :end", False), ("ts > :end", True), (":end > ts and ts < :end", False)]:
+        wanted = sorted(f"{n:04}" for n, time in enumerate(instants) if (time > DAY) == is_later)
+        for time_unit in {unit, None}:
+            source = Source.model_validate(
+                {
+                    "kind": "sql",
+                    "uri": f"sqlite:///{path}",
+                    "query": f"select id from c where {condition}",
+                    "time_unit": time_unit,
+                }
+            )
+            found = sorted(id_ for raw in read_query(source, {"id"}, span) for id_ in raw["id"])
+            if stored in ("plus", "minus", "mixed offsets"):
+                assert 0 < len(found) < len(INSTANTS)  # texts with offsets sort by their local times
+            elif stored == "integers and texts":
+                assert set(wanted) <= set(found)
+            else:
+                assert found == wanted, (condition, time_unit)
+
+
+@pytest.mark.parametrize("year", [2001, 2023, 2024])
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("feed", ["snapshot", "changes"])
+def test_items_of_a_snapshot_come_however_long_ago_they_changed(
+    tmp_path: Path, stored: str, year: int, feed: str
+) -> None:
+    times = [datetime(year, 1 + n, 1, 12, 30 + n, tzinfo=UTC) for n in range(2)] + [DAY + timedelta(hours=1)]
+    path = database(tmp_path, [STORED[stored](time) for time in times])
+    source = Source.model_validate(
+        {
+            "kind": "sql",
+            "uri": f"sqlite:///{path}",
+            "query": "select id as item_id, id as title, ts as updated_at from c where ts < :end",
+            "time_unit": UNITS.get(stored, "s"),
+            "time_zone": "UTC",
+            "feed": feed,
+        }
+    )
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    found = {item for frame in read_rows("items", source, span) for item in frame["item_id"]}
+    assert found == {"0000", "0001", "0002"} if feed == "snapshot" else found >= {"0002"}

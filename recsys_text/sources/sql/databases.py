@@ -25,8 +25,8 @@ class Database(Protocol):
     mismatches: tuple[type[Exception], ...]
     advice: str
 
-    def bounds(self) -> Sequence[Bounds]:
-        """The span in each kind of values that the database may have to be asked with; its own times come first."""
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        """A span in each kind of values that the database may have to be asked with; its own times come first."""
         ...
 
     def rows(

@@ -41,9 +41,8 @@ class Hook:
         self._time_unit = time_unit
         self.mismatches: tuple[type[Exception], ...] = (Exception,)  # each driver has its own
 
-    def bounds(self) -> Sequence[Bounds]:
-        assert self._span is not None
-        return lenient_bounds(self._span, self._time_unit)
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        return lenient_bounds(span, self._time_unit)
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None

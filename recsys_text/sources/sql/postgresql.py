@@ -38,10 +38,9 @@ class Postgresql:
         with self._connection.cursor() as cursor:
             cursor.execute("SET cursor_tuple_fraction = 1")
 
-    def bounds(self) -> Sequence[Bounds]:
+    def bounds(self, span: Span) -> Sequence[Bounds]:
         # Types must agree here, so that no comparison can lose rows: another type is refused.
-        assert self._span is not None
-        return [Bounds(start=self._span.start, end=self._span.end)]
+        return [Bounds(start=span.start, end=span.end)]
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None

@@ -9,7 +9,8 @@ span come. Rows outside of the span are left to whoever reads to drop.
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import chain
 
 import polars as pl
@@ -22,6 +23,9 @@ from recsys_text.sources.sql.databases import Database, open_database
 from recsys_text.sources.sql.faults import one_line_faults
 from recsys_text.sources.sql.query import Bounds, Query, one_query
 from recsys_text.sources.times import Span
+
+#: Times before and after all that a table is likely to hold.
+_FIRST, _LAST = datetime(1995, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ def read_query(
         source: a source of kind 'sql'.
         wanted: the names of the columns in the source; those that the query lacks are left out.
         span: the time that is asked for; rows outside of it may come as well.
-        time: the column that lies in the span; without it, the bounds are bound as the database's own times.
+        time: the column that lies in the span; without it, all rows come that the query gives.
 
     Raises:
         ConfigError: an address or a query that the database refuses, or one that no bounds can satisfy.
@@ -64,12 +68,15 @@ def describe_query(source: Source) -> str:
 def _within(
     database: Database, query: Query, wanted: Collection[str], span: Span, time: TimeColumn | None
 ) -> Iterator[pl.DataFrame]:
-    bounds = database.bounds()
+    bounds = database.bounds(span)
+    if not query.names or len(bounds) == 1:
+        yield from database.rows(query, bounds[0], wanted)
+        return
     batches = database.rows(query, bounds[0], wanted)
     first = next(batches)
-    if time is None or time.name not in first.columns or not query.names or len(bounds) == 1:
-        yield first
-        yield from batches
+    if time is None or time.name not in first.columns:
+        del batches  # which ends the query
+        yield from database.rows(query, _compared(database, query, span), wanted)
         return
 
     def inside(frame: pl.DataFrame) -> int:
@@ -98,6 +105,28 @@ def _within(
             f"write {database.advice}"
         )
     yield from database.rows(query, bounds[counts.index(max(counts))], wanted, near=time.name)
+
+
+def _compared(database: Database, query: Query, span: Span) -> Bounds:
+    """The kind of bounds that the query compares with its columns, where no column of its rows tells their time.
+
+    What is bound makes a difference only where it is compared with values of its own kind and unit: SQLite finds every
+    text later than any number, and seconds lie before all milliseconds of a sensible year. Of bounds that all make a
+    difference, or none, those are taken that give the most rows.
+    """
+    kinds = database.bounds(span)
+    others = [database.bounds(replace(span, start=start, end=end)) for start, end in ((_FIRST, _LAST), (_LAST, _FIRST))]
+    counted = Query(text=f"SELECT count(*) AS counted FROM ({query.text}\n) source")  # noqa: S608 - the user's own query
+
+    def count(kind: Bounds) -> int:
+        try:
+            return sum(int(frame.item()) for frame in database.rows(counted, kind) if frame.height)
+        except database.mismatches:
+            return 0  # the database compares no such values
+
+    counts = [[count(kind) for kind in same] for same in zip(kinds, *others, strict=True)]
+    telling = [place for place, rows in enumerate(counts) if kinds[place].exact and len(set(rows)) > 1]
+    return kinds[max(telling or range(len(kinds)), key=lambda place: counts[place][0])]
 
 
 def _misses(database: Database, query: Query, count: Callable[[Bounds], int]) -> bool:

@@ -19,7 +19,7 @@ from recsys_text.sources.times import Span
 #: How long another process may write before reading fails.
 _BUSY_MS = 10_000
 # SQLite sorts numbers before texts before blobs, whatever they hold.
-_EVERYTHING = Bounds(start=float("-inf"), end=b"\xff" * 8)
+_EVERYTHING = Bounds(start=float("-inf"), end=b"\xff" * 8, exact=False)
 _ALL_TIMES = (_EVERYTHING, Bounds(start="0001-01-01", end="9999-12-31"), Bounds(start=0, end=10**17))
 _DAY = timedelta(days=1)
 
@@ -41,17 +41,16 @@ class Sqlite:
         with self._connection.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
-    def bounds(self) -> Sequence[Bounds]:
-        assert self._span is not None
-        low, high = self._span.wall_clock()
-        seconds = self._span.start.timestamp(), self._span.end.timestamp()
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        low, high = span.wall_clock()
+        seconds = span.start.timestamp(), span.end.timestamp()
         units = [UNITS[self._time_unit]] if self._time_unit else UNITS.values()
         # The text bounds sort before and after every usual way to write a time of the span (with a blank or a T, with
         # or without seconds, a date alone); those a day wider also where texts have offsets or a function cuts them.
         return [
             Bounds(start=_text_bound(low, " %H:%M"), end=_text_bound(high, "T%H:%M:%S")),
             *(Bounds(start=int(seconds[0] * unit), end=int(seconds[1] * unit)) for unit in units),
-            Bounds(start=f"{low - _DAY:%Y-%m-%d}", end=f"{high + 2 * _DAY:%Y-%m-%d}"),
+            Bounds(start=f"{low - _DAY:%Y-%m-%d}", end=f"{high + 2 * _DAY:%Y-%m-%d}", exact=False),
             _EVERYTHING,
         ]
 
