@@ -55,6 +55,9 @@ def _batches(table: str, source: Source, span: Span) -> Iterator[Batch]:
             nulls=source.nulls,
         )
     else:
-        time = TimeColumn(name=lies, read=lambda raw: to_contract(raw, table, source)[TIME[table]]) if lies else None
-        for frame in read_query(source, wanted, span, time):
-            yield Batch(frame=frame, columns=frame.columns, origin=describe(source))
+
+        def times(frame: pl.DataFrame, columns: list[str]) -> pl.Series:
+            return to_contract(frame, table, source, there=columns)[TIME[table]]
+
+        for frame, columns in read_query(source, wanted, span, TimeColumn(name=lies, read=times) if lies else None):
+            yield Batch(frame=frame, columns=columns, origin=describe(source))

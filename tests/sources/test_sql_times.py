@@ -71,7 +71,7 @@ def reader(stored: str, zone: ZoneInfo) -> TimeColumn:
         return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
 
     return TimeColumn(
-        name="at", read=lambda raw: pl.Series([instant(text) for text in raw["at"]], dtype=pl.Datetime("us", "UTC"))
+        name="at", read=lambda raw, _: pl.Series([instant(text) for text in raw["at"]], dtype=pl.Datetime("us", "UTC"))
     )
 
 
@@ -86,8 +86,8 @@ def events(path: Path, condition: str, stored: str, span: Span, columns: str = "
     )
     time = reader(stored, span.zone or ZoneInfo("UTC"))
     found = []
-    for raw in read_query(source, {"id", "at"}, span, time):
-        inside = time.read(raw).is_between(span.start, span.end, closed="left")
+    for raw, _ in read_query(source, {"id", "at"}, span, time):
+        inside = time.read(raw, raw.columns).is_between(span.start, span.end, closed="left")
         found += raw.filter(inside)["id"].to_list()
     return sorted(found)
 
@@ -180,7 +180,7 @@ def test_a_snapshot_is_all_that_its_query_means(tmp_path: Path, stored: str) -> 
                     "time_unit": time_unit,
                 }
             )
-            found = sorted(id_ for raw in read_query(source, {"id"}, span) for id_ in raw["id"])
+            found = sorted(id_ for raw, _ in read_query(source, {"id"}, span) for id_ in raw["id"])
             if stored in ("plus", "minus", "mixed offsets"):
                 assert 0 < len(found) < len(INSTANTS)  # texts with offsets sort by their local times
             elif stored == "integers and texts":
@@ -210,3 +210,25 @@ def test_items_of_a_snapshot_come_however_long_ago_they_changed(
     span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
     found = {item for frame in read_rows("items", source, span) for item in frame["item_id"]}
     assert found == {"0000", "0001", "0002"} if feed == "snapshot" else found >= {"0002"}
+
+
+UNREADABLE = {
+    "day first": lambda time: f"{time:%d/%m/%Y %H:%M}",
+    "month first": lambda time: f"{time:%m/%d/%y}",
+    "mail": lambda time: f"{time:%a, %d %b %Y %H:%M:%S} GMT",
+    "words": lambda time: f"day {time.day}",
+    "blob": lambda time: f"{time:%d/%m/%Y}".encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("condition", ["ts >= :start and ts < :end", "ts between :start and :end", "ts < :end"])
+@pytest.mark.parametrize("stored", UNREADABLE)
+def test_times_that_nobody_can_read_are_rows_to_reject(tmp_path: Path, stored: str, condition: str) -> None:
+    path = database(tmp_path, [UNREADABLE[stored](DAY + timedelta(hours=n)) for n in range(-9, 9)])
+    query = f"select id as user_id, id as item_id, 'click' as event_type, ts as occurred_at from c where {condition}"
+    source = Source.model_validate(
+        {"kind": "sql", "uri": f"sqlite:///{path}", "query": query, "time_zone": "UTC", "time_unit": "s"}
+    )
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    read = pl.concat(list(read_rows("events", source, span)))
+    assert read["rule"].to_list() == ["occurred_at|dtype"] * 18

@@ -7,6 +7,8 @@ from recsys_text.sources.sql.query import Bounds
 from recsys_text.sources.times import Span
 
 _DAY = timedelta(days=1)
+#: Bounds that hold every time, be it a number or a text of any form.
+EVERY_TIME = (Bounds(start=0, end=10**17), Bounds(start="", end="~"))
 
 
 def lenient_bounds(span: Span, time_unit: str | None) -> list[Bounds]:

@@ -5,8 +5,9 @@ from contextlib import closing
 
 import polars as pl
 
+from recsys_text.sources.loose import UNREADABLE, is_loose
 from recsys_text.sources.sql.addresses import Address, address_of_connection, address_of_uri
-from recsys_text.sources.sql.databases import open_database
+from recsys_text.sources.sql.databases import Rows, open_database
 from recsys_text.sources.sql.faults import one_line_faults
 from recsys_text.sources.sql.query import Query
 
@@ -31,11 +32,21 @@ def sample_table(where: str, table: str, rows: int) -> pl.DataFrame:
     with one_line_faults(address), closing(open_database(address)) as database:
         query = Query(text=f"SELECT * FROM {table}")  # noqa: S608 - the database's own name of it
         frames = list(_first(database.rows(query, None), rows))
-        return pl.concat([frame for frame in frames if frame.height] or frames[:1], how="vertical_relaxed")
+        told = [_told(frame) for frame in frames if frame.height] or frames[:1]
+        return pl.concat(told, how="vertical_relaxed")
 
 
-def _first(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    for batch in batches:
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with columns of mixed values as texts, without those that nobody could read, such as pictures."""
+    return frame.with_columns(
+        pl.when(column.struct.field("kind") != UNREADABLE).then(column.struct.field("text")).alias(column.name)
+        for column in frame
+        if is_loose(column)
+    )
+
+
+def _first(batches: Rows, rows: int) -> Iterator[pl.DataFrame]:
+    for batch, _ in batches:
         yield batch.head(rows)
         rows -= batch.height
         if rows <= 0:
