@@ -61,14 +61,14 @@ def describe(source: Source) -> str:
 def _batches(table: str, source: Source, span: Span) -> Iterator[Batch]:
     names = source_names(table, source)
     wanted = columns_of(table, source)
+    # The time at which an item changed says nothing of a snapshot: all of it is read.
+    lies = names.get(TIME[table]) if table != "items" or source.feed == "changes" else None
     if source.kind == "file":
         assert source.path is not None
-        # The time at which an item changed says nothing of a snapshot: all of it is read.
-        pushed = names.get(TIME[table]) if table != "items" or source.feed == "changes" else None
         yield from read_files(
             source.path,
             wanted,
-            time=pushed,
+            time=lies,
             span=span,
             # A log that the service writes has no file before its first ranking.
             may_lack=source.clicks_within is not None,
@@ -77,6 +77,9 @@ def _batches(table: str, source: Source, span: Span) -> Iterator[Batch]:
             nulls=source.nulls,
         )
     else:
-        time = TimeColumn(name=names[TIME[table]], read=lambda raw: to_contract(raw, table, source)[TIME[table]])
-        for frame in read_query(source, wanted, span, time):
-            yield Batch(frame=frame, columns=frame.columns, origin=describe(source))
+
+        def times(frame: pl.DataFrame, columns: list[str]) -> pl.Series:
+            return to_contract(frame, table, source, there=columns)[TIME[table]]
+
+        for frame, columns in read_query(source, wanted, span, TimeColumn(name=lies, read=times) if lies else None):
+            yield Batch(frame=frame, columns=columns, origin=describe(source))

@@ -36,7 +36,7 @@ def query(text: str, **where: str) -> Source:
 
 
 def read(source: Source, *wanted: str, span: Span = SPAN) -> pl.DataFrame:
-    return pl.concat(read_query(source, wanted, span))
+    return pl.concat([frame for frame, _ in read_query(source, wanted, span)])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_postgres_binds_the_window_and_streams(postgres: str, monkeypatch: pytes
         f"select id, at from {SCHEMA}.clicks"
         " where at >= :start and at < :end::timestamptz and ':start' <> '' order by id;"
     )
-    batches = list(read_query(query(text, uri=postgres), {"id", "at"}, SPAN))
+    batches = [frame for frame, _ in read_query(query(text, uri=postgres), {"id", "at"}, SPAN)]
     assert [batch.height for batch in batches] == [7, 7, 7, 3, 0]
     found = pl.concat(batches)
     assert found["id"].to_list() == list(range(24, 48))
@@ -303,7 +303,7 @@ def test_postgres_that_dies_midway_is_unavailable(postgres: str, monkeypatch: py
         {"id"},
         SPAN,
     )
-    assert next(batches).height == 10
+    assert next(batches)[0].height == 10
     with pytest.raises(UnavailableError, match="broke off"):
         list(batches)
 

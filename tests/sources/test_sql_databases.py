@@ -19,6 +19,7 @@ from airflow.sdk import BaseHook
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.sections import Source
 from recsys_text.sources.cast import Span, to_contract
+from recsys_text.sources.reading import read_rows
 from recsys_text.sources.sql import TimeColumn, read_query, sample_table, tables_of
 from recsys_text.sources.sql.addresses import resolve
 
@@ -113,9 +114,9 @@ def found(where: dict[str, str], query: str, zone: str = "UTC") -> list[tuple[An
         {"kind": "sql", "query": query, "time_zone": zone, "values": {"event_type": "click"}, **where}
     )
     span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo(zone))
-    time = TimeColumn(name="occurred_at", read=lambda raw: to_contract(raw, "events", source)["occurred_at"])
+    time = TimeColumn(name="occurred_at", read=lambda raw, _: to_contract(raw, "events", source)["occurred_at"])
     rows: list[tuple[Any, ...]] = []
-    for raw in read_query(source, {"user_id", "item_id", "occurred_at", "text"}, span, time):
+    for raw, _ in read_query(source, {"user_id", "item_id", "occurred_at", "text"}, span, time):
         frame = to_contract(raw, "events", source)
         inside = pl.col("occurred_at").is_between(span.start, span.end, closed="left")
         rows += frame.filter(inside).select("user_id", "item_id", "occurred_at", "text").rows()
@@ -168,6 +169,79 @@ def test_tables_are_listed_and_looked_at(where: dict[str, str]) -> None:
     assert frame.height == 10
 
 
+@pytest.mark.parametrize(
+    ("columns", "twin"),
+    [
+        ("id as item_id, note as title, who as title", "title"),
+        ("note as title, id as item_id, who as title, note as title", "title"),
+        ("note as title, t.*, id as item_id, id as item_id", "item_id"),
+    ],
+)
+def test_two_wanted_columns_of_one_name_are_refused(where: dict[str, str], columns: str, twin: str) -> None:
+    source = Source.model_validate({"kind": "sql", "query": f"select {columns} from {TABLE} as t", **where})
+    with pytest.raises(
+        (ContractError, ConfigError), match=rf"(column '{twin}'|Duplicate column name '{twin}')"
+    ) as caught:
+        list(read_rows("items", source, Span(start=DAY, end=DAY, zone=None)))
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_of_one_name_that_nobody_wants_do_not_matter(where: dict[str, str]) -> None:
+    query = f"select note, id as item_id, who as note, note as title, id as note from {TABLE}"
+    source = Source.model_validate({"kind": "sql", "query": query, **where})
+    read = pl.concat(list(read_rows("items", source, Span(start=DAY, end=DAY, zone=None))))
+    assert sorted(map(int, read["item_id"])) == list(range(72))
+    assert set(read["title"]) == {"50%", "it's :start"}
+
+
+@pytest.mark.parametrize("condition", ["", "where seen >= :start and seen < :end"])
+@pytest.mark.parametrize(("table", "lacking"), [("items", "item_id"), ("events", "user_id")])
+def test_a_missing_column_is_told_with_all_that_there_are(
+    where: dict[str, str], table: str, lacking: str, condition: str
+) -> None:
+    query = f"select id as number, note as title, seen as occurred_at, who as someone from {TABLE} {condition}"
+    source = Source.model_validate({"kind": "sql", "query": query, "time_zone": "UTC", **where})
+    with pytest.raises(ContractError, match=r"\(it has number, title, occurred_at, someone\)") as caught:
+        list(read_rows(table, source, Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))))
+    assert f"no column '{lacking}'" in str(caught.value)
+    assert str(caught.value).startswith("sql at ")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_sqlite_gives_its_texts_in_any_encoding_and_marks_what_is_none(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "shop.db"
+    broken = "cast(x'636166e9' as text)" if encoding == "UTF-8" else "x'636166e9'"
+    values = {
+        "'Dům 😀'": "Dům 😀",
+        "'7'": "7",
+        "7.0": "7",
+        "1.5": "1.5",
+        "'x7B'": "x7B",
+        "'=a'": "=a",
+        "'a' || char(10) || 'b'": "a\nb",
+        "x'c5af'": "ů",
+        "x'ff00ff'": None,
+        broken: None,
+        "null": None,
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"pragma encoding = '{encoding}'")
+        connection.execute("create table p (item_id, title, picture)")
+        for number, value in enumerate(values):
+            connection.execute(f"insert into p values ('č{number}', {value}, x'89504e470d0aff')")
+        connection.commit()
+    source = Source.model_validate({"kind": "sql", "uri": f"sqlite:///{path}", "query": "select * from p"})
+    read = pl.concat(list(read_rows("items", source, Span(start=DAY, end=DAY, zone=None))))
+    found = dict(zip(read["item_id"], zip(read["title"], read["rule"], strict=True), strict=True))
+    for number, (value, title) in enumerate(values.items()):
+        unreadable = value != "null" and title is None
+        assert found[f"č{number}"] == (title, "title|dtype" if unreadable else None), value
+    assert any("xe9" in shown for shown in read["offender"].drop_nulls())
+    looked = sample_table(f"sqlite:///{path}", "p", 10)
+    assert looked["picture"].null_count() == looked.height
+    assert looked["title"].to_list()[:5] == ["Dům 😀", "7", "7", "1.5", "x7B"]
+
+
 @pytest.fixture
 def mariadb() -> Iterator[tuple[str, Any]]:
     uri = service("mariadb")
@@ -213,13 +287,13 @@ def test_mariadb_compares_what_it_stores(mariadb: tuple[str, Any], stored: str, 
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
     time = TimeColumn(
-        name="seen", read=lambda raw: pl.Series([instant(at) for at in raw["seen"]], dtype=pl.Datetime("us", "UTC"))
+        name="seen", read=lambda raw, _: pl.Series([instant(at) for at in raw["seen"]], dtype=pl.Datetime("us", "UTC"))
     )
     span = Span(start=DAY, end=DAY + timedelta(days=1), zone=None)
     inside = [
         number
-        for raw in read_query(source, {"id", "seen"}, span, time)
-        for number, at in zip(raw["id"], time.read(raw), strict=True)
+        for raw, _ in read_query(source, {"id", "seen"}, span, time)
+        for number, at in zip(raw["id"], time.read(raw, raw.columns), strict=True)
         if DAY <= at < DAY + timedelta(days=1)
     ]
     assert sorted(inside) == list(range(24, 48))
@@ -237,7 +311,7 @@ def test_postgres_values_are_read_as_their_users_mean() -> None:
     source = Source.model_validate({"kind": "sql", "uri": uri, "query": text})
     span = Span(start=DAY, end=DAY + timedelta(days=1), zone=None)
     columns = {word.split()[-1].strip(",") for word in text.split(" as ")[1:] for word in [word.split(",")[0]]}
-    row = next(frame.row(0, named=True) for frame in read_query(source, columns, span) if frame.height)
+    row = next(frame.row(0, named=True) for frame, _ in read_query(source, columns, span) if frame.height)
     assert row == {
         "padded": "ab",
         "price": "12.5",

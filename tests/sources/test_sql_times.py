@@ -10,6 +10,7 @@ import pytest
 
 from recsys_text.errors import ConfigError
 from recsys_text.sections import Source
+from recsys_text.sources.reading import read_rows
 from recsys_text.sources.sql import TimeColumn, read_query
 from recsys_text.sources.times import Span
 
@@ -70,7 +71,7 @@ def reader(stored: str, zone: ZoneInfo) -> TimeColumn:
         return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
 
     return TimeColumn(
-        name="at", read=lambda raw: pl.Series([instant(text) for text in raw["at"]], dtype=pl.Datetime("us", "UTC"))
+        name="at", read=lambda raw, _: pl.Series([instant(text) for text in raw["at"]], dtype=pl.Datetime("us", "UTC"))
     )
 
 
@@ -85,8 +86,8 @@ def events(path: Path, condition: str, stored: str, span: Span, columns: str = "
     )
     time = reader(stored, span.zone or ZoneInfo("UTC"))
     found = []
-    for raw in read_query(source, {"id", "at"}, span, time):
-        inside = time.read(raw).is_between(span.start, span.end, closed="left")
+    for raw, _ in read_query(source, {"id", "at"}, span, time):
+        inside = time.read(raw, raw.columns).is_between(span.start, span.end, closed="left")
         found += raw.filter(inside)["id"].to_list()
     return sorted(found)
 
@@ -159,3 +160,75 @@ def test_a_span_without_rows_is_empty(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert events(database(empty, []), "ts >= unixepoch(:start)", "blank", span) == []
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_snapshot_is_all_that_its_query_means(tmp_path: Path, stored: str) -> None:
+    """A condition on a column that the rows need not give compares with values of that column's kind."""
+    instants = [time for time in INSTANTS if time != DAY]
+    path = database(tmp_path, [STORED[stored](time) for time in instants])
+    span = Span(start=DAY - timedelta(days=1), end=DAY, zone=ZoneInfo("UTC"))
+    unit = UNITS.get(stored)
+    for condition, is_later in [("ts < :end", False), ("ts > :end", True), (":end > ts and ts < :end", False)]:
+        wanted = sorted(f"{n:04}" for n, time in enumerate(instants) if (time > DAY) == is_later)
+        for time_unit in {unit, None}:
+            source = Source.model_validate(
+                {
+                    "kind": "sql",
+                    "uri": f"sqlite:///{path}",
+                    "query": f"select id from c where {condition}",
+                    "time_unit": time_unit,
+                }
+            )
+            found = sorted(id_ for raw, _ in read_query(source, {"id"}, span) for id_ in raw["id"])
+            if stored in ("plus", "minus", "mixed offsets"):
+                assert 0 < len(found) < len(INSTANTS)  # texts with offsets sort by their local times
+            elif stored == "integers and texts":
+                assert set(wanted) <= set(found)
+            else:
+                assert found == wanted, (condition, time_unit)
+
+
+@pytest.mark.parametrize("year", [2001, 2023, 2024])
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("feed", ["snapshot", "changes"])
+def test_items_of_a_snapshot_come_however_long_ago_they_changed(
+    tmp_path: Path, stored: str, year: int, feed: str
+) -> None:
+    times = [datetime(year, 1 + n, 1, 12, 30 + n, tzinfo=UTC) for n in range(2)] + [DAY + timedelta(hours=1)]
+    path = database(tmp_path, [STORED[stored](time) for time in times])
+    source = Source.model_validate(
+        {
+            "kind": "sql",
+            "uri": f"sqlite:///{path}",
+            "query": "select id as item_id, id as title, ts as updated_at from c where ts < :end",
+            "time_unit": UNITS.get(stored, "s"),
+            "time_zone": "UTC",
+            "feed": feed,
+        }
+    )
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    found = {item for frame in read_rows("items", source, span) for item in frame["item_id"]}
+    assert found == {"0000", "0001", "0002"} if feed == "snapshot" else found >= {"0002"}
+
+
+UNREADABLE = {
+    "day first": lambda time: f"{time:%d/%m/%Y %H:%M}",
+    "month first": lambda time: f"{time:%m/%d/%y}",
+    "mail": lambda time: f"{time:%a, %d %b %Y %H:%M:%S} GMT",
+    "words": lambda time: f"day {time.day}",
+    "blob": lambda time: f"{time:%d/%m/%Y}".encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("condition", ["ts >= :start and ts < :end", "ts between :start and :end", "ts < :end"])
+@pytest.mark.parametrize("stored", UNREADABLE)
+def test_times_that_nobody_can_read_are_rows_to_reject(tmp_path: Path, stored: str, condition: str) -> None:
+    path = database(tmp_path, [UNREADABLE[stored](DAY + timedelta(hours=n)) for n in range(-9, 9)])
+    query = f"select id as user_id, id as item_id, 'click' as event_type, ts as occurred_at from c where {condition}"
+    source = Source.model_validate(
+        {"kind": "sql", "uri": f"sqlite:///{path}", "query": query, "time_zone": "UTC", "time_unit": "s"}
+    )
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    read = pl.concat(list(read_rows("events", source, span)))
+    assert read["rule"].to_list() == ["occurred_at|dtype"] * 18

@@ -1,13 +1,11 @@
 """Reads any database that SQLAlchemy knows, in batches from a cursor of the server where its driver has one."""
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from recsys_text.errors import ConfigError
-from recsys_text.sources.sql.databases import FETCH_ROWS
-from recsys_text.sources.sql.lenient import lenient_bounds
+from recsys_text.sources.sql.databases import FETCH_ROWS, Rows
+from recsys_text.sources.sql.lenient import EVERY_TIME, lenient_bounds
 from recsys_text.sources.sql.names import written
 from recsys_text.sources.sql.query import Bounds, Query
 from recsys_text.sources.sql.rows import frame_of_rows
@@ -62,13 +60,12 @@ class Alchemy:
         if dialect in _MYSQL:
             self._set_zone()
 
-    def bounds(self) -> Sequence[Bounds]:
-        assert self._span is not None
-        return lenient_bounds(self._span, self._time_unit)
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        return lenient_bounds(span, self._time_unit)
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Generator[pl.DataFrame, None, None]:
+    ) -> Rows:
         # A colon in SQLAlchemy's text starts a placeholder unless a backslash stands before it.
         text = query.replaced(lambda name: f":{name}", lambda between: between.replace(":", "\\:"))
         values = {name: getattr(bounds, name) for name in query.names} if bounds else {}
@@ -79,15 +76,15 @@ class Alchemy:
                 empty = True
                 for rows in result.partitions():
                     empty = False
-                    yield frame_of_rows(names, rows, wanted, zoned)
+                    yield frame_of_rows(names, rows, wanted, zoned), names
                 if empty:
-                    yield frame_of_rows(names, [], wanted)
+                    yield frame_of_rows(names, [], wanted), names
         except self.mismatches:
             self._connection.rollback()  # some databases take nothing more in a transaction that failed
             raise
 
     def all_times(self) -> Sequence[Bounds]:
-        return []
+        return EVERY_TIME
 
     def reads_rows(self, query: Query) -> bool:
         return False

@@ -9,6 +9,9 @@ from recsys_text.sources.sql.addresses import Address
 from recsys_text.sources.sql.query import Bounds, Query
 from recsys_text.sources.times import Span
 
+#: Batches of rows, each with the names of all columns of the query.
+Rows = Generator[tuple[pl.DataFrame, list[str]], None, None]
+
 #: Rows of one batch.
 FETCH_ROWS = 100_000
 #: Numbers a second of each unit of epoch times.
@@ -25,16 +28,17 @@ class Database(Protocol):
     mismatches: tuple[type[Exception], ...]
     advice: str
 
-    def bounds(self) -> Sequence[Bounds]:
-        """The span in each kind of values that the database may have to be asked with; its own times come first."""
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        """A span in each kind of values that the database may have to be asked with; its own times come first."""
         ...
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Generator[pl.DataFrame, None, None]:
-        """Batches of the `wanted` columns (None: of all); the first may be empty and tells which there are.
+    ) -> Rows:
+        """Batches of the `wanted` columns (None: of all), each with the names of all columns; the first may be empty.
 
-        `near` names a column of times: rows whose time is surely outside of the span may be left out.
+        `near` names a column of times: rows whose time is surely outside of the span may be left out. Raises
+        ContractError for a wanted column that the query gives twice.
         """
         ...
 

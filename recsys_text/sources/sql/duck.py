@@ -1,15 +1,15 @@
 """Reads a DuckDB file by its own driver, whose results are Arrow batches. The file is opened to read only."""
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 import pyarrow as pa
 
 from recsys_text.errors import ConfigError
 from recsys_text.sources.arrow import plain_frame
-from recsys_text.sources.sql.databases import FETCH_ROWS
+from recsys_text.sources.sql.databases import FETCH_ROWS, Rows
 from recsys_text.sources.sql.json_columns import read_json
-from recsys_text.sources.sql.names import quoted, written
+from recsys_text.sources.sql.names import column_at, wanted_places, written
 from recsys_text.sources.sql.query import Bounds, Query
 from recsys_text.sources.times import Span, zone_name
 
@@ -37,31 +37,33 @@ class Duck:
         zone = zone_name(span.zone if span else None)
         self._connection.execute(f"SET TimeZone = '{f'GMT{zone}' if ':' in zone else zone}'")
 
-    def bounds(self) -> Sequence[Bounds]:
+    def bounds(self, span: Span) -> Sequence[Bounds]:
         # Types must agree here, so that no comparison can lose rows: another type is refused.
-        assert self._span is not None
-        return [Bounds(start=self._span.start, end=self._span.end)]
+        return [Bounds(start=span.start, end=span.end)]
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Generator[pl.DataFrame, None, None]:
+    ) -> Rows:
         text = query.numbered("$")
         values = query.values(bounds) if bounds else []
         described = self._connection.execute(f"DESCRIBE {text}", values).fetchall()
-        types = {row[0]: row[1] for row in described if wanted is None or row[0] in wanted}
-        columns = ", ".join(f"{_read_as(quoted(name), kind)} AS {quoted(name)}" for name, kind in types.items())
-        if not columns:
-            yield pl.DataFrame()
+        names = [row[0] for row in described]
+        kept = wanted_places(names, wanted)
+        types = {name: described[place][1] for name, place in kept.items()}
+        if not kept:
+            yield pl.DataFrame(), names
             return
+        columns = ", ".join(f"{_read_as(column_at(place), types[name])}" for name, place in kept.items())
+        every = ", ".join(map(column_at, range(len(names))))
         relation = self._connection.sql(
-            f"SELECT {columns} FROM ({text}\n) AS source",  # noqa: S608 - the user's own query
+            f"SELECT {columns} FROM ({text}\n) AS source({every})",  # noqa: S608 - the user's own query
             params=values,
         )
         reader = relation.to_arrow_reader(FETCH_ROWS)
         json = [name for name, kind in types.items() if kind == "JSON"]
-        yield read_json(plain_frame(reader.schema.empty_table()), json)
+        yield read_json(plain_frame(reader.schema.empty_table().rename_columns(list(kept))), json), names
         for batch in reader:
-            yield read_json(plain_frame(pa.Table.from_batches([batch])), json)
+            yield read_json(plain_frame(pa.Table.from_batches([batch]).rename_columns(list(kept))), json), names
 
     def all_times(self) -> Sequence[Bounds]:
         return []

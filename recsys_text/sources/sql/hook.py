@@ -1,13 +1,11 @@
 """Reads any database that an Airflow connection's own hook opens, where it is a DbApiHook."""
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 
-import polars as pl
-
 from recsys_text.errors import ConfigError
-from recsys_text.sources.sql.databases import FETCH_ROWS
-from recsys_text.sources.sql.lenient import lenient_bounds
+from recsys_text.sources.sql.databases import FETCH_ROWS, Rows
+from recsys_text.sources.sql.lenient import EVERY_TIME, lenient_bounds
 from recsys_text.sources.sql.names import written
 from recsys_text.sources.sql.query import Bounds, Query
 from recsys_text.sources.sql.rows import frame_of_rows
@@ -41,13 +39,12 @@ class Hook:
         self._time_unit = time_unit
         self.mismatches: tuple[type[Exception], ...] = (Exception,)  # each driver has its own
 
-    def bounds(self) -> Sequence[Bounds]:
-        assert self._span is not None
-        return lenient_bounds(self._span, self._time_unit)
+    def bounds(self, span: Span) -> Sequence[Bounds]:
+        return lenient_bounds(span, self._time_unit)
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Generator[pl.DataFrame, None, None]:
+    ) -> Rows:
         values = [getattr(bounds, name) for name in query.every_name] if bounds else []
         sign = self._hook.placeholder
         # A driver that formats its query takes each percent sign for the start of a placeholder, if it is given values.
@@ -61,12 +58,12 @@ class Hook:
                 cursor.execute(text)
             names = [column[0] for column in cursor.description]
             rows = cursor.fetchmany(FETCH_ROWS)
-            yield frame_of_rows(names, rows, wanted)
+            yield frame_of_rows(names, rows, wanted), names
             while rows := cursor.fetchmany(FETCH_ROWS):
-                yield frame_of_rows(names, rows, wanted)
+                yield frame_of_rows(names, rows, wanted), names
 
     def all_times(self) -> Sequence[Bounds]:
-        return []
+        return EVERY_TIME
 
     def reads_rows(self, query: Query) -> bool:
         return False

@@ -7,6 +7,8 @@ from recsys_text.sources.sql.query import Bounds
 from recsys_text.sources.times import Span
 
 _DAY = timedelta(days=1)
+#: Bounds that hold every time, be it a number or a text of any form.
+EVERY_TIME = (Bounds(start=0, end=10**17), Bounds(start="", end="~"))
 
 
 def lenient_bounds(span: Span, time_unit: str | None) -> list[Bounds]:
@@ -18,5 +20,5 @@ def lenient_bounds(span: Span, time_unit: str | None) -> list[Bounds]:
         Bounds(start=low, end=high),
         *(Bounds(start=int(seconds[0] * unit), end=int(seconds[1] * unit)) for unit in units),
         # As texts: those with offsets or a T sort into the days around the span.
-        Bounds(start=f"{low - _DAY:%Y-%m-%d}", end=f"{high + 2 * _DAY:%Y-%m-%d}"),
+        Bounds(start=f"{low - _DAY:%Y-%m-%d}", end=f"{high + 2 * _DAY:%Y-%m-%d}", exact=False),
     ]

@@ -3,17 +3,16 @@
 A column comes as its server writes it wherever Arrow has no type of the same meaning.
 """
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from recsys_text.errors import ConfigError
 from recsys_text.sources.arrow import plain_frame
-from recsys_text.sources.sql.databases import FETCH_ROWS
+from recsys_text.sources.sql.databases import FETCH_ROWS, Rows
 from recsys_text.sources.sql.json_columns import read_json
-from recsys_text.sources.sql.names import quoted
+from recsys_text.sources.sql.names import column_at, quoted, wanted_places
 from recsys_text.sources.sql.query import Bounds, Query
 from recsys_text.sources.times import Span, zone_name
 
@@ -38,14 +37,13 @@ class Postgresql:
         with self._connection.cursor() as cursor:
             cursor.execute("SET cursor_tuple_fraction = 1")
 
-    def bounds(self) -> Sequence[Bounds]:
+    def bounds(self, span: Span) -> Sequence[Bounds]:
         # Types must agree here, so that no comparison can lose rows: another type is refused.
-        assert self._span is not None
-        return [Bounds(start=self._span.start, end=self._span.end)]
+        return [Bounds(start=span.start, end=span.end)]
 
     def rows(
         self, query: Query, bounds: Bounds | None, wanted: Collection[str] | None = None, *, near: str | None = None
-    ) -> Generator[pl.DataFrame, None, None]:
+    ) -> Rows:
         text, parameters = query.numbered("$"), None
         if bounds and query.names:
             values = [pa.array([value], pa.timestamp("us", "UTC")) for value in query.values(bounds)]
@@ -53,10 +51,16 @@ class Postgresql:
         with self._connection.cursor() as cursor:
             # With a COPY, which is the driver's own way, a query takes no parameters.
             cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
-            types = self._types(cursor, text, parameters, wanted)
-            columns = ", ".join(f"{_read_as(quoted(name), kind)} AS {quoted(name)}" for name, kind in types.items())
+            cursor.execute(f"SELECT * FROM ({text}\n) AS source LIMIT 0", parameters)  # noqa: S608
+            names: list[str] = cursor.fetch_arrow_table().schema.names
+            kept = wanted_places(names, wanted)
+            every = f"({', '.join(map(column_at, range(len(names))))})" if names else ""
+            types = self._types(cursor, f"({text}\n) AS source{every}", parameters, kept)
+            columns = ", ".join(
+                f"{_read_as(column_at(place), types[name])} AS {quoted(name)}" for name, place in kept.items()
+            )
             cursor.execute(
-                f"DECLARE extraction NO SCROLL CURSOR FOR SELECT {columns} FROM ({text}\n) AS source",  # noqa: S608
+                f"DECLARE extraction NO SCROLL CURSOR FOR SELECT {columns} FROM ({text}\n) AS source{every}",  # noqa: S608
                 parameters,
             )
             # The server compares naive times with the bounds in the session's zone while it fetches. The driver itself
@@ -70,7 +74,7 @@ class Postgresql:
                 cursor.execute(f"FETCH {FETCH_ROWS} FROM extraction")
                 table = cursor.fetch_arrow_table()
                 frame = plain_frame(table)
-                yield read_json(frame, [name for name, kind in types.items() if kind in _JSON])
+                yield read_json(frame, [name for name, kind in types.items() if kind in _JSON]), names
                 if table.num_rows == 0:
                     cursor.execute("CLOSE extraction")
                     return
@@ -95,20 +99,17 @@ class Postgresql:
         self._connection.close()
 
     def _types(
-        self, cursor: Any, text: str, parameters: pa.RecordBatch | None, wanted: Collection[str] | None
+        self, cursor: Any, source: str, parameters: pa.RecordBatch | None, kept: Mapping[str, int]
     ) -> dict[str, str]:
-        """The wanted columns and the server's names of their types."""
-        cursor.execute(f"SELECT * FROM ({text}\n) AS source LIMIT 0", parameters)  # noqa: S608
-        names = [name for name in cursor.fetch_arrow_table().schema.names if wanted is None or name in wanted]
-        if not names:
+        """The server's names of the types of the wanted columns."""
+        if not kept:
             return {}
-        kinds = ", ".join(f"pg_typeof({quoted(name)})::text AS {quoted(name)}" for name in names)
+        kinds = ", ".join(f"pg_typeof({column_at(place)})::text" for place in kept.values())
         cursor.execute(
-            f"SELECT {kinds} FROM (SELECT) AS one"  # noqa: S608
-            f" LEFT JOIN (SELECT * FROM ({text}\n) AS source LIMIT 0) AS two ON true",
+            f"SELECT {kinds} FROM (SELECT) AS one LEFT JOIN (SELECT * FROM {source} LIMIT 0) AS two ON true",  # noqa: S608
             parameters,
         )
-        return dict(zip(names, cursor.fetchone(), strict=True))
+        return dict(zip(kept, cursor.fetchone(), strict=True))
 
 
 def _read_as(column: str, kind: str) -> str:

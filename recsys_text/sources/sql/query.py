@@ -21,10 +21,14 @@ _TOKENS = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What is bound to `:start` and `:end`, in one of the kinds of values that times are stored as."""
+    """What is bound to `:start` and `:end`, in one of the kinds of values that times are stored as.
+
+    exact: whether they hold no more than the span, if the column is of their kind.
+    """
 
     start: Any
     end: Any
+    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from recsys_text.errors import ContractError
+from recsys_text.sources.sql.names import wanted_places
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -20,11 +21,8 @@ def frame_of_rows(
     utc: Collection[str] = (),
 ) -> pl.DataFrame:
     """A frame of the wanted columns; naive times of the columns in `utc` are UTC. Raises ContractError for twins."""
-    kept = [(number, name) for number, name in enumerate(names) if wanted is None or name in wanted]
-    twins = sorted({name for _, name in kept if [other for _, other in kept].count(name) > 1})
-    if twins:
-        raise ContractError(f"the query gives more than one column '{twins[0]}'; give each its own name with AS")
-    return pl.DataFrame([_column(name, [row[number] for row in rows], name in utc) for number, name in kept])
+    kept = wanted_places(names, wanted)
+    return pl.DataFrame([_column(name, [row[place] for row in rows], name in utc) for name, place in kept.items()])
 
 
 def _column(name: str, values: list[Any], utc: bool) -> pl.Series:

@@ -5,8 +5,9 @@ from contextlib import closing
 
 import polars as pl
 
+from recsys_text.sources.loose import UNREADABLE, is_loose
 from recsys_text.sources.sql.addresses import Address, address_of_connection, address_of_uri
-from recsys_text.sources.sql.databases import open_database
+from recsys_text.sources.sql.databases import Rows, open_database
 from recsys_text.sources.sql.faults import one_line_faults
 from recsys_text.sources.sql.query import Query
 
@@ -28,27 +29,9 @@ def tables_of(where: str) -> list[str]:
 def columns_of(where: str, table: str) -> list[str]:
     """The columns of one of the tables that `tables_of` lists, of whatever types. Raises as `tables_of` does."""
     address = _address(where)
-    asked = _Asked()
     with one_line_faults(address), closing(open_database(address)) as database:
-        next(database.rows(Query(text=f"{_whole(table).text} WHERE 1 = 0"), None, asked))
-    return list(asked.names)
-
-
-class _Asked(Collection[str]):
-    """Wanted columns that are none, and the names of those that a database asked for: all that it has."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, None] = {}
-
-    def __contains__(self, name: object) -> bool:
-        self.names[str(name)] = None
-        return False
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+        _, names = next(database.rows(Query(text=f"{_whole(table).text} WHERE 1 = 0"), None, ()))
+    return list(names)
 
 
 def sample_table(where: str, table: str, rows: int, wanted: Collection[str] | None = None) -> pl.DataFrame:
@@ -59,15 +42,25 @@ def sample_table(where: str, table: str, rows: int, wanted: Collection[str] | No
     address = _address(where)
     with one_line_faults(address), closing(open_database(address)) as database:
         frames = list(_first(database.rows(_whole(table), None, wanted), rows))
-        return pl.concat([frame for frame in frames if frame.height] or frames[:1], how="vertical_relaxed")
+        told = [_told(frame) for frame in frames if frame.height] or frames[:1]
+        return pl.concat(told, how="vertical_relaxed")
 
 
 def _whole(table: str) -> Query:
     return Query(text=f"SELECT * FROM {table}")  # noqa: S608 - the database's own name of it
 
 
-def _first(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    for batch in batches:
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with columns of mixed values as texts, without those that nobody could read, such as pictures."""
+    return frame.with_columns(
+        pl.when(column.struct.field("kind") != UNREADABLE).then(column.struct.field("text")).alias(column.name)
+        for column in frame
+        if is_loose(column)
+    )
+
+
+def _first(batches: Rows, rows: int) -> Iterator[pl.DataFrame]:
+    for batch, _ in batches:
         yield batch.head(rows)
         rows -= batch.height
         if rows <= 0:
