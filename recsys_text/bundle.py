@@ -31,7 +31,8 @@ from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
-from recsys_text.threads import one_torch_thread, processors
+from recsys_text.threads import processors
+from recsys_text.torch_threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +181,7 @@ def in_parts(
         network, training = text.network, text.network.training
         network.eval()
         try:
-            with threadpool_limits(1, "blas"), one_torch_thread():
+            with threadpool_limits(1, "blas"), one_thread():
                 yield from in_threads(work, list(impressions.chunks(CHUNK // threads)), threads)
         finally:
             network.train(training)

@@ -1,4 +1,4 @@
-"""How many threads numeric libraries take, and that they sleep while they wait. Knows no setting.
+"""How many threads numeric libraries take, and that they sleep while they wait. Knows no library and no setting.
 
 Libraries read the environment when they are loaded, so `share_the_machine` runs when the package is imported, before
 any of them. What a user has set is left as it is.
@@ -7,7 +7,7 @@ any of them. What a user has set is left as it is.
 import math
 import os
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 #: Idle threads sleep at once. By default they spin for up to a second after each parallel part: on a machine that is
@@ -33,23 +33,6 @@ def count() -> int:
     """The number of threads that numeric libraries take: OMP_NUM_THREADS where it says so, else `processors`."""
     first = os.environ.get(_COUNT, "").partition(",")[0]
     return int(first) if first.isdecimal() and int(first) > 0 else processors()
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Lets torch compute on the thread that calls it, within the context or the function that it decorates.
-
-    A step of training is many small operations. Threads that share each of them wait for each other about as long as
-    they compute: no time is won on an idle machine, and twice the time is lost on a busy one.
-    """
-    import torch  # noqa: PLC0415 - whoever calls this has loaded it, and others must not
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def processors(root: Path = Path("/")) -> int:

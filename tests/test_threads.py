@@ -11,6 +11,7 @@ import torch
 
 from recsys_text import threads
 from recsys_text.ranking.listwise import fit_network
+from recsys_text.torch_threads import one_thread
 
 
 def groups(root: Path, told: str, files: dict[str, str]) -> Path:
@@ -91,6 +92,6 @@ def test_training_of_a_network_is_the_same_whatever_the_number_of_threads() -> N
 
 def test_the_number_of_threads_is_what_it_was_after_a_failure() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), threads.one_torch_thread():
+    with pytest.raises(ZeroDivisionError), one_thread():
         _ = torch.get_num_threads() / 0
     assert torch.get_num_threads() == before

@@ -35,7 +35,7 @@ from recsys_text.model.pretrain import Teacher, distillation, pretrain, start
 from recsys_text.model.scorer import Interest, item_vectors
 from recsys_text.progress import SILENT, EpochResult, Progress
 from recsys_text.sections import Training
-from recsys_text.threads import one_torch_thread
+from recsys_text.torch_threads import one_thread
 
 _CUTOFF = 10
 #: How far a library's network goes from where the wide path sets it to where its clicks end: best on goodbooks, with
@@ -45,7 +45,7 @@ WAY = 0.3
 _REPORT = 10
 
 
-@one_torch_thread()
+@one_thread()
 def fit(
     model: Interest,
     tokens_IT: NDArray[np.int32],

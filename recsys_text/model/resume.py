@@ -20,7 +20,7 @@ from recsys_text.model.pretrain import Teacher
 from recsys_text.model.scorer import Interest, build, click_vectors, item_vectors
 from recsys_text.progress import SILENT, EpochResult, Progress
 from recsys_text.sections import Training
-from recsys_text.threads import one_torch_thread
+from recsys_text.torch_threads import one_thread
 
 #: Once through the new clicks; the peak of the learning rate beside that of a whole training.
 _EPOCHS, _RATE = 1, {"all": 0.5, "lora": 2.0}
@@ -34,7 +34,7 @@ class Resumed:
     trainable: float
 
 
-@one_torch_thread()
+@one_thread()
 def resume(
     model: Interest,
     tokens_IT: NDArray[np.int32],

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_text.threads import one_torch_thread
+from recsys_text.torch_threads import one_thread
 
 Float32 = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Network:
         )
 
 
-@one_torch_thread()
+@one_thread()
 def fit_network(
     features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, former: Network | None = None
 ) -> Network:
