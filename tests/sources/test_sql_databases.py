@@ -299,6 +299,21 @@ def test_mariadb_compares_what_it_stores(mariadb: tuple[str, Any], stored: str, 
     assert sorted(inside) == list(range(24, 48))
 
 
+@pytest.mark.parametrize("shape", ["%d/%m/%Y %H:%M", "%a, %d %b %Y %H:%M:%S GMT"])
+def test_mariadb_gives_times_that_nobody_can_read_to_be_rejected(mariadb: tuple[str, Any], shape: str) -> None:
+    uri, execute = mariadb
+    execute(f"drop table if exists {TABLE}")
+    execute(f"create table {TABLE} (id int, seen varchar(40))")
+    execute(f"insert into {TABLE} values " + ", ".join(f"({number}, '{at:{shape}}')" for number, _, _, at in ROWS))
+    execute("commit")
+    columns = "id as user_id, id as item_id, 'click' as event_type, seen as occurred_at"
+    query = f"select {columns} from {TABLE} where seen >= :start and seen < :end"
+    source = Source.model_validate({"kind": "sql", "uri": uri, "query": query, "time_zone": "UTC"})
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    read = pl.concat(list(read_rows("events", source, span)))
+    assert read["rule"].to_list() == ["occurred_at|dtype"] * len(ROWS)
+
+
 def test_postgres_values_are_read_as_their_users_mean() -> None:
     uri = service("postgres")
     text = (
