@@ -1,11 +1,12 @@
 """Reads a DuckDB file by its own driver, whose results are Arrow batches. The file is opened to read only."""
 
+import re
 from collections.abc import Collection, Sequence
 
 import polars as pl
 import pyarrow as pa
 
-from recsys_text.errors import ConfigError
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sources.arrow import plain_frame
 from recsys_text.sources.sql.databases import FETCH_ROWS, Rows
 from recsys_text.sources.sql.json_columns import read_json
@@ -16,8 +17,11 @@ from recsys_text.sources.times import Span, zone_name
 #: Types that Arrow knows by the same meaning, by how their names begin.
 _AS_THEY_ARE = (
     *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "BOOLEAN"),
-    *("FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB", "STRUCT", "MAP", "UNION"),
+    *("FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB"),
 )
+_NESTED = ("STRUCT", "MAP")
+#: JSON, and lists of it.
+_JSON = re.compile(r"JSON(\[\d*\])?")
 _TIMES = ("TIMESTAMP", "DATE")
 
 
@@ -53,14 +57,14 @@ class Duck:
         if not kept:
             yield pl.DataFrame(), names
             return
-        columns = ", ".join(f"{_read_as(column_at(place), types[name])}" for name, place in kept.items())
+        columns = ", ".join(f"{_read_as(column_at(place), name, types[name])}" for name, place in kept.items())
         every = ", ".join(map(column_at, range(len(names))))
         relation = self._connection.sql(
             f"SELECT {columns} FROM ({text}\n) AS source({every})",  # noqa: S608 - the user's own query
             params=values,
         )
         reader = relation.to_arrow_reader(FETCH_ROWS)
-        json = [name for name, kind in types.items() if kind == "JSON"]
+        json = [name for name, kind in types.items() if _JSON.fullmatch(kind)]
         yield read_json(plain_frame(reader.schema.empty_table().rename_columns(list(kept))), json), names
         for batch in reader:
             yield read_json(plain_frame(pa.Table.from_batches([batch]).rename_columns(list(kept))), json), names
@@ -84,10 +88,20 @@ class Duck:
         self._connection.close()
 
 
-def _read_as(column: str, kind: str) -> str:
+def _read_as(column: str, name: str, kind: str) -> str:
+    if "UNION(" in kind:
+        raise ContractError(
+            f"column '{name}' of the query holds {kind}; name the member that is meant in the query, such as "
+            f"{name}.member"
+        )
+    element = re.sub(r"\[\d*\]$", "", kind)
+    if element == "JSON":
+        return f"to_json({column})::VARCHAR"
+    if element != kind:
+        # Nested values have no text that anybody means: a field of them can be named, or they are refused.
+        nested = element.endswith("]") or element.startswith(_NESTED)
+        return column if nested else f"{column}::VARCHAR[]"
     if kind.startswith(_TIMES):
         # Infinity is no time, but never.
         return f"CASE WHEN isfinite({column}) THEN {column} END"
-    if kind.endswith("[]"):
-        return f"{column}::VARCHAR[]"
-    return column if kind.startswith(_AS_THEY_ARE) else f"{column}::VARCHAR"
+    return column if kind.startswith((*_AS_THEY_ARE, *_NESTED)) else f"{column}::VARCHAR"

@@ -1,11 +1,13 @@
 """Lists the tables of a database and looks at the first rows of one. Knows no contract."""
 
+import json
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from typing import Any
 
 import polars as pl
 
-from recsys_text.sources.loose import UNREADABLE, is_loose
+from recsys_text.sources.loose import BOOLEAN, NESTED, UNREADABLE, is_loose
 from recsys_text.sources.sql.addresses import Address, address_of_connection, address_of_uri
 from recsys_text.sources.sql.databases import Rows, open_database
 from recsys_text.sources.sql.faults import one_line_faults
@@ -51,12 +53,18 @@ def _whole(table: str) -> Query:
 
 
 def _told(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with columns of mixed values as texts, without those that nobody could read, such as pictures."""
+    """The frame with each value of a mixed column as what it is, without those that nobody could read."""
     return frame.with_columns(
-        pl.when(column.struct.field("kind") != UNREADABLE).then(column.struct.field("text")).alias(column.name)
+        pl.Series(column.name, [_value(**entry) if entry else None for entry in column.to_list()], dtype=pl.Object)
         for column in frame
         if is_loose(column)
     )
+
+
+def _value(text: str, kind: str) -> Any:
+    if kind == UNREADABLE:
+        return None  # such as a picture
+    return json.loads(text) if kind in (BOOLEAN, NESTED) else text
 
 
 def _first(batches: Rows, rows: int) -> Iterator[pl.DataFrame]:
