@@ -50,7 +50,7 @@ def read_rows(table: str, source: Source, span: Span) -> Iterator[pl.DataFrame]:
 def _is_nothing(column: pl.Series) -> bool:
     """Whether no row has a value."""
     known = column.drop_nulls()
-    return not len(known) or (isinstance(column.dtype, pl.List) and not known.list.len().any())
+    return not len(known) or (isinstance(column.dtype, pl.List) and not known.list.len().sum())
 
 
 def describe(source: Source) -> str:

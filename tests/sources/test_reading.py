@@ -36,6 +36,14 @@ def test_of_json_lines_any_file_may_have_a_column_and_one_must(tmp_path: Path, f
         items(tmp_path / "*.jsonl", columns={"title": "name"})
 
 
+def test_a_field_that_no_row_has_is_told_and_one_that_some_have_is_read(tmp_path: Path) -> None:
+    rows = [{"item_id": "1", "title": "A", "labels": []}, {"item_id": "2", "title": "B", "labels": [{"name": "x"}]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert items(tmp_path / "a.jsonl", columns={"tags": "labels.name"})["tags"].to_list() == [[], ["x"]]
+    with pytest.raises(ContractError, match="no row has a field 'nam' in its 'labels'"):
+        items(tmp_path / "a.jsonl", columns={"tags": "labels.nam"})
+
+
 def test_json_in_parquet_is_what_it_says(tmp_path: Path) -> None:
     titles = ['"Title"', '{"en": "x"}', "7.0", "not JSON", None]
     table = {
