@@ -65,6 +65,42 @@ def _written(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
+def _is_unicode(column: pa.ChunkedArray) -> bool:
+    """Whether all texts are UTF-8: Parquet promises it and does not look, and polars fails on others as it likes.
+
+    Raises ArrowException for a column that is damaged otherwise.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            return False
+        raise
+    return True
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes for each text."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind):
+        return _as_bytes(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _as_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    return kind
+
+
+def _escaped(value: Any) -> Any:
+    """The value with bytes as texts, in which what is no UTF-8 is half a pair of surrogates, as in no text."""
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _escaped(part) for name, part in value.items()}
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+
+
 def _json(text: str | None) -> Any:
     """What a text of JSON says; the text itself, where it is none."""
     try:
@@ -76,6 +112,9 @@ def _json(text: str | None) -> Any:
 def _plain(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = field.type
     try:
+        if not _is_unicode(column):
+            values = column.cast(_as_bytes(kind)).to_pylist()
+            return loose_series(field.name, [_escaped(value) for value in values]).to_arrow()
         if isinstance(kind, pa.JsonType):
             return loose_series(field.name, [_json(text) for text in column.cast(pa.string()).to_pylist()]).to_arrow()
         if _holds_uuids(kind):

@@ -66,3 +66,37 @@ def test_uuids_are_texts_wherever_they_are(tmp_path: Path) -> None:
     rows = items(tmp_path / "a.parquet")
     assert rows["item_id"].to_list() == [str(each) for each in ids]
     assert rows["tags"].to_list() == [[str(each) for each in ids], []]
+
+
+def not_unicode(count: int) -> pa.Array:
+    """Texts of which the second is written in Latin-1, as C++ programs write them into Parquet."""
+    raw = pa.array([b"Caf\xc3\xa9", b"Caf\xe9 and a text that is longer than twelve bytes", *[b"x"] * (count - 2)])
+    return pa.Array.from_buffers(pa.string(), count, raw.buffers())
+
+
+SHAPES = {
+    "string": lambda texts: texts,
+    "large string": lambda texts: pa.Array.from_buffers(
+        pa.large_string(), len(texts), texts.cast(pa.binary()).cast(pa.large_binary()).buffers()
+    ),
+    "dictionary": lambda texts: pa.DictionaryArray.from_arrays(pa.array(range(len(texts)), pa.int32()), texts),
+    "field": lambda texts: pa.StructArray.from_arrays([texts], ["en"]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_text_of_parquet_that_is_no_unicode_rejects_its_row(tmp_path: Path, shape: str) -> None:
+    texts = not_unicode(40)
+    table = {"item_id": [f"i{n}" for n in range(40)], "title": SHAPES[shape](texts)}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet", use_dictionary=False)
+    rows = items(tmp_path / "a.parquet", columns={"title": "title.en" if shape == "field" else "title"})
+    assert rows["rule"].to_list() == [None, "title|dtype", *[None] * 38]
+    assert rows["title"].to_list() == ["Café", None, *["x"] * 38]
+
+
+def test_a_list_of_parquet_with_a_text_that_is_no_unicode_rejects_its_row(tmp_path: Path) -> None:
+    tags = pa.ListArray.from_arrays([0, 1, 3, 4], not_unicode(4))
+    pq.write_table(pa.table({"item_id": list("abc"), "title": list("ABC"), "tags": tags}), tmp_path / "a.parquet")
+    rows = items(tmp_path / "a.parquet")
+    assert rows["rule"].to_list() == [None, "tags|dtype", None]
+    assert rows["tags"].to_list() == [["Café"], [], ["x"]]
