@@ -182,7 +182,7 @@ def test_a_store_of_scores_alone_gets_its_vectors(published: Settings) -> None:
     version = served(published)["user_scores"]
     for view in VIEWS[:2]:
         (store_folder(published) / view).rename(store_folder(published).parent / view)
-    assert publish(published) == {"version": version, "users": 40, "swapped": True, "pairs": 0}
+    assert publish(published) == {"version": version, "users": 40, "swapped": True, "left": 0, "pairs": 0}
     assert set(served(published).values()) == {version}
 
 
