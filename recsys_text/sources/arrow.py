@@ -1,6 +1,7 @@
 """Arrow tables to polars frames, of every type that a file or database can have. Knows no files and no contract."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -56,12 +57,17 @@ def _holds_uuids(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.UuidType) or any(map(_holds_uuids, inner))
 
 
-def _written(value: Any) -> Any:
-    """The value with each UUID in it as text."""
+def _each(value: Any, plain: Callable[[Any], Any]) -> Any:
+    """The value with what `plain` makes of it, or of each value within its lists and structs."""
     if isinstance(value, list):
-        return [_written(part) for part in value]
+        return [_each(part, plain) for part in value]
     if isinstance(value, dict):
-        return {name: _written(part) for name, part in value.items()}
+        return {name: _each(part, plain) for name, part in value.items()}
+    return plain(value)
+
+
+def _written(value: Any) -> Any:
+    """A UUID as text."""
     return str(value) if isinstance(value, UUID) else value
 
 
@@ -93,11 +99,7 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
 
 
 def _escaped(value: Any) -> Any:
-    """The value with bytes as texts, in which what is no UTF-8 is half a pair of surrogates, as in no text."""
-    if isinstance(value, list):
-        return [_escaped(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _escaped(part) for name, part in value.items()}
+    """Bytes as a text, in which what is no UTF-8 is half a pair of surrogates, as in no text."""
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
@@ -114,11 +116,11 @@ def _plain(field: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         if not _is_unicode(column):
             values = column.cast(_as_bytes(kind)).to_pylist()
-            return loose_series(field.name, [_escaped(value) for value in values]).to_arrow()
+            return loose_series(field.name, [_each(value, _escaped) for value in values]).to_arrow()
         if isinstance(kind, pa.JsonType):
             return loose_series(field.name, [_json(text) for text in column.cast(pa.string()).to_pylist()]).to_arrow()
         if _holds_uuids(kind):
-            return pa.array([_written(value) for value in column.to_pylist()])
+            return pa.array([_each(value, _written) for value in column.to_pylist()])
         if isinstance(kind, pa.BaseExtensionType):
             storage = column.cast(kind.storage_type)
             return storage.cast(pa.string()) if pa.types.is_binary(storage.type) else storage
