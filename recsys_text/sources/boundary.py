@@ -1,5 +1,6 @@
 """The one place where what a foreign library raises becomes an error of ours, in one line. Knows no formats."""
 
+import codecs
 import errno
 import gzip
 import re
@@ -42,6 +43,12 @@ def foreign(what: str, kind: str) -> Iterator[None]:
         raise UnavailableError(f"reading {what} needs more memory than there is") from error
     except (Exception, pl.exceptions.PanicException) as error:  # a panic of Rust is no Exception
         raise ContractError(f"{what} is not readable as {kind}: {one_line(error)}") from error
+
+
+def refuse_utf_16(start: bytes, shown: str) -> None:
+    """Raises ContractError for a file of texts that begins as one in UTF-16 does."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ContractError(f"{shown} is written in UTF-16; save it as UTF-8")
 
 
 def describe_path(path: str) -> str:

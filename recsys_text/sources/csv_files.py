@@ -19,6 +19,7 @@ import pyarrow.csv
 
 from recsys_text.errors import ContractError
 from recsys_text.sources.arrow import plain_frame
+from recsys_text.sources.boundary import refuse_utf_16
 from recsys_text.sources.loose import TEXT, UNREADABLE
 from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 
@@ -155,8 +156,7 @@ def read_csv(
 def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str | None) -> Dialect:
     with opened() as raw:
         start = raw.read(_MOST_BYTES_OF_HEADER)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ContractError(f"{shown} is written in UTF-16; save it as UTF-8")
+    refuse_utf_16(start, shown)
     mark = "utf-8-sig" if start[:3] == b"\xef\xbb\xbf" else "utf-8"
     text = start.decode(mark, errors="replace")
     if not text.strip():

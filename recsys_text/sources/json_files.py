@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from recsys_text.errors import ContractError
+from recsys_text.sources.boundary import refuse_utf_16
 from recsys_text.sources.loose import loose_series
 from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 
@@ -30,8 +31,7 @@ def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[
     objects = 0
     for number, line in enumerate(file, start=1):
         if number == 1:
-            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise ContractError(f"{shown} is written in UTF-16; save it as UTF-8")
+            refuse_utf_16(line, shown)
             line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - no part of the line
         if not line.strip():
             continue
