@@ -78,25 +78,26 @@ def settle(table: str, judged: pl.DataFrame) -> Enforced:
     that the result is the same for the same rows in any order.
     """
     contract, identity, holds = TABLES[table].column_names(), _IDENTITY[table], pl.col(RULE).is_null()
-    kept = judged.lazy().filter(holds).select(contract)
+    count = judged[RULE].null_count()
+    rejected = judged.filter(~holds) if count < judged.height else judged.clear()
+    kept = (judged.filter(holds) if rejected.height else judged).select(contract)
     if table == "items":
         # Reversed, as the sort is stable: the last row comes first.
-        ordered = kept.reverse().sort(
+        rows = kept.reverse().sort(
             *identity, "updated_at", descending=[False, True], nulls_last=[False, True], maintain_order=True
         )
     else:
-        ordered = kept.sort(_order(table))
-    unique = ordered.unique(subset=identity, keep="first", maintain_order=True).collect()
-    count = judged[RULE].null_count()
-    rejected = judged.filter(~holds) if count < judged.height else judged.clear()
+        rows = kept.sort(_order(table))
+    if rows.select(identity).is_duplicated().any():
+        rows = rows.unique(subset=identity, keep="first", maintain_order=True)
     if rejected.height:
         rejected = rejected.sort([_sortable(name, dtype) for name, dtype in rejected.schema.items()])
-    duplicates = count - unique.height
+    duplicates = count - rows.height
     return Enforced(
-        rows=unique,
+        rows=rows,
         rejected=rejected,
         duplicates=duplicates,
-        conflicts=_differing(kept.collect(), identity) if duplicates else 0,
+        conflicts=_differing(kept, identity) if duplicates else 0,
     )
 
 

@@ -13,7 +13,7 @@ from recsys_text.event_types import EventType
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.enforce import judge, settle
 from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened
-from recsys_text.lake.spill import Spill, microseconds, split_by_time
+from recsys_text.lake.spill import MAX_ROWS, Spill, microseconds, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
@@ -181,12 +181,9 @@ def _dated(
             # What impressions are judged by is not known before their clicks.
             _place(spill, table, frame if within else judge(table, frame), windows, span.end)
             placed.add(frame[TIME[table]])
-        spill.flush()
         timeless = _timeless(spill, table, source, placed.rows, span)
         # The newest first where clicks are found: one behind a window's end may be of what was shown there.
-        ordered, size = (windows, _TOGETHER) if within is None else (windows[::-1], 1)
-        for begin in range(0, len(ordered), size):
-            batch = ordered[begin : begin + size]
+        for batch in _batches(windows, spill) if within is None else ([window] for window in reversed(windows)):
             placed_in = (
                 (window, _window_frames(lake, spill, window, within, about.until, positive)) for window in batch
             )
@@ -201,6 +198,20 @@ def _dated(
     if about.until is None:
         _tell_empty(table, results, windows, placed)
     return results
+
+
+def _batches(windows: list[Window], spill: Spill) -> Iterator[list[Window]]:
+    """Windows that follow each other, of which no more rows are in memory together than of a long one."""
+    batch: list[Window] = []
+    rows = 0
+    for window in windows:
+        own = spill.rows.get(window.key, 0)
+        if batch and (len(batch) == _TOGETHER or rows + own > MAX_ROWS):
+            yield batch
+            batch, rows = [], 0
+        batch.append(window)
+        rows += own
+    yield batch
 
 
 def _tell_empty(table: str, results: dict[str, WriteResult], windows: list[Window], placed: _Placed) -> None:

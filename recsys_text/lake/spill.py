@@ -1,4 +1,7 @@
-"""Keeps a stream of frames on disk by name, and gives it back in order of time in bounded pieces. Knows no tables."""
+"""Keeps streams of frames by name, on disk where they are long, and gives them back in order of time in bounded pieces.
+
+Knows no tables.
+"""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +14,8 @@ import polars as pl
 #: Rows that a piece in memory may hold; a part of the lake is at most this long.
 MAX_ROWS = 1_000_000
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-_FLUSH_ROWS = 500_000
+#: What a spill may hold in memory.
+_FLUSH_BYTES = 128 << 20
 _SLICES = 16
 _SHORTEST = 1_000_000  # microseconds; a slice is cut no finer, however many rows it holds
 
@@ -23,25 +27,25 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 
 class Spill:
-    """Named streams of frames under one folder: rows wait in memory until they are worth a file."""
+    """Named streams of frames: rows wait in memory, and go to files under one folder where they grow too many."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir()
         self._waiting: dict[str, list[pl.DataFrame]] = {}
-        self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._files: dict[str, list[Path]] = {}
         self._count = 0
         self.rows: dict[str, int] = {}
 
     def add(self, name: str, frame: pl.DataFrame) -> None:
         self._waiting.setdefault(name, []).append(frame)
-        self._waiting_rows += frame.height
+        self._waiting_bytes += int(frame.estimated_size())
         self.rows[name] = self.rows.get(name, 0) + frame.height
-        if self._waiting_rows >= _FLUSH_ROWS:
-            self.flush()
+        if self._waiting_bytes >= _FLUSH_BYTES:
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         for name, frames in self._waiting.items():
             self._count += 1
             path = self._folder / f"{self._count}.arrow"
@@ -50,16 +54,18 @@ class Spill:
             path.write_bytes(buffer.getbuffer())
             self._files.setdefault(name, []).append(path)
         self._waiting.clear()
-        self._waiting_rows = 0
+        self._waiting_bytes = 0
 
     def frames(self, name: str) -> Iterator[pl.DataFrame]:
-        """The frames of a stream, as often as asked for. Call `flush` first."""
+        """The frames of a stream, in the order in which they came, as often as asked for."""
         for path in self._files.get(name, []):
             yield pl.read_ipc(path.read_bytes())  # polars takes brackets in a path for a pattern
+        yield from self._waiting.get(name, [])
 
     def discard(self, name: str) -> None:
         for path in self._files.pop(name, []):
             path.unlink()
+        self._waiting_bytes -= sum(int(frame.estimated_size()) for frame in self._waiting.pop(name, []))
 
 
 def split_by_time(frame: pl.DataFrame, time: str, starts_us: list[int]) -> dict[int, pl.DataFrame]:
@@ -115,7 +121,6 @@ def _cut(
         _slice(spill, whole.pop(), time, starts)
     for frame in frames:
         _slice(spill, frame, time, starts)
-    spill.flush()
     for number, (low, high) in enumerate(zip(starts, [*starts[1:], end], strict=True)):
         yield from _cut(spill.frames(str(number)), time, low, high, folder)
         spill.discard(str(number))

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,6 +35,7 @@ from recsys_text.lake.result import RefusedEmpty, WriteResult, check_result
 from recsys_text.lake.spill import in_order, microseconds, write_bytes
 from recsys_text.lake.windows import Window, is_open_key, open_key, start_of, window_key
 from recsys_text.tables import OFFENDER, RULE, SCHEMA_VERSION, TABLES
+from recsys_text.threads import processors
 
 _LOCK = ".lock"
 _SNAPSHOT = "snapshot"
@@ -113,6 +115,7 @@ class Lake:
     ) -> dict[str, WriteResult]:
         """Replaces several windows by rows that `enforce.judge` has told of, each as a whole; by window key.
 
+        They are read and written side by side: their rows, or a piece of each, must fit into memory together.
         timeless: rejected rows of the source that belong to no window; they are kept once for all of these windows.
         Raises as `write` does, and RefusedEmpty for the windows that would lose all their rows, where `about` does not
         allow that; the other windows are written.
@@ -125,13 +128,14 @@ class Lake:
                 parts = [self._stage_part(scratch, f"{folders.SHARED_PART}{folders.REJECTED}/rows", timeless)]
                 shared = {"timeless": _counts(timeless), "timeless_parts": parts}
             try:
-                for window, frames in windows:
-                    one = self._stage(table, window, frames, about, scratch)
-                    if lost := self._lost(table, window, one, about):
-                        refused[window.key] = lost
-                    else:
-                        one.manifest.update(shared)
-                        staged.append(one)
+                with ThreadPoolExecutor(processors()) as pool:
+                    ready = pool.map(lambda given: self._stage(table, given[0], given[1], about, scratch), windows)
+                    for one in ready:
+                        if lost := self._lost(table, one.window, one, about):
+                            refused[one.window.key] = lost
+                        else:
+                            one.manifest.update(shared)
+                            staged.append(one)
             except ContractError:
                 self._commit(table, scratch, staged)  # those before one that is refused are whole, and stand
                 raise

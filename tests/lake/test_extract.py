@@ -83,7 +83,7 @@ def test_a_database_fills_the_same_windows_as_a_file(tmp_path: Path) -> None:
 
 def test_windows_come_out_the_same_together_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "MAX_ROWS", 25)
-    monkeypatch.setattr(spill, "_FLUSH_ROWS", 10)
+    monkeypatch.setattr(spill, "_FLUSH_BYTES", 500)
     events = make_events(200).with_columns(
         occurred_at=pl.when(pl.int_range(200) % 50 == 7).then(None).otherwise("occurred_at"),
         event_type=pl.when(pl.int_range(200) % 60 == 9).then(pl.lit("klick")).otherwise("event_type"),

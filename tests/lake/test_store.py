@@ -175,6 +175,7 @@ def test_a_full_disk_while_spilling_is_told(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(spill, "MAX_ROWS", 10)
+    monkeypatch.setattr(spill, "_FLUSH_BYTES", 100)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UnavailableError, match="No space left on device"):
         write(Lake(tmp_path), day_of_events())
