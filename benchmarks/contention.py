@@ -7,6 +7,10 @@ process of its own: idle, beside so many busy processes, and idle on one process
 two first that this process may use, so that other machines measure the same. Prints the seconds and the processor
 seconds of each (threads that spin for each other show as processor seconds, also where others load the machine), their
 ratios to the idle median, and the machine and date. The seed is that of the sample's config.
+
+Before and after each training a control runs, in the same place: one thread that looks up texts in a dictionary, and
+waits for nobody. Its processor seconds say what the machine itself takes for being busy, as caches that are lost at
+every switch: no program can do anything about that.
 """
 
 import argparse
@@ -27,6 +31,12 @@ from pathlib import Path
 BOOKS = Path(__file__).parents[1] / "examples" / "books"
 END = datetime(2017, 8, 29, tzinfo=UTC)
 CLI = (sys.executable, "-c", "from recsys_text.cli import main; main()")
+CONTROL = """
+known = {number: str(number) for number in range(500_000)}
+for _ in range(5):
+    for number in range(0, 500_000, 3):
+        known[number * 7919 % 500_000]
+"""
 
 
 @contextmanager
@@ -49,10 +59,22 @@ def train(project: Path, config: str, cores: set[int]) -> tuple[float, float]:
             shutil.rmtree(made)
         elif made.is_file():
             made.unlink()
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, begun = processor_seconds(), time.perf_counter()
     run(project, "train", "-c", config, cores=cores)
-    spent, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begun, processor_seconds() - before
+
+
+def control(cores: set[int]) -> tuple[float, float]:
+    """The seconds and the processor seconds of a thread that shares nothing with anybody."""
+    before, begun = processor_seconds(), time.perf_counter()
+    subprocess.run([sys.executable, "-c", CONTROL], check=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    return time.perf_counter() - begun, processor_seconds() - before
+
+
+def processor_seconds() -> float:
+    """Those of all processes of ours that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(project: Path, *arguments: str, cores: set[int]) -> None:
@@ -64,6 +86,16 @@ def run(project: Path, *arguments: str, cores: set[int]) -> None:
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
+
+
+def medians(runs: list[tuple[float, float]]) -> tuple[float, float]:
+    wall, processor = (statistics.median(column) for column in zip(*runs, strict=True))
+    return wall, processor
+
+
+def ratios(measured: tuple[float, float], idle: tuple[float, float]) -> str:
+    (wall, processor), (idle_wall, idle_processor) = measured, idle
+    return f"{wall:.1f} s ({wall / idle_wall:.2f} x), {processor:.1f} processor s ({processor / idle_processor:.2f} x)"
 
 
 def main() -> None:
@@ -83,16 +115,19 @@ def main() -> None:
         span = ("--from", f"{start:%Y-%m-%d}", "--to", f"{END:%Y-%m-%d}")
         run(project, "extract", "-c", chosen.config, *span, cores=cores)
         cells = [(f"beside {count}", count, cores) for count in chosen.busy] + [("one processor", 0, {min(cores)})]
-        idle: tuple[float, float] | None = None
+        idle: list[tuple[float, float]] = []
         for name, count, own in cells:
+            runs, controls = [], []
             with busy(count, cores):
-                runs = [train(project, chosen.config, own) for _ in range(chosen.repeats)]
-            wall, processor = (statistics.median(column) for column in zip(*runs, strict=True))
-            idle = idle or (wall, processor)
+                for _ in range(chosen.repeats):
+                    controls.append(control(own))
+                    runs.append(train(project, chosen.config, own))
+                    controls.append(control(own))
+            measured = [medians(runs), medians(controls)]
+            idle = idle or measured
+            told = [ratios(now, before) for now, before in zip(measured, idle, strict=True)]
             print(
-                f"{name}: {wall:.0f} s ({wall / idle[0]:.2f} x), {processor:.0f} processor s "
-                f"({processor / idle[1]:.2f} x), runs {', '.join(f'{each:.0f}' for each, _ in runs)}",
-                flush=True,
+                f"{name}: {told[0]}; control {told[1]}; runs {', '.join(f'{each:.0f}' for each, _ in runs)}", flush=True
             )
     print(f"{platform.processor() or platform.machine()}, {len(cores)} processors, {datetime.now(UTC):%Y-%m-%d}")
 

@@ -35,7 +35,7 @@ from recsys_text.steps.inputs import VIEW, the_store
 from recsys_text.steps.store import versions
 
 CONFIG = ROOT / "examples" / "books" / "demo.toml"
-START, LAST = "2017-08-01", "2017-08-29"
+START, LAST = "2017-08-15", "2017-08-29"
 SHOWN = 10
 
 out = Console()
