@@ -245,7 +245,7 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
     count = spill.rows.get(_TIMELESS, 0)
     if not count:
         return None
-    if count > source.max_rejected * rows and source.kind == "file":
+    if count > source.max_rejected * rows:
         # Rows of other times may not have been read; here all of the source count.
         rows = sum(frame.height for frame in read_rows(table, source, replace(span, start=_EVER[0], end=_EVER[1])))
     example = next(spill.frames(_TIMELESS)).head(1).select("offender").item()

@@ -4,6 +4,7 @@ import gzip
 import logging
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,23 @@ def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffi
     lake = Lake(tmp_path / "lake")
     results = extract_windows(lake, file_sources(tmp_path, path), [SECOND])
     assert results["events"][SECOND.key] == WriteResult(rows=1, rejected={}, duplicates=0)
+
+
+def test_a_bad_time_of_a_table_is_kept_and_does_not_fail_a_small_window(tmp_path: Path) -> None:
+    rows = pl.concat([make_events(300, start=DAY_1 - timedelta(days=30)), make_events(3)])
+    times = pl.col("occurred_at").dt.strftime("%Y-%m-%d %H:%M:%S")
+    broken = rows.with_columns(occurred_at=pl.when(pl.int_range(303) > 9).then(times).otherwise(pl.lit("yesterday")))
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("create table clicks (user_id text, item_id text, event_type text, occurred_at text)")
+        connection.executemany("insert into clicks values (?, ?, ?, ?)", broken.rows())
+        connection.commit()
+    query = "select * from clicks where occurred_at >= :start and occurred_at < :end"
+    found = Source(kind="sql", uri=f"sqlite:///{tmp_path}/shop.db", query=query, time_zone="UTC", max_rejected=0.05)
+    sources = file_sources(tmp_path, "unused").model_copy(update={"events": found})
+    lake = Lake(tmp_path / "lake")
+    results = extract_windows(lake, sources, [SECOND])
+    assert results["events"][SECOND.key] == WriteResult(rows=1, rejected={}, duplicates=0)
+    assert lake.manifest("events", SECOND.key)["timeless"] == {"occurred_at|dtype": 10}
 
 
 def test_a_snapshot_of_items_fills_every_window_with_what_was_published(tmp_path: Path) -> None:

@@ -232,3 +232,35 @@ def test_times_that_nobody_can_read_are_rows_to_reject(tmp_path: Path, stored: s
     span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
     read = pl.concat(list(read_rows("events", source, span)))
     assert read["rule"].to_list() == ["occurred_at|dtype"] * 18
+
+
+@pytest.mark.parametrize("condition", ["ts >= :start and ts < :end", "ts between :start and :end", "ts < :end"])
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+@pytest.mark.parametrize("stored", ["blank", "T", "s"])
+def test_times_that_nobody_can_read_come_beside_those_of_the_span(
+    tmp_path: Path, stored: str, unreadable: str, condition: str
+) -> None:
+    instants = [DAY + timedelta(hours=hour) for hour in (-30, 1, 2, 3, 30)]
+    path = database(
+        tmp_path,
+        [*map(STORED[stored], instants), *(UNREADABLE[unreadable](DAY + timedelta(hours=n)) for n in range(2))],
+    )
+    query = f"select id as user_id, id as item_id, 'click' as event_type, ts as occurred_at from c where {condition}"
+    source = Source.model_validate(
+        {"kind": "sql", "uri": f"sqlite:///{path}", "query": query, "time_zone": "UTC", "time_unit": "s"}
+    )
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    read = pl.concat(list(read_rows("events", source, span)))
+    inside = read.filter(pl.col("occurred_at").is_between(span.start, span.end, closed="left"))
+    assert inside["user_id"].sort().to_list() == ["0001", "0002", "0003"]
+    rejected = read.filter(pl.col("rule") == "occurred_at|dtype")
+    assert rejected["user_id"].sort().to_list() == ["0005", "0006"]
+
+
+def test_a_group_counts_the_rows_of_its_span_beside_times_that_nobody_can_read(tmp_path: Path) -> None:
+    """Wider bounds would count all rows of the group, those of other days too."""
+    values = [STORED["blank"](DAY + timedelta(hours=hour)) for hour in (-30, 1, 2, 30)]
+    path = database(tmp_path, [*values, "yesterday"])
+    columns = "count(*) || '' as id, max(case when ts < '3' then ts end) as at"
+    span = Span(start=DAY, end=DAY + timedelta(days=1), zone=ZoneInfo("UTC"))
+    assert events(path, COMPARED[0], "blank", span, columns) == ["2"]

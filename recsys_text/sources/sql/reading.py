@@ -90,6 +90,10 @@ class _Count:
         inside = times.is_between(span.start, span.end, closed="left").sum()
         return cls(batch.height, batch.height - times.null_count(), int(inside))
 
+    @property
+    def unreadable(self) -> int:
+        return self.rows - self.readable
+
     def __add__(self, other: Self) -> Self:
         return replace(
             self,
@@ -134,9 +138,18 @@ def _within(
             return _Count()  # the database compares no such values
         return found
 
-    inside = [count(kind, near=time.name).inside for kind in bounds]
-    if any(inside):
-        yield from database.rows(query, bounds[inside.index(max(inside))], wanted, near=time.name)
+    near = [count(kind, near=time.name) for kind in bounds]
+    best = max(range(len(near)), key=lambda place: (near[place].inside, -place))
+    if near[best].inside:
+        most = max(range(len(near)), key=lambda place: near[place].unreadable)
+        if near[most].unreadable == near[best].unreadable:
+            yield from database.rows(query, bounds[best], wanted, near=time.name)
+            return
+        # Bounds leave out texts that are no times: they come from those that find most of them, to be rejected.
+        for place, unreadable in ((best, False), (most, True)):
+            for batch, _ in database.rows(query, bounds[place], wanted, near=time.name):
+                if batch.height:
+                    yield batch.filter(time.read(batch, names).is_null() == unreadable), names
         return
     times = database.all_times()
     counts = [count(kind) for kind in times]
@@ -146,7 +159,7 @@ def _within(
             "the query's condition does not find the rows that its tables have, whatever is bound to :start and :end; "
             f"write {database.advice}"
         )
-    if not given and any(each.readable < each.rows for each in counts):
+    if not given and any(each.unreadable for each in counts):
         # No span holds a row whose time cannot be read: all come, to be rejected as those of a file are.
         yield from database.rows(query, times[rows.index(max(rows))], wanted)
 
