@@ -97,7 +97,10 @@ def _found(address: str, shown: str) -> tuple[list[Sample], list[str]]:
     if has_magic(address):
         return [_first(map(_file, find_files(str(path))[1]), str(path))], []
     if re.fullmatch(r"[\w.-]+", address) and not _SUFFIXES.search(address):
-        return _database("conn_id", address)
+        try:
+            return _database("conn_id", address)
+        except ConfigError as error:
+            raise ConfigError(f"there is no file or folder {shown}, and {error}") from None
     raise ConfigError(f"no file at {shown}")
 
 

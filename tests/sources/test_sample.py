@@ -52,6 +52,12 @@ def test_each_format_gives_the_same_columns_and_few_rows(tmp_path: Path, suffix:
     }
 
 
+@pytest.mark.parametrize("name", ["exprots", "orders_2024", "shop-db"])
+def test_a_mistyped_word_may_have_meant_a_file_as_well_as_a_connection(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no file or folder {name}, and no Airflow connection '{name}'"):
+        sample(name)
+
+
 def test_a_folder_gives_a_table_for_each_set_of_columns(tmp_path: Path) -> None:
     for name in ("clicks_1.csv", "clicks_2.csv"):
         (tmp_path / name).write_text("user,item,time\nu,1,2020-01-01\n")
