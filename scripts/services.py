@@ -15,15 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import mariadb_service
-import redis_service
+from mariadb_service import MariaDB
 from packages import install
 from ports import free_ports
+from redis_service import Redis
+from scratch_server import SERVICES
 
-SERVICES = Path(__file__).resolve().parent.parent / "var" / "services"
 URI_FILE = SERVICES / "postgres.uri"
 FOLDER_FILE = SERVICES / "postgres.folder"
 USER = "postgres"
+redis, mariadb = Redis(), MariaDB()
 # A test server may lose its data when the machine does: without fsync it is several times faster.
 SERVER_OPTIONS = "-c fsync=off -c full_page_writes=off -c listen_addresses=127.0.0.1 -c unix_socket_directories="
 
@@ -121,17 +122,17 @@ def stop() -> None:
 
 
 def env() -> None:
-    if not (URI_FILE.exists() and redis_service.URI_FILE.exists() and mariadb_service.URI_FILE.exists()):
+    files = {"POSTGRES": URI_FILE, "REDIS": redis.uri_file, "MARIADB": mariadb.uri_file}
+    if not all(file.exists() for file in files.values()):
         sys.exit("services: nothing runs; call `start` first")
-    print(f"export RECSYS_TEXT_POSTGRES_URI='{URI_FILE.read_text()}'")
-    print(f"export RECSYS_TEXT_REDIS_URI='{redis_service.URI_FILE.read_text()}'")
-    print(f"export RECSYS_TEXT_MARIADB_URI='{mariadb_service.URI_FILE.read_text()}'")
+    for name, file in files.items():
+        print(f"export RECSYS_TEXT_{name}_URI='{file.read_text()}'")
 
 
 if __name__ == "__main__":
     verbs = {
-        "start": (start, redis_service.start, mariadb_service.start),
-        "stop": (stop, redis_service.stop, mariadb_service.stop),
+        "start": (start, redis.start, mariadb.start),
+        "stop": (stop, redis.stop, mariadb.stop),
         "env": (env,),
     }
     if len(sys.argv) != 2 or sys.argv[1] not in verbs:
