@@ -33,6 +33,9 @@ def test_a_line_is_due_every_ten_seconds_and_tells_how_far_and_how_long_still() 
     assert pace.due() is None
     clock.now = 20
     assert pace.due() == "  Features: 25%, 12 pairs/s, 20 s so far, 1 min 0 s left"
+    pace.advance(4, 4, "12 pairs/s")
+    clock.now = 35
+    assert pace.due() == "  Features: all 4 done, the work goes on, 35 s so far"
 
 
 def test_a_new_stage_begins_anew() -> None:

@@ -41,6 +41,8 @@ class Stage:
         spent = now - self.begun
         if not self.done or not self.total:
             return f"  {self.name}: still running, {_time(spent)} so far"
+        if self.done >= self.total:
+            return f"  {self.name}: all {self.total:,} done, the work goes on, {_time(spent)} so far"
         left = spent * (self.total - self.done) / self.done
         figures = f", {self.figures}" if self.figures else ""
         return f"  {self.name}: {self.done / self.total:.0%}{figures}, {_time(spent)} so far, {_time(left)} left"
