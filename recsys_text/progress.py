@@ -1,5 +1,6 @@
 """What is told while long work runs. Knows no screen, no log and no model, so that whatever runs may import it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,3 +50,8 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def part_of(progress: Stages, before: int, total: int) -> Callable[[int], None]:
+    """Shows how much is done of the present stage, of which `before` of `total` was done when this part of it began."""
+    return lambda done: progress.advance(before + done, total)

@@ -1,5 +1,6 @@
 """Evaluate: lake and bundle to a table of methods and slices on windows that it has not seen. Knows no store."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
-from recsys_text.evaluation.freshness import CANDIDATES, drawn, made_at, served
+from recsys_text.evaluation.freshness import AGES, CANDIDATES, drawn, made_at, served
 from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
@@ -21,7 +22,7 @@ from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
-from recsys_text.progress import SILENT, Stages
+from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.features import Float32, counts
 from recsys_text.ranking.log import Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
@@ -87,6 +88,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
 
     Raises ContractError where it has seen them, or none of their clicks is in its candidate pool.
     """
+    progress.stage("Reading: the newest windows, which it has not seen")
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
@@ -96,7 +98,9 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     time_N = np.concatenate([impressions.time, *made_at(impressions.time, starts_W).values()])
     bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
     progress.stage(f"Measuring: scores of {len(impressions):,} impressions that it has not seen")
-    interest_P, score_P, without_P = bundle.compare(log, items, impressions)
+    interest_P, score_P, without_P = bundle.compare(
+        log, items, impressions, told=part_of(progress, 0, len(impressions))
+    )
     known = counts(log, impressions)
     progress.stage("Baselines: popularity, words, neighbours, factors")
     methods = (
@@ -118,8 +122,14 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     few = take(impressions, rows)
     few_P = expand(impressions.offsets[rows], np.diff(few.offsets))
     progress.stage("Freshness: the scores as they are when they are served later")
+    ages = itertools.count()
+
+    def aged_scores(old: Impressions) -> Float32:
+        told = part_of(progress, next(ages) * len(few), (1 + len(AGES)) * len(few))
+        return bundle.score(log, items, old, told=told)[1]
+
     aged = evaluation_table(
-        {"score": score_P[few_P]} | served(lambda old: bundle.score(log, items, old)[1], log, few, starts_W),
+        {"score": score_P[few_P]} | served(aged_scores, log, few, starts_W),
         few,
         {AS_SERVED: np.ones(len(few), np.bool_)},
         catalogue,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from recsys_text.evaluation.gate import Verdict, decide
 from recsys_text.evaluation.guards import Guard, guards, slowdown
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
-from recsys_text.progress import SILENT, Stages
+from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
 from recsys_text.sections import Gate
@@ -33,7 +34,8 @@ VERDICT, REPORT = "gate/verdict.json", "gate/report.md"
 # How often both are timed, on how many pairs, and how often more where the challenger seems too slow.
 _ROUNDS, _AGAIN, _PAIRS = 5, 15, 50_000
 
-Score = Callable[[Impressions], Floats]
+#: Interest and click probability of impressions, float32[P] each; takes `told` as `Bundle.score` does.
+Score = Callable[..., tuple[Floats, Floats]]
 
 
 def gate(settings: Settings, version: str | None = None, *, progress: Stages = SILENT) -> dict[str, Any]:
@@ -87,13 +89,17 @@ def explain(settings: Settings, version: str | None = None) -> dict[str, Any]:
 
 def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> tuple[Verdict, dict[str, Any]]:
     """The verdict on the first bundle, which challenges the second, and what it was measured on."""
+    progress.stage("Reading: the newest windows, which neither has seen")
     cutoff = max(bundle.cutoff for bundle in bundles)
     windows = newest_windows(settings, cutoff)
     data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundles[0].candidates)
     progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")
     scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
-    challenger_P, champion_P = (score(shown) for score in scorers)
+    challenger_P, champion_P = (
+        score(shown, told=part_of(progress, place * len(shown), 2 * len(shown)))[1]
+        for place, score in enumerate(scorers)
+    )
     challenger_N, champion_N = (
         metrics.evaluate(scores_P, shown.clicked, shown.offsets)["ndcg@10"] for scores_P in (challenger_P, champion_P)
     )
@@ -128,7 +134,7 @@ def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions
     """What gives the click probabilities of impressions as they would be published."""
     items = bundle.text.items(data.texts, data.log.item_ids)
     following = followed(bundle, data.log, items, shown.time, windows=data.spans, evaluation=settings.evaluation)
-    return lambda impressions: following.score(data.log, items, impressions)[1]
+    return partial(following.score, data.log, items)
 
 
 def _slowdown(scorers: Sequence[Score], shown: Impressions, asked: Gate) -> list[Guard]:

@@ -14,7 +14,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, RecsysTextError
 from recsys_text.following import followed
-from recsys_text.progress import SILENT, Stages
+from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
@@ -82,6 +82,7 @@ def score_bucket(
     nothing = {"bucket": bucket, "users": 0, "pairs": 0}
     if not plan["views"]:
         return nothing
+    progress.stage(f"Reading: what bucket {bucket} is scored from")
     ready = opened(settings, plan)
     bundle, log = ready.calibrated(plan["calibration"]), ready.data.log
     mine = [bucket_of(user, len(plan["buckets"])) == bucket for user in log.user_ids]
@@ -125,8 +126,7 @@ def _score_rows(
     yield batch(none, np.zeros(1, np.int64), none, none, none)
     done = 0
     for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates):
-        interest_P, score_P = bundle.score(log, ready.items, everyone)
+        interest_P, score_P = bundle.score(log, ready.items, everyone, told=part_of(progress, done, len(users)))
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
         yield batch(everyone.user, ends, everyone.item[best], score_P[best], interest_P[best])
         done += len(everyone)
-        progress.advance(done, len(users))
