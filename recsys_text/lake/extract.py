@@ -17,7 +17,7 @@ from recsys_text.lake.spill import MAX_ROWS, Spill, microseconds, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
-from recsys_text.sources import describe, read_rows
+from recsys_text.sources import depends_on_span, describe, read_rows
 from recsys_text.sources.reading import TIME
 from recsys_text.sources.times import Span, zone_of
 
@@ -181,6 +181,15 @@ def _dated(
             # What impressions are judged by is not known before their clicks.
             _place(spill, table, frame if within else judge(table, frame), windows, span.end)
             placed.add(frame[TIME[table]])
+        if len(windows) > 1 and depends_on_span(source) and _has_more_alone(spill, table, source, windows, span):
+            logger.warning(
+                "%s: the query gives other rows for a window alone than for %d together, so each is read on its own",
+                *(table, len(windows)),
+            )
+            for window in windows:
+                spill.discard(window.key)
+                for frame in _alone(table, source, window, span):
+                    _place(spill, table, frame if within else judge(table, frame), [window], span.end)
         timeless = _timeless(spill, table, source, placed.rows, span)
         # The newest first where clicks are found: one behind a window's end may be of what was shown there.
         for batch in _batches(windows, spill) if within is None else ([window] for window in reversed(windows)):
@@ -198,6 +207,28 @@ def _dated(
     if about.until is None:
         _tell_empty(table, results, windows, placed)
     return results
+
+
+def _has_more_alone(spill: Spill, table: str, source: Source, windows: list[Window], span: Span) -> bool:
+    """Whether a window that is asked for alone has other rows than it was given of those of all windows.
+
+    So it is with a query that compares with more than a span of times, such as `date(at) = date(:start)`, or that
+    groups or limits its rows. Some windows stand for all: of those without rows and of those with some.
+    """
+    empty = [window for window in windows if not spill.rows.get(window.key)]
+    filled = [window for window in windows if spill.rows.get(window.key)]
+    asked = [*empty[:1], *empty[1:][-1:], *filled[:1], *filled[1:][len(filled) // 2 :][:1]]
+    return any(
+        sum(frame.height for frame in _alone(table, source, window, span)) != spill.rows.get(window.key, 0)
+        for window in asked
+    )
+
+
+def _alone(table: str, source: Source, window: Window, span: Span) -> Iterator[pl.DataFrame]:
+    """The rows whose time lies in a window, where the source is asked for that window alone."""
+    own = replace(span, start=window.start, end=min(window.end, span.end))
+    inside = pl.col(TIME[table]).is_between(own.start, own.end, closed="left")
+    return (frame.filter(inside) for frame in read_rows(table, source, own))
 
 
 def _batches(windows: list[Window], spill: Spill) -> Iterator[list[Window]]:

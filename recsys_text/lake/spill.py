@@ -63,6 +63,8 @@ class Spill:
         yield from self._waiting.get(name, [])
 
     def discard(self, name: str) -> None:
+        """Forgets a stream."""
+        self.rows.pop(name, None)
         for path in self._files.pop(name, []):
             path.unlink()
         self._waiting_bytes -= sum(int(frame.estimated_size()) for frame in self._waiting.pop(name, []))

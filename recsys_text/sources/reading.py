@@ -9,7 +9,7 @@ from recsys_text.sections import Source
 from recsys_text.sources.boundary import describe_path, foreign
 from recsys_text.sources.cast import columns_of, no_column, source_names, to_contract
 from recsys_text.sources.files import Batch, read_files
-from recsys_text.sources.sql import TimeColumn, describe_query, read_query
+from recsys_text.sources.sql import TimeColumn, describe_query, one_query, read_query
 from recsys_text.sources.times import Span
 
 #: The column that places a row of the table in time.
@@ -56,6 +56,11 @@ def _is_nothing(column: pl.Series) -> bool:
 def describe(source: Source) -> str:
     """The source in words without what may be secret."""
     return describe_path(source.path or "") if source.kind == "file" else describe_query(source)
+
+
+def depends_on_span(source: Source) -> bool:
+    """Whether what the source gives depends on the span that it is asked for: a query with `:start` or `:end`."""
+    return source.query is not None and bool(one_query(source.query).names)
 
 
 def _batches(table: str, source: Source, span: Span) -> Iterator[Batch]:

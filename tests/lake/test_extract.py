@@ -155,6 +155,40 @@ def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffi
     assert results["events"][SECOND.key] == WriteResult(rows=1, rejected={}, duplicates=0)
 
 
+@pytest.mark.parametrize(
+    ("condition", "together"),
+    [
+        ("occurred_at >= :start and occurred_at < :end", True),
+        ("date(occurred_at) >= date(:start) and date(occurred_at) < date(:end)", True),
+        ("occurred_at < :end", True),
+        ("date(occurred_at) = date(:start)", False),
+        ("substr(occurred_at, 1, 10) = substr(:start, 1, 10)", False),
+        ("occurred_at >= :start and occurred_at < :end order by occurred_at limit 30", False),
+        ("occurred_at >= :start and occurred_at < :end group by item_id having max(occurred_at)", False),
+    ],
+)
+def test_a_window_has_the_same_rows_alone_and_among_others(
+    tmp_path: Path, condition: str, together: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = make_events(90).with_columns(pl.col("occurred_at").dt.strftime("%Y-%m-%d %H:%M:%S"))
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("create table clicks (user_id text, item_id text, event_type text, occurred_at text)")
+        connection.executemany("insert into clicks values (?, ?, ?, ?)", rows.rows())
+        connection.commit()
+    query = f"select * from clicks where {condition}"
+    found = Source(kind="sql", uri=f"sqlite:///{tmp_path}/shop.db", query=query, time_zone="UTC")
+    sources = file_sources(tmp_path, "unused").model_copy(update={"events": found})
+    for one in WINDOWS:
+        extract_windows(Lake(tmp_path / "alone"), sources, [one])
+    caplog.clear()
+    extract_windows(Lake(tmp_path / "together"), sources, WINDOWS)
+    told = [record.getMessage() for record in caplog.records if "each is read on its own" in record.getMessage()]
+    assert len(told) == (0 if together else 1)
+    alone, whole = (Lake(tmp_path / name).scan("events").collect() for name in ("alone", "together"))
+    assert whole.equals(alone)
+    assert whole.height > 30
+
+
 def test_a_bad_time_of_a_table_is_kept_and_does_not_fail_a_small_window(tmp_path: Path) -> None:
     rows = pl.concat([make_events(300, start=DAY_1 - timedelta(days=30)), make_events(3)])
     times = pl.col("occurred_at").dt.strftime("%Y-%m-%d %H:%M:%S")

@@ -4,7 +4,8 @@
 own kind; text is never pasted into the query.
 """
 
+from recsys_text.sources.sql.query import one_query
 from recsys_text.sources.sql.reading import TimeColumn, describe_query, read_query
 from recsys_text.sources.sql.tables import columns_of, sample_table, tables_of
 
-__all__ = ["TimeColumn", "columns_of", "describe_query", "read_query", "sample_table", "tables_of"]
+__all__ = ["TimeColumn", "columns_of", "describe_query", "one_query", "read_query", "sample_table", "tables_of"]
