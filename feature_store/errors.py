@@ -25,6 +25,14 @@ class UnknownVersion(StoreError, LookupError):
     """No such version, or a view that has none published yet."""
 
 
+def not_staged(view: str, version: str, place: object) -> UnknownVersion:
+    """What is raised where a version is written or committed that is not staged."""
+    return UnknownVersion(
+        f"version '{version}' of view '{view}' isn't staged in {place}: it was never begun, or the store has lost it; "
+        "publish anew"
+    )
+
+
 class VersionExists(StoreError):
     """The version is already committed, and a committed version never changes."""
 

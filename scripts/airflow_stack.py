@@ -32,6 +32,7 @@ QUIET_S = 10
 BAD_STATES = ("failed", "upstream_failed")
 END_STATES = ("success", "skipped", *BAD_STATES)
 SAY_S = 15.0  # between two lines about a task that goes on
+WAITING_S = 10  # between two lines about what Airflow has not done yet
 _HTTP = re.compile(r'"(GET|POST|PATCH|PUT|DELETE|HEAD) /')
 
 Say = Callable[..., None]  # a line, and more of what it tells
@@ -92,8 +93,8 @@ class Airflow:
         self.record = processes.start(self.name, ["airflow", "standalone"], self.env, address=address)
         self.say(f"Airflow starts at {address}")
         wanted = {f"{project}_{step}" for project in projects for step in STEPS}
-        self.until(lambda: self._reached(address), "Airflow's API to answer")
-        self.until(lambda: wanted <= self._dags(), "Airflow to parse the DAGs")
+        self.until(lambda: self._reached(address), "Airflow's API to answer", tell=True)
+        self.until(lambda: wanted <= self._dags(), "Airflow to parse the DAGs", tell=True)
         self.say("Airflow is up, its DAGs are parsed")
 
     def stop(self) -> None:
@@ -178,10 +179,17 @@ class Airflow:
         if missing:
             raise StackError("\n".join(self._why_not(tasks, *goal) for goal in missing))
 
-    def until(self, done: Callable[[], bool], what: str) -> None:
-        """Waits for something to come true. Raises StackError where nothing progresses, or Airflow ends by itself."""
-        patience = Patience(self._progress)
+    def until(self, done: Callable[[], bool], what: str, *, tell: bool = False) -> None:
+        """Waits for something to come true, and says so now and then where it is to `tell`.
+
+        Raises StackError where nothing progresses, or Airflow ends by itself.
+        """
+        patience, began, told = Patience(self._progress), time.monotonic(), 0
         while not done():
+            waited = time.monotonic() - began
+            if tell and waited > (told + 1) * WAITING_S:
+                told += 1
+                self.say(f"Waiting for {what}, {waited:.0f} s so far")
             if not processes.alive(self.record):
                 raise StackError(f"Airflow ended by itself; its last lines:\n{self.log()}")
             if patience.over():

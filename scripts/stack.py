@@ -20,6 +20,7 @@ from ports import free_ports
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
+from recsys_text.lake.store import Lake
 
 BOOKS = processes.ROOT / "examples" / "books" / "recsys.toml"
 BIN = Path(sys.executable).parent
@@ -40,7 +41,13 @@ def up(config: Path) -> None:
         down()
         raise
     addresses()
-    print(f"The DAGs of '{settings.project.name}' are on. `make down` ends everything.")
+    name = settings.project.name
+    print(f"The DAGs of '{name}' are on. `make down` ends everything.")
+    if not Lake(settings.lake).keys("events"):
+        print(
+            f"Nothing is in it yet: `make demo`, before `make up`, fills it; or trigger {name}_extract in Airflow "
+            "with a span (from, to), and the other DAGs follow"
+        )
 
 
 def mlflow(settings: Settings) -> None:

@@ -15,8 +15,8 @@ from feature_store.errors import (
     IncompleteVersion,
     OlderVersion,
     RefusedVersion,
-    UnknownVersion,
     VersionExists,
+    not_staged,
 )
 from feature_store.local.disk import reaching, remove_file, rename_folder, write_atomic
 from feature_store.local.index import build_index
@@ -56,7 +56,7 @@ def commit_stage(
         return _committed_before(folder, version, expect_parts, metadata)
     staged = folder.staged(version)
     if not staged.is_dir():
-        raise UnknownVersion(f"version '{version}' of view '{folder.view}' isn't staged in {staged}; begin it first")
+        raise not_staged(folder.view, version, staged)
     _refuse_older(folder, version, metadata)
     parts = _expected(staged, staged_parts(staged), expect_parts)
     _remove_unnamed(staged, parts)

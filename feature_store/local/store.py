@@ -16,6 +16,7 @@ from feature_store.errors import (
     UnknownVersion,
     VersionExists,
     VersionServed,
+    not_staged,
 )
 from feature_store.local.commit import commit_stage, recover
 from feature_store.local.disk import locked, make_folder, reaching, rename_folder
@@ -64,9 +65,7 @@ class LocalStore:
         folder = self._folder(view)
         self._refuse_committed(folder, version)
         if not folder.staged(version).is_dir():
-            raise UnknownVersion(
-                f"version '{version}' of view '{view}' isn't staged in {folder.staged(version)}; begin it first"
-            )
+            raise not_staged(view, version, folder.staged(version))
         return LocalStage(folder, version, self._lock_seconds)
 
     def commit(

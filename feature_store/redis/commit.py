@@ -13,6 +13,7 @@ from feature_store.errors import (
     RefusedVersion,
     UnknownVersion,
     VersionExists,
+    not_staged,
 )
 from feature_store.redis.check import broken_by
 from feature_store.redis.connection import Server
@@ -146,9 +147,7 @@ class _Commit:
     def _staged(self, state: Mapping[bytes, bytes]) -> str:
         uid = state.get(staged(self._version))
         if uid is None:
-            raise UnknownVersion(
-                f"version '{self._version}' of view '{self._view}' isn't staged in {self._server.place}; begin it first"
-            )
+            raise not_staged(self._view, self._version, self._server.place)
         return uid.decode()
 
     def _parts(self, keys: VersionKeys) -> dict[str, Part]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from feature_store.base import VersionInfo
-from feature_store.errors import InvalidInput, RefusedVersion, UnknownVersion, VersionServed
+from feature_store.errors import InvalidInput, RefusedVersion, UnknownVersion, VersionServed, not_staged
 from feature_store.redis.aio import AsyncRedisReader
 from feature_store.redis.cleanup import forget, reclaim
 from feature_store.redis.commit import commit_stage, committed_already
@@ -79,9 +79,7 @@ class RedisStore:
         if committed(version) in state:
             raise committed_already(self._server, view, version)
         if staged(version) not in state:
-            raise UnknownVersion(
-                f"version '{version}' of view '{view}' isn't staged in {self._server.place}; begin it first"
-            )
+            raise not_staged(view, version, self._server.place)
         return RedisStage(self._server, view, version, state[staged(version)].decode())
 
     def commit(

@@ -139,6 +139,8 @@ def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: b
     out.print(render(result.table))
     out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
+    if result.report is not None:
+        out.print(f"Its report is {result.report}", soft_wrap=True)
     terminal.continued(out, result)
     with terminal.WorkProgress(out) as progress:
         verdict = gate_step(settings, result.version, progress=progress)

@@ -59,9 +59,12 @@ def report(settings: Settings, model: str = CHAMPION) -> Path:
     return _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured, notes=notes))
 
 
-def report_training(settings: Settings, registry: Tracker, version: str, bundle: Bundle, measured: Measured) -> None:
-    """Writes the page of a version that its run has just registered, and keeps it with that run. Raises as `report`."""
-    _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured))
+def report_training(settings: Settings, registry: Tracker, version: str, bundle: Bundle, measured: Measured) -> Path:
+    """Writes the page of a version that its run has just registered, keeps it with that run, and returns where it is.
+
+    Raises as `report`.
+    """
+    return _keep(settings, registry, version, to_html(settings, registry, version, bundle, measured))
 
 
 def tell_verdict(settings: Settings, registry: Tracker, version: str) -> None:

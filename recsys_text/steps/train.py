@@ -39,8 +39,9 @@ _ABANDONED = timedelta(days=14)
 class Trained:
     """A registered version and what it measured on the windows that it has not seen.
 
-    parent: the version that a warm start began with. trainable: the share of the network's weights that were trained.
-    forgotten: see `fitting.forgetting`; empty for a whole training.
+    report: its page, None where it could not be written. parent: the version that a warm start began with. trainable:
+    the share of the network's weights that were trained. forgotten: see `fitting.forgetting`; empty for a whole
+    training.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Trained:
     cutoff: datetime
     table: pl.DataFrame
     dropped: int
+    report: Path | None = None
     parent: str | None = None
     trainable: float = 1.0
     forgotten: Mapping[str, float] = field(default_factory=dict)
@@ -111,8 +113,9 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         whole = cutoff if parent is None else whole_cutoff(registry, parent)
         registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole.isoformat()} | about)
         registry.set_alias(CHALLENGER, version)
+    page = None
     try:
-        report_training(settings, registry, version, bundle, measured)
+        page = report_training(settings, registry, version, bundle, measured)
     except UnavailableError as error:  # another try would train again for the sake of its page
         _LOG.warning(
             "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
@@ -126,6 +129,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         cutoff=cutoff,
         table=measured.table,
         dropped=measured.dropped,
+        report=page,
         parent=parent,
         trainable=about["trainable_share"],
         forgotten=forgotten,

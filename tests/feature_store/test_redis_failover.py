@@ -112,7 +112,7 @@ def test_readers_of_a_replica_see_whole_versions_only(servers: list[RedisServer]
 
 WAYS_OUT = {
     # The one that was demoted has forgotten what its new primary had not heard of.
-    "demoted": r"give the address of the primary|lost with its server, .*begin again|begin it first",
+    "demoted": r"give the address of the primary|lost with its server, .*begin again|publish anew",
     "killed": "start the server or check its address",
 }
 

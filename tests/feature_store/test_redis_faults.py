@@ -142,7 +142,7 @@ def test_a_stage_lost_with_its_server_is_begun_again(store: RedisStore, server: 
     writer.write(numbered(1, ["k"]))
     with pytest.raises(UnknownVersion, match="lost with its server"):
         writer.__exit__(None, None, None)
-    with pytest.raises(UnknownVersion, match="begin it first"):
+    with pytest.raises(UnknownVersion, match="publish anew"):
         store.commit("view", "v1", expect_parts=["p"], metadata={})
     publish_parts(store, "v1", {"p": numbered(1, ["k"])}, view="view")
     assert store.reader("view").get("k") == {"key": "k", "value": 1}
