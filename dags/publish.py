@@ -43,8 +43,8 @@ def build(project: Project) -> DAG:
             return plan
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=1))
-        @skip_if_overtaken
         @step
+        @skip_if_overtaken
         def items(plan: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.vectors import write_items
@@ -53,8 +53,8 @@ def build(project: Project) -> DAG:
                 return write_items(settings, plan)
 
         @task(pool=STORE_POOL, execution_timeout=timedelta(hours=4))
-        @skip_if_overtaken
         @step
+        @skip_if_overtaken
         def score(plan: dict[str, Any], bucket: int) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.score import score_bucket
@@ -65,8 +65,8 @@ def build(project: Project) -> DAG:
             return scored
 
         @task(outlets=[project.scores], execution_timeout=timedelta(hours=1))
-        @skip_if_overtaken
         @step
+        @skip_if_overtaken
         def commit(plan: dict[str, Any]) -> dict[str, Any]:
             from recsys_text.provider import telling
             from recsys_text.steps.publish import publish_commit

@@ -3,7 +3,9 @@
     python scripts/stack.py up [CONFIG] | down
 
 CONFIG is the project's TOML file, by default the books example. Addresses and pids are in var/run/*.json,
-logs in var/run/*.log; everything listens on 127.0.0.1 alone.
+logs in var/run/*.log. Airflow's API, MLflow and the service listen on 127.0.0.1 alone. The two servers through which
+Airflow's own processes read each other's logs (`airflow serve-logs`) listen on every address, as Airflow has no setting
+for that; they give a file only to who holds a token for it, signed with the secret key of this Airflow.
 """
 
 import os

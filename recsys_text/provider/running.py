@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
-from airflow.sdk import RetryPolicy
+from airflow.sdk import RetryPolicy, get_current_context
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.log import mask_secret
@@ -29,12 +29,18 @@ logger = logging.getLogger("recsys_text")
 #: What templates find as `exception` where Airflow itself ended a task, and has none.
 KILLED = "it was killed, lost its worker or never got one; see its log"
 
+#: The key of the XCom in which a task that skipped keeps its reason; Airflow itself keeps it in the log alone.
+SKIP_REASON = "skip_reason"
+
 FIRST_DELAY = timedelta(seconds=30)
 LONGEST_DELAY = timedelta(minutes=30)
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it."""
+    """Fails a task at once, without another try, where it meets a user's mistake: no retry would mend it.
+
+    Where the task skips, its reason is kept as the XCom `SKIP_REASON`.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,14 +50,25 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             raise
         except (ConfigError, ContractError) as error:
             raise AirflowFailException(str(error)) from error
+        except AirflowSkipException as skip:
+            _keep_reason(str(skip))
+            raise
 
     return guarded
+
+
+def _keep_reason(reason: str) -> None:
+    try:
+        context = get_current_context()
+    except RuntimeError:  # a step that is called outside a task has nowhere to keep it
+        return
+    context["ti"].xcom_push(SKIP_REASON, reason)
 
 
 def skip_if_overtaken(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
     """Skips a task that goes on with a plan of a lake that is no longer there, as no retry would mend that, either.
 
-    The run that the new window starts publishes what is there now.
+    The run that the new window starts publishes what is there now. It stands below `step`, which keeps the reason.
     """
 
     @functools.wraps(function)

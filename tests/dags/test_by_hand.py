@@ -77,6 +77,15 @@ def test_a_refresh_with_nothing_to_follow_is_a_skip(told: dict[str, Any]) -> Non
     assert told["tasks"]["small_refresh.refresh"] == "skipped"
 
 
+def test_the_page_tells_runs_that_only_skipped_from_those_that_worked(told: dict[str, Any]) -> None:
+    train, refresh, *monitors = told["runs"]
+    assert train == ["small_train", "success", False, ""]
+    assert refresh[:3] == ["small_refresh", "success", True]
+    assert "no scores are served" in refresh[3]
+    assert [monitor[:3] for monitor in monitors] == [["small_monitor", "success", True]] * 2
+    assert all("published" in monitor[3] for monitor in monitors)
+
+
 def test_a_champion_is_told_with_a_window(told: dict[str, Any]) -> None:
     assert told["tasks"]["small_train.gate"] == "success"
     assert told["events"] == [["model://small/champion", "2024-05-05"]]

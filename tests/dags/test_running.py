@@ -67,7 +67,7 @@ def test_a_publication_that_the_lake_overtook_is_a_skip() -> None:
         raise LakeChanged("the lake changed")
 
     with pytest.raises(AirflowSkipException, match="the lake changed"):
-        skip_if_overtaken(step(overtaken))()
+        step(skip_if_overtaken(overtaken))()
     with pytest.raises(LakeChanged):  # begun anew, it may succeed
         step(overtaken)()
 

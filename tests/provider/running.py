@@ -4,10 +4,11 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from tests.provider.test_installed import CONFIGURED
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Airflow's API server, without a scheduler: what is started stays queued."""
+    """Airflow's API server, without a scheduler: what is started stays queued. `command` runs one of its commands."""
 
     url: str
     passwords: dict[str, str]
+    command: Callable[..., str]
 
     def token(self, user: str) -> str:
         answer = httpx.post(
@@ -67,7 +69,8 @@ def running(python: Path, home: Path) -> Iterator[Server]:
         assert make_shop(home) == config
         migrated.result()
     other.write_text(config.read_text().replace('"small"', '"bare"'))  # nothing of it is anywhere yet
-    run_python(python, home, "-m", "airflow", "dags", "reserialize", **more)
+    command = partial(run_python, python, home, "-m", "airflow", **more)
+    command("dags", "reserialize")
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(
             [python, "-m", "airflow", "api-server", "--workers", "1"],
@@ -80,7 +83,7 @@ def running(python: Path, home: Path) -> Iterator[Server]:
     try:
         _until_it_answers(process, url, home / "api.log")
         passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        yield Server(url=url, passwords=passwords)
+        yield Server(url=url, passwords=passwords, command=command)
     finally:
         process.kill()
         process.wait()

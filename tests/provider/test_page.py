@@ -15,6 +15,15 @@ from tests.provider.shop import HOSTILE, REFUSED, VERSIONS
 from tests.service.explore.reading import CONTRASTS
 
 PAGE = "/recsys-text/projects/small"
+#: The space in pixels between each number of a table and the text that begins right of it.
+GAPS = """() => {
+  const box = (cell) => { const range = document.createRange(); range.selectNodeContents(cell);
+                          return range.getBoundingClientRect(); };
+  return [...document.querySelectorAll('table .num + :not(.num)')]
+    .filter((cell) => cell.checkVisibility())
+    .map((cell) => [cell.previousElementSibling.innerText, cell.innerText,
+                    box(cell).left - box(cell.previousElementSibling).right]);
+}"""
 
 Visit = Callable[..., Any]
 expect.set_options(timeout=30_000)
@@ -146,6 +155,27 @@ def test_no_form_of_another_site_and_no_unknown_version_starts_anything(server: 
     assert server.runs("small_publish") == before
 
 
+def test_a_run_that_only_skipped_does_not_look_like_work(server: Server, visit: Visit) -> None:
+    server.command("dags", "test", "bare_publish")
+    (run,) = server.runs("bare_publish")
+    assert run["state"] == "success"  # as Airflow has it
+    with visit("viewer") as page:
+        page.goto("/recsys-text/projects/bare")
+        row = page.get_by_role("row", name=run["dag_run_id"])
+        expect(row).to_contain_text("nothing to do")
+        expect(row).to_contain_text("there is no champion yet")
+        expect(row).not_to_contain_text("success")
+        assert row.locator(".mark.good").count() == 0
+
+
+def test_numbers_keep_away_from_the_texts_beside_them(visit: Visit) -> None:
+    with visit("viewer", viewport={"width": 1000, "height": 800}) as page:
+        page.goto(PAGE)
+        gaps = page.evaluate(GAPS)
+    assert [texts for *texts, _ in gaps][:1] == [["Rows", "Rejected"]]
+    assert [gap for gap in gaps if gap[2] < 24] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_is_readable_on_any_screen(visit: Visit, scheme: str, width: int) -> None:
@@ -170,7 +200,7 @@ def test_nothing_of_a_project_is_there_yet(visit: Visit) -> None:
             "Nothing is measured",
         ):
             expect(page.get_by_text(text)).to_be_visible()
-        expect(page.get_by_role("button")).to_have_text(["Publish again"])
+        expect(page.get_by_role("button")).to_have_text(["Publish"])
 
 
 def test_the_list_of_projects_tells_of_each_and_of_configs_that_give_none(visit: Visit) -> None:

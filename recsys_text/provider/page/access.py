@@ -9,21 +9,31 @@ from typing import Any
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
-from airflow.models import DagModel, DagRun, Log
+from airflow.models import DagModel, DagRun, Log, TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType
-from sqlalchemy import select
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from recsys_text.provider.running import SKIP_REASON
 
 SHOWN_RUNS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of a DAG; `by` is who started it by hand."""
+    """A run of a DAG; `by` is who started it by hand.
+
+    `idle`: it ended well, and none of its tasks had anything to do. `reason`: why the first task that skipped did so.
+    """
 
     dag_id: str
     run_id: str
     state: str
+    idle: bool
+    reason: str
     by: str | None
     at: datetime
 
@@ -88,18 +98,38 @@ def startable(dag_id: str) -> bool | None:
 
 def newest_runs(dag_ids: Sequence[str]) -> list[Run]:
     """The newest runs of these DAGs, the newest first."""
-    asked = select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(DagRun.id.desc()).limit(SHOWN_RUNS)
+    worked = exists().where(
+        TaskInstance.dag_id == DagRun.dag_id,
+        TaskInstance.run_id == DagRun.run_id,
+        TaskInstance.state == TaskInstanceState.SUCCESS,
+    )
+    asked = select(DagRun, worked).where(DagRun.dag_id.in_(dag_ids)).order_by(DagRun.id.desc()).limit(SHOWN_RUNS)
     with create_session() as session:
+        found = session.execute(asked).all()
+        # Of a run that goes on, the reasons may be those of a former try.
+        ended = [run.id for run, _ in found if run.state == DagRunState.SUCCESS]
+        reasons = _skip_reasons(session, ended)
         return [
             Run(
                 dag_id=run.dag_id,
                 run_id=run.run_id,
                 state=str(run.state),
+                idle=run.id in ended and not any_worked,
+                reason=reasons.get(run.id, ""),
                 by=run.triggering_user_name,
                 at=run.run_after,
             )
-            for run in session.scalars(asked)
+            for run, any_worked in found
         ]
+
+
+def _skip_reasons(session: Session, runs: Sequence[int]) -> dict[int, str]:
+    """Why the first task of each of these runs that skipped did so."""
+    asked = select(XComModel).where(XComModel.dag_run_id.in_(runs), XComModel.key == SKIP_REASON)
+    reasons: dict[int, str] = {}
+    for kept in session.scalars(asked.order_by(XComModel.timestamp)):
+        reasons.setdefault(kept.dag_run_id, str(XComModel.deserialize_value(kept)))
+    return reasons
 
 
 def login_address() -> str:
