@@ -92,7 +92,7 @@ def summary(settings: Settings) -> None:
     model = MlflowClient().get_model_version_by_alias(settings.project.name, "champion")
     measured = mlflow.artifacts.load_dict(f"runs:/{model.run_id}/evaluation.json")
     table = pl.DataFrame(measured["data"], schema=measured["columns"], orient="row", infer_schema_length=None)
-    out.print(render(table))
+    out.print(render(table), soft_wrap=True)
     out.print(verdict(table))
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 
