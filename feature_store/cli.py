@@ -38,7 +38,9 @@ def list_versions(
     if view is not None and view not in views:
         raise UnknownVersion(f"there's no view '{view}' in the store, which holds {', '.join(views)}")
     now = datetime.now(UTC)
-    for name in views if view is None else [view]:
+    for number, name in enumerate(views if view is None else [view]):
+        if number:
+            out.print()
         _show(name, store.versions(name), store.current(name), now)
 
 

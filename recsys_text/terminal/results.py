@@ -88,7 +88,9 @@ def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | N
     """A table for each view, and below it why a version of it cannot be served."""
     if not views:
         out.print("Nothing is published yet; `recsys-text publish` does")
-    for view, (listed, served) in views.items():
+    for number, (view, (listed, served)) in enumerate(views.items()):
+        if number:
+            out.print()
         table = WholeTable(
             view,
             Column(name="version"),
