@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,8 @@ from feature_store.errors import InvalidInput, StoreError, StoreUnavailable, Unk
 
 #: Bad usage, data that isn't what it should be, a store out of reach.
 _USAGE, _DAMAGED, _UNREACHABLE = 2, 3, 5
+#: Columns of a terminal below which the time that the data speak of is left out: their age says the same.
+_NARROW = 100
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 #: Wide where nobody looks: a name that's broken into lines can't be searched for.
@@ -35,7 +38,9 @@ def list_versions(
     if view is not None and view not in views:
         raise UnknownVersion(f"there's no view '{view}' in the store, which holds {', '.join(views)}")
     now = datetime.now(UTC)
-    for name in views if view is None else [view]:
+    for number, name in enumerate(views if view is None else [view]):
+        if number:
+            out.print()
         _show(name, store.versions(name), store.current(name), now)
 
 
@@ -51,23 +56,30 @@ def verify(
 
 
 def _show(view: str, infos: list[VersionInfo], served: str | None, now: datetime) -> None:
-    table = Table(title=view, title_justify="left")
-    for name in ("version", "rows", "size", "as of", "age", "state"):
-        table.add_column(
-            name,
-            justify="right" if name in ("rows", "size", "age") else "left",
-            overflow="fold",
-            no_wrap=name != "version",
-        )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    names = ["version", "rows", "size", "as of (UTC)", "age", "state"]
+    if out.width < _NARROW:
+        names.remove("as of (UTC)")
+    for name in names:
+        table.add_column(name, justify="right" if name in ("rows", "size", "age") else "left", no_wrap=True)
+    table.columns[0].min_width = max((len(info.version) for info in infos), default=0)  # whole, however narrow
     for info in infos:
-        as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
+        as_of = f"{info.as_of:%Y-%m-%d %H:%M}" if info.as_of else ""
         state = "served" if info.version == served else "refused" if info.refused else ""
         if info.problem and not info.refused:
-            table.add_row(info.version, "", "", "", "", f"{state} damaged".strip())
+            cells = {"version": info.version, "state": f"{state} damaged".strip()}
         else:
-            age = _span(now - (info.as_of or info.created_at))
-            table.add_row(info.version, f"{info.rows:,}", _size(info.bytes), as_of, age, state)
-    out.print(table)
+            cells = {
+                "version": info.version,
+                "rows": f"{info.rows:,}",
+                "size": _size(info.bytes),
+                "as of (UTC)": as_of,
+                "age": _span(now - (info.as_of or info.created_at)),
+                "state": state,
+            }
+        table.add_row(*(cells.get(name, "") for name in names))
+    out.print(view, style="table.title", markup=False, highlight=False)
+    out.print(table, soft_wrap=True)
     for info in infos:
         if info.problem:
             out.print(f"{info.version}: {info.problem}", markup=False, highlight=False, soft_wrap=True)

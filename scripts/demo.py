@@ -22,10 +22,10 @@ import polars as pl
 import processes
 from mlflow import MlflowClient
 from processes import ROOT
-from rich.console import Console
 from rich.table import Table
 
 from recsys_text import terminal
+from recsys_text.cli.app import out
 from recsys_text.config import Settings, load
 from recsys_text.errors import RecsysTextError
 from recsys_text.evaluation.table import render, verdict
@@ -37,8 +37,6 @@ from recsys_text.steps.store import versions
 CONFIG = ROOT / "examples" / "books" / "demo.toml"
 START, LAST = "2017-08-15", "2017-08-29"
 SHOWN = 10
-
-out = Console()
 
 
 def drive(settings: Settings) -> None:
@@ -92,7 +90,7 @@ def summary(settings: Settings) -> None:
     model = MlflowClient().get_model_version_by_alias(settings.project.name, "champion")
     measured = mlflow.artifacts.load_dict(f"runs:/{model.run_id}/evaluation.json")
     table = pl.DataFrame(measured["data"], schema=measured["columns"], orient="row", infer_schema_length=None)
-    out.print(render(table))
+    out.print(render(table), soft_wrap=True)
     out.print(verdict(table))
     out.print(f"\nModel '{model.name}' version {model.version} is champion: {model.tags['gate.reason']}\n")
 

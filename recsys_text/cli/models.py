@@ -96,7 +96,7 @@ def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
 
     with terminal.WorkProgress(out) as progress:
         table, path, dropped = step(settings, model, progress=progress)
-    out.print(render(table))
+    out.print(render(table), soft_wrap=True)
     out.print(verdict(table), soft_wrap=True)
     out.print(f"{dropped:,} clicks outside their pool, or alone in what was shown, were left out. Saved as {path}")
 
@@ -136,7 +136,7 @@ def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: b
 
     with terminal.WorkProgress(out) as progress:
         result = step(settings, cutoff=cutoff, warm_start=warm_start, progress=progress)
-    out.print(render(result.table))
+    out.print(render(result.table), soft_wrap=True)
     out.print(summed_up(result.table), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
     if result.report is not None:

@@ -1,10 +1,9 @@
 """The evaluation table for people: a verdict, and tables of 80 columns. Knows the table, not how it was measured."""
 
 import polars as pl
-from rich import box
 from rich.console import Group
-from rich.table import Table
 
+from recsys_text.columns import Column, WholeTable
 from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, baselines
 
 
@@ -31,7 +30,7 @@ def render(table: pl.DataFrame) -> Group:
     """
     whole = table.filter(pl.col("slice") == "all")
     aged, sliced = (table.filter(chosen) for chosen in (pl.col("slice") == AS_SERVED, pl.col("slice") != AS_SERVED))
-    shown: list[Table | str] = [_methods(whole)]
+    shown: list[WholeTable | str] = [_methods(whole)]
     if len(aged):
         shown += ["", _served(aged)]
     if sliced["slice"].n_unique() > 1:
@@ -39,7 +38,7 @@ def render(table: pl.DataFrame) -> Group:
     return Group(*shown)
 
 
-def _methods(whole: pl.DataFrame) -> Table:
+def _methods(whole: pl.DataFrame) -> WholeTable:
     size = whole.row(0, named=True)
     shown = _table(
         f"{size['impressions']:,} impressions of {size['users']:,} users, with 95% intervals over users",
@@ -58,7 +57,7 @@ def _methods(whole: pl.DataFrame) -> Table:
     return shown
 
 
-def _served(rows: pl.DataFrame) -> Table:
+def _served(rows: pl.DataFrame) -> WholeTable:
     shown = _table(
         f"The score as it would have been served, on {rows['impressions'][0]:,} impressions",
         ("AUC", "nDCG@10", "fresh gains"),
@@ -74,13 +73,17 @@ def _served(rows: pl.DataFrame) -> Table:
     return shown
 
 
-def _slices(table: pl.DataFrame) -> Table:
-    shown = _table("nDCG@10 by slice, and the score's gain over the best baseline there", ())
-    shown.columns[0].header, shown.columns[0].max_width = "slice", 17
-    for heading in ("impr.", "int.", "score"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column(" best baseline", overflow="ellipsis", no_wrap=True, max_width=25)
-    shown.add_column("score gains", justify="right", no_wrap=True)
+def _slices(table: pl.DataFrame) -> WholeTable:
+    shown = WholeTable(
+        "nDCG@10 by slice, and the score's gain over the best baseline there",
+        Column(name="slice", folds=True),  # the name of a category is of any length
+        Column(name="impr.", right=True),
+        Column(name="int.", right=True),
+        Column(name="score", right=True),
+        Column(name="best", right=True, spare=True),  # the score less what it gains
+        Column(name=" best baseline"),
+        Column(name="score gains", right=True),
+    )
     for part in table.partition_by("slice", maintain_order=True):
         name = part["slice"][0]
         headline = {row["method"]: row for row in part.filter(pl.col("metric") == HEADLINE).iter_rows(named=True)}
@@ -91,25 +94,15 @@ def _slices(table: pl.DataFrame) -> Table:
             f"{part['impressions'][0]:,}",
             short(headline[INTEREST]["value"]) if INTEREST in headline else "",
             short(headline[SCORE]["value"]),
-            f" {short(against['value'])} {against['method']}" if against else "",
+            short(against["value"]) if against else "",
+            f" {against['method']}" if against else "",
             gain(against) if against else "",
         )
     return shown
 
 
-def _table(title: str, headings: tuple[str, ...]) -> Table:
-    shown = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
-        title=title,
-        title_justify="left",
-    )
-    shown.add_column("method", no_wrap=True)
-    for heading in headings:
-        shown.add_column(heading, justify="right", no_wrap=True)
-    return shown
+def _table(title: str, headings: tuple[str, ...]) -> WholeTable:
+    return WholeTable(title, Column(name="method"), *(Column(name=name, right=True) for name in headings))
 
 
 Row = dict[str, dict[str, float | None]]

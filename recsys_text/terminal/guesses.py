@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from recsys_text.columns import Column, WholeTable
 from recsys_text.event_types import EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -25,19 +24,23 @@ _ASKED = {
 
 def guessed(out: Console, tables: "Tables", found: "Sequence[Sample]") -> None:
     """A row for each column and key that was found, with the reason; then which tables are meant, and which are not."""
-    table = Table(title="Found", title_justify="left")
-    for heading in ("table", "is", "from", "because"):
-        table.add_column(heading, overflow="fold")
+    table = WholeTable(
+        "Found",
+        Column(name="table"),
+        Column(name="is"),
+        Column(name="from", folds=True),
+        Column(name="because", folds=True),
+    )
     for guess in _present(tables):
         rows: list[tuple[str, Any]] = [*guess.columns.items(), *guess.keys.items()]
         if guess.values:
             rows.append(("values", guess.values))
         for name, value in rows:
-            table.add_row(guess.table, name, Text(_shown(value)), Text(guess.reasons.get(name, "")))
+            table.add_row(guess.table, name, _shown(value), guess.reasons.get(name, ""))
     for section, keys in tables.sections.items():
         for key, (value, reason) in keys.items():
-            table.add_row(Text(f"[{section}]"), key, value, reason)
-    out.print(table)
+            table.add_row(f"[{section}]", key, value, reason)
+    out.print(table, soft_wrap=True)
     for guess in _present(tables):
         out.print(f"{guess.table}: {guess.sample.name}", soft_wrap=True, markup=False, highlight=False)
     used = [guess.sample for guess in _present(tables)]

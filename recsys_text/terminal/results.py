@@ -4,27 +4,37 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+
+from recsys_text.columns import Column, WholeTable
 
 if TYPE_CHECKING:
     from feature_store import VersionInfo
     from recsys_text.steps.tune import Tuned
 
 _SHOWN_WINDOWS = 10
+#: How a time in UTC stands in a column.
+_MINUTE = "%Y-%m-%d %H:%M"
+#: The metrics that are no mean and no share.
+_COUNTS = {"users"}
 
 
 def extracted(out: Console, result: Mapping[str, Any]) -> None:
     """Rows per table and window; the middle of a long span is summed up."""
-    table = Table(title="Lake", title_justify="left")
-    for name in ("table", "window", "rows", "rejected", "duplicates"):
-        table.add_column(name, justify="left" if name in ("table", "window") else "right")
+    table = WholeTable(
+        "Lake",
+        Column(name="table"),
+        Column(name="window"),
+        Column(name="rows", right=True),
+        Column(name="rejected", right=True, folds=True),
+        Column(name="duplicates", right=True),
+    )
     for name, windows in result["tables"].items():
         shown = list(windows) if len(windows) <= _SHOWN_WINDOWS else [*list(windows)[:1], *list(windows)[-1:]]
         for key in shown:
             table.add_row(name, key, *_amounts([windows[key]]))
         if len(windows) > 1:
             table.add_row(name, f"all {len(windows)}", *_amounts(list(windows.values())), end_section=True)
-    out.print(table)
+    out.print(table, soft_wrap=True)
     for name, windows in result["tables"].items():
         if conflicts := max(window["conflicts"] for window in windows.values()):
             which = "the newest by updated_at, else the last," if name == "items" else "one of each"
@@ -78,22 +88,25 @@ def versions(out: Console, views: "Mapping[str, tuple[list[VersionInfo], str | N
     """A table for each view, and below it why a version of it cannot be served."""
     if not views:
         out.print("Nothing is published yet; `recsys-text publish` does")
-    for view, (listed, served) in views.items():
-        table = Table(title=view, title_justify="left")
-        for name in ("version", "rows", "as of", "model", "published", "served"):
-            table.add_column(
-                name,
-                justify="right" if name == "rows" else "left",
-                overflow="fold",
-                no_wrap=name not in ("as of", "published"),
-            )
+    for number, (view, (listed, served)) in enumerate(views.items()):
+        if number:
+            out.print()
+        table = WholeTable(
+            view,
+            Column(name="version"),
+            Column(name="rows", right=True),
+            Column(name="as of (UTC)", spare=True),  # a version's name begins with it, and goes on with the model
+            Column(name="model", spare=True),
+            Column(name="published (UTC)"),
+            Column(name="served"),
+        )
         for info in listed:
-            as_of = f"{info.as_of:%Y-%m-%dT%H:%MZ}" if info.as_of else ""
-            model, published = info.metadata.get("model_version", ""), f"{info.created_at:%Y-%m-%dT%H:%MZ}"
+            as_of = f"{info.as_of:{_MINUTE}}" if info.as_of else ""
+            model, published = info.metadata.get("model_version", ""), f"{info.created_at:{_MINUTE}}"
             problem = "refused" if info.refused else "damaged" if info.problem else ""
             state = problem or ("yes" if info.version == served else "")
             table.add_row(info.version, f"{info.rows:,}", as_of, model, published, state)
-        out.print(table)
+        out.print(table, soft_wrap=True)
         for info in listed:
             if info.problem:
                 out.print(f"{info.version}: {info.problem}", markup=False, soft_wrap=True)
@@ -105,13 +118,18 @@ def monitored(out: Console, result: Mapping[str, Any]) -> None:
         out.print(result["reason"])
     if result["rows"]:
         against = f"{result['version']} against the clicks of" if result["version"] else "Data of"
-        table = Table(title=f"{against} {result['window']}", title_justify="left")
-        for name in ("metric", "slice", "value", "95% interval"):
-            table.add_column(name)
+        table = WholeTable(
+            f"{against} {result['window']}",
+            Column(name="metric"),
+            Column(name="slice", folds=True),  # that of reject_rate is a table and a rule
+            Column(name="value", right=True),
+            Column(name="95% interval"),
+        )
         for row in result["rows"]:
             low_high = "" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
-            table.add_row(row["metric"], row["slice"], f"{row['value']:.4f}", low_high)
-        out.print(table)
+            value = f"{row['value']:,.0f}" if row["metric"] in _COUNTS else f"{row['value']:.4f}"
+            table.add_row(row["metric"], row["slice"], value, low_high)
+        out.print(table, soft_wrap=True)
     for alert in result["alerts"]:
         if alert["fires"] or alert["changed"]:
             out.print(alert["line"], style="red" if alert["fires"] else "green", markup=False, soft_wrap=True)
@@ -120,14 +138,17 @@ def monitored(out: Console, result: Mapping[str, Any]) -> None:
 def tuned(out: Console, result: "Tuned") -> None:
     """What the search changed, what that gained where trials were compared, and what is not known yet."""
     best, present = result.best, result.present
-    table = Table(title=f"Best of {result.trials} trials: trial {best.number}", title_justify="left")
-    for name in ("key", "present", "best"):
-        table.add_column(name)
+    table = WholeTable(
+        f"Best of {result.trials} trials: trial {best.number}",
+        Column(name="key"),
+        Column(name="present", folds=True),
+        Column(name="best", folds=True),
+    )
     for key, value in best.values.items():
         if value != present.values[key]:
             table.add_row(key, _value(present.values[key]), _value(value))
-    if table.row_count:
-        out.print(table)
+    if len(table):
+        out.print(table, soft_wrap=True)
         out.print(
             f"nDCG@10 of the score {present.ndcg:.4f} -> {best.ndcg:.4f}, gain {best.gain:+.4f} "
             f"[{best.low:+.4f}, {best.high:+.4f}], on {result.impressions:,} impressions of {result.windows}",

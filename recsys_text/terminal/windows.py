@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
+from recsys_text.columns import Column, WholeTable
 from recsys_text.lake.result import shortened
 
 if TYPE_CHECKING:
@@ -17,9 +17,18 @@ def listed(out: Console, tables: "Sequence[ListedTable]") -> None:
     if not tables:
         out.print("The lake is empty; `recsys-text extract` fills it")
         return
-    shown = Table(title="Lake", title_justify="left")
-    for name in ("table", "windows", "from", "to", "rows", "MB", "empty", "rejected", "left"):
-        shown.add_column(name, justify="left" if name in ("table", "from", "to") else "right")
+    shown = WholeTable(
+        "Lake",
+        Column(name="table"),
+        Column(name="windows", right=True),
+        Column(name="from"),
+        Column(name="to"),
+        Column(name="rows", right=True),
+        Column(name="MB", right=True),
+        Column(name="empty", right=True, spare=True),  # the lines below tell which
+        Column(name="rejected", right=True),
+        Column(name="left", right=True),
+    )
     for table in tables:
         windows = table.windows
         # Of items each window has all that there were, of the others each has its own.
@@ -31,7 +40,7 @@ def listed(out: Console, tables: "Sequence[ListedTable]") -> None:
         shown.add_row(
             table.table, f"{len(windows):,}", windows[0].window, windows[-1].window, texts[0], size, *texts[1:]
         )
-    out.print(shown)
+    out.print(shown, soft_wrap=True)
     for table in tables:
         if empty := [window.window for window in table.windows if not window.rows]:
             out.print(f"Empty windows of {table.table}: {shortened(empty)}", soft_wrap=True)

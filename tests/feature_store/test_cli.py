@@ -1,5 +1,6 @@
 """The command line says what a store holds and whether it's whole, and its exit code says what is wrong."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from feature_store import Checks, CorruptVersion, LocalStore, RefusedVersion
 from feature_store.cli import main
@@ -26,8 +28,8 @@ def run(*arguments: str) -> int:
 
 
 def lines_of(text: str) -> dict[str, list[str]]:
-    """The cells of each row of the printed tables, by the first one."""
-    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in text.splitlines() if line[:1] == "│"]
+    """The cells that each row of a printed table has something in, by the first one."""
+    rows = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
     return {row[0]: row[1:] for row in rows}
 
 
@@ -50,18 +52,30 @@ def test_ls_shows_what_there_is(url: str, capsys: pytest.CaptureFixture[str]) ->
     assert run("ls", url, "view") == 0
     shown = capsys.readouterr().out
     rows = lines_of(shown)
-    assert rows["v0"] == ["", "", "", "", "damaged"]
-    assert rows["v1"][:1] + rows["v1"][2:3] + rows["v1"][4:] == ["30", "2014-03-18T00:00Z", ""]
+    assert rows["v0"] == ["damaged"]
+    assert rows["v1"][:1] + rows["v1"][2:3] + rows["v1"][4:] == ["30", "2014-03-18 00:00"]
     assert rows["v2"][0] == "30"
     assert rows["v2"][1].endswith(" KiB")
     assert rows["v2"][3:] == ["2 d 2 h", "served"]
-    assert (rows["v3"][0], rows["v3"][4]) == ("3", "refused")
+    assert (rows["v3"][0], rows["v3"][-1]) == ("3", "refused")
     assert "v0: " in shown
     assert "MANIFEST.json is not as it was written" in shown
     assert "v3: min_ratio: 3 keys are 0.1 of the 30 in the served 'v2'" in shown
     assert "vectors" not in shown
     assert run("ls", url) == 0
     assert "vectors" in capsys.readouterr().out
+
+
+def test_a_row_of_80_columns_has_a_long_version_whole(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = "20140318T000000Z-m12-0123456789ab"
+    publish(store, version, {"p": numbered(1, KEYS)}, view="view", as_of="2014-03-18")
+    monkeypatch.setattr("feature_store.cli.out", Console(width=80))
+    assert run("ls", f"file:{root}", "view") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines_of("\n".join(lines))[version][-1] == "served"
+    assert max(map(len, lines)) <= 80
 
 
 def test_verify_says_that_a_version_is_whole(url: str, capsys: pytest.CaptureFixture[str]) -> None:
