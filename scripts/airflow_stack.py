@@ -247,12 +247,17 @@ class Airflow:
         return self.api
 
     def _get(self, path: str, **query: Any) -> Any:
-        for _ in range(SERVER_TRIES):
-            answer = self._client().get(f"/api/v2/{path}", params=query)
-            if not answer.is_server_error:
-                break
-            time.sleep(POLL_S)  # its SQLite file is locked now and then, on a busy machine
-        return answer.raise_for_status().json()
+        tries_left = SERVER_TRIES
+        while True:
+            tries_left -= 1
+            try:
+                answer = self._client().get(f"/api/v2/{path}", params=query)
+                if not (answer.is_server_error and tries_left):
+                    return answer.raise_for_status().json()
+            except httpx.TransportError:
+                if not tries_left:
+                    raise
+            time.sleep(POLL_S)  # on a busy machine its SQLite file is locked now and then, or it hangs up
 
     def _dags(self) -> set[str]:
         errors = self._get("importErrors")["import_errors"]

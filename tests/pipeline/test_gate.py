@@ -135,20 +135,28 @@ SHOWN = Impressions(
 )
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes by work alone, however busy the machine is."""
+    monkeypatch.setattr(Work, "now", 0.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: Work.now)
+
+
 class Work:
     """Scores by as much work as it is told for each of its turns, and by the last of it from then on."""
+
+    now = 0.0
 
     def __init__(self, *rounds: int) -> None:
         self.rounds, self.seen = list(rounds), [0]
 
     def __call__(self, impressions: Impressions) -> Floats:
         self.seen.append(len(impressions.item))
-        work = self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
-        for _ in range(work):
-            np.sort(np.arange(20_000) % 7)
+        Work.now += self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
         return np.zeros(0, np.float32)
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_challenger_of_many_times_the_work_is_refused() -> None:
     slow, quick = Work(60), Work(1)
     assert not module._slowdown([slow, quick], SHOWN, Gate())[0].passed
@@ -156,16 +164,19 @@ def test_a_challenger_of_many_times_the_work_is_refused() -> None:
     assert max(slow.seen) == 50_000, "some of the impressions tell as much as all"
 
 
+@pytest.mark.usefixtures("clock")
 def test_where_time_does_not_matter_none_is_spent() -> None:
     slow = Work(60)
     assert module._slowdown([slow, slow], SHOWN, Gate(max_slowdown=float("inf"))) == []
     assert slow.seen == [0]
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_least_time_counts() -> None:
     assert module._slowdown([Work(1, 60), Work(1)], SHOWN, Gate(max_slowdown=10.0))[0].passed
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_machine_that_is_busy_for_a_while_refuses_nobody() -> None:
     busy = Work(*[60] * 5, 1)
     assert module._slowdown([busy, Work(1)], SHOWN, Gate(max_slowdown=10.0))[0].passed

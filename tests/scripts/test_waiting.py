@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 
@@ -131,3 +132,32 @@ def test_a_failed_task_is_told_by_the_end_of_its_log(told: Told, stack: ModuleTy
     )
     with pytest.raises(stack.StackError, match=r"books_train\.train: failed(.|\n)*ConfigError: no such key"):
         told.airflow._report([failed])
+
+
+@pytest.mark.parametrize("broken", ["hangs up", "locked"])
+@pytest.mark.parametrize(("faults", "answered"), [(0, True), (3, True), (9, True), (10, False)])
+def test_an_api_that_breaks_off_is_asked_again(
+    stack: ModuleType, tmp_path: Path, broken: str, faults: int, answered: bool
+) -> None:
+    left = [faults]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        left[0] -= 1
+        if left[0] < 0:
+            return httpx.Response(200, json={"dags": []})
+        if broken == "hangs up":
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return httpx.Response(500)
+
+    airflow = stack.Airflow(print, home=tmp_path)
+    airflow.api = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
+    if answered:
+        assert airflow._get("dags") == {"dags": []}
+    else:
+        with pytest.raises(httpx.HTTPError):
+            airflow._get("dags")
+
+
+def test_what_airflow_has_not_done_yet_is_told_now_and_then(told: Told, clock: dict[str, float]) -> None:
+    told.airflow.until(lambda: clock["now"] >= 25, "its API", tell=True)
+    assert told.lines == [("Waiting for its API, 11 s so far",), ("Waiting for its API, 21 s so far",)]
