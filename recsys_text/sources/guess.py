@@ -94,6 +94,8 @@ _EVENT_TABLE = re.compile(r"event|click|rating|log|interaction|behavio|order|pur
 _ITEM_TABLE = re.compile(r"item|product|article|book|movie|film|news|content|catalog|course|track|post|doc|job|listing")
 _PURCHASES = re.compile(r"order|purchase|transaction|invoice|sale|basket|payment")
 _MOST_TYPES = 40
+#: What values that are all known types are worth, as a name is: more than a column called `type`, less than `action`.
+_KNOWN_TYPES = 0.6
 #: How sure a name must make of a required column whose values do not speak for it.
 _SURE = 0.5
 
@@ -264,7 +266,7 @@ def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> 
     reasons = {"item_id": f"{overlap:.0%} of them are ids of {items.name}"}
     keys: dict[str, Any] = {}
     values: dict[str, str] = {}
-    kind = _best(sample, "event_type", list(columns.values()), _is_type)
+    kind = _type_column(sample, list(columns.values()))
     if kind is None:
         constant = "purchase" if _PURCHASES.search(sample.name.lower()) else "click"
         values["event_type"] = constant
@@ -313,11 +315,37 @@ def _type_keys(values: Sequence[Any], keys: dict[str, Any], reasons: dict[str, s
         reasons["event_type"] = f"that a user wanted an item is said by {' or '.join(positive)}; `positive` changes it"
 
 
-def _type_of(name: str) -> EventType:
+def _type_column(sample: Sample, taken: Sequence[str]) -> str | None:
+    """The column that says what happened: by its name, or, whatever its name, by values that are all known types."""
+    scored = [
+        (score, -place, column)
+        for place, (column, values) in enumerate(sample.columns.items())
+        if column not in taken
+        and _is_type(values)
+        and (score := max(name_score(column, "event_type"), _KNOWN_TYPES * _says_types(values))) > 0
+    ]
+    return max(scored)[2] if scored else None
+
+
+def _says_types(values: Sequence[Any]) -> bool:
+    """Whether nearly each row has a value, and all of these are types that systems are known to log."""
+    filled = len(look.known(values)) >= look.MOST * len(values)
+    return filled and all(_known_type(name) is not None for name in _types_in(values))
+
+
+def _known_type(name: str) -> EventType | None:
+    """The type that systems are known to call by this name."""
     words = "_".join(_words(name))
     for kind, names in _TYPES.items():
         if words in names.split() or words.replace("_", "") in names.replace("_", "").split():
             return kind
+    return None
+
+
+def _type_of(name: str) -> EventType:
+    if known := _known_type(name):
+        return known
+    words = "_".join(_words(name))
     for kind in reversed(_TYPES):
         if set(words.split("_")) & {kind, f"{kind}s", f"{kind}ed"}:
             return kind

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _EARLIEST, _LATEST = datetime(1995, 1, 1, tzinfo=UTC).timestamp(), datetime(2040, 1, 1, tzinfo=UTC).timestamp()
 _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1000, "us": 1_000_000}
 #: So many of a column's values must be times, or numbers, for it to be a column of these.
-_MOST = 0.9
+MOST = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ def time_look(values: Sequence[Any]) -> TimeLook | None:
         stamps = [value for value in typed if isinstance(value, datetime)]
         naive = any(value.tzinfo is None for value in stamps) or not stamps
         midnight = all(value.time() == datetime.min.time() for value in stamps)
-        return TimeLook(naive=naive, dates=midnight) if len(typed) >= _MOST * len(some) else None
+        return TimeLook(naive=naive, dates=midnight) if len(typed) >= MOST * len(some) else None
     matches = [_ISO.fullmatch(value.strip()) for value in some if isinstance(value, str)]
     found = [match for match in matches if match]
-    if len(found) >= _MOST * len(some):
+    if len(found) >= MOST * len(some):
         clocks = [match["clock"] for match in found]
         return TimeLook(
             naive=any(match["zone"] is None for match in found),

@@ -127,6 +127,56 @@ def test_rows_without_a_type_are_what_the_table_is_called(name: str, kind: str) 
     assert tables.events.values == {"event_type": kind}
 
 
+@pytest.mark.parametrize("name", ["kind", "what", "interaction_kind", "status", "source", "verbs", "x1", "class"])
+@pytest.mark.parametrize(
+    ("types", "keys"),
+    [
+        (["view", "view", "click", "purchase"], {}),
+        (["VIEW", "Add to cart", "view", "Bought"], {"VIEW": "view", "Add to cart": "click", "Bought": "purchase"}),
+        (["pageview", "pv", "pv", "pageview"], {"pageview": "view", "pv": "view"}),
+    ],
+)
+def test_a_column_of_known_types_says_what_happened_whatever_its_name(
+    name: str, types: list[str], keys: dict[str, str]
+) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], name: types, "occurred_at": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events)
+    assert tables.events.columns["event_type"] == name
+    assert tables.events.values == {}
+    assert tables.events.keys.get("event_types", {}) == keys
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"kind": ["view", "view", "desk", "click"]},
+        {"kind": ["return", None, None, None]},
+        {"kind": [1, 2, 1, 2]},
+        {"kind": [["view"], ["click"], [], []]},
+    ],
+)
+def test_a_column_that_says_other_things_too_is_not_what_happened(others: Columns) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], "occurred_at": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events | others)
+    assert tables.events.values == {"event_type": "click"}
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "other", "values"),
+    [
+        ("action", ["view", "wish", "buy", "view"], "state", ["complete"] * 4),
+        ("event_type", ["web", "opened", "x", "y"], "kind", ["view", "click"] * 2),
+        ("kind", ["view", "click"] * 2, "type", ["web", "phone"] * 2),
+    ],
+)
+def test_a_telling_name_comes_before_values_and_these_before_a_weak_name(
+    name: str, types: list[str], other: str, values: list[str]
+) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], other: values, name: types, "time": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events)
+    assert tables.events.columns["event_type"] == name
+
+
 def test_one_table_can_be_both() -> None:
     both = {"user": WHO, "item": [1, 2, 2, 4], "title": TITLES, "time": ["2020-01-02 10:00:00Z"] * 4}
     tables = guess([table("log.csv", both)])
