@@ -15,14 +15,17 @@ from recsys_text.errors import ConfigError
 from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
 from recsys_text.sources import values as look
 from recsys_text.sources.boundary import printable
+from recsys_text.sources.cast import may_lack
 from recsys_text.sources.sample import Sample
+from recsys_text.tables import TABLES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
     """What a sample is taken for: contract column -> its own column, constants, other keys of the source.
 
-    `reasons` say in words why, by contract column or key.
+    A column that the table has by the contract's name, and that cannot be read, is "" there. `reasons` say in words
+    why, by contract column or key.
     """
 
     table: str
@@ -238,7 +241,12 @@ def _joined(items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, fl
 
 
 def _time_of(sample: Sample, wanted: str, taken: Sequence[str]) -> str | None:
-    return _best(sample, wanted, taken, lambda values: look.time_look(values) is not None)
+    def fits(values: Sequence[Any]) -> bool:
+        # Extraction rejects a row without its time.
+        some = look.known(values)
+        return _is_time(values) and len(look.without(look.markers(values), some)) >= look.MOST * len(some)
+
+    return _best(sample, wanted, taken, fits)
 
 
 def _user_of(sample: Sample, taken: Sequence[str]) -> str | None:
@@ -252,8 +260,9 @@ def _items(sample: Sample, id_column: str) -> Guess:
         if found is not None and (wanted == "title" or name_score(found, wanted) >= _SURE):
             columns[wanted] = found
     keys: dict[str, Any] = {}
-    times = [name for name in ("published_at", "expires_at", "updated_at") if name in columns]
+    times = [name for name in _TIMES if name in columns]
     _time_keys(sample, columns, times, keys, reasons)
+    _readable("items", sample, columns, {}, keys, reasons)
     return Guess(table="items", sample=sample, columns=columns, keys=keys, reasons=reasons)
 
 
@@ -279,6 +288,7 @@ def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> 
         if found is not None and name_score(found, wanted) >= _SURE:
             columns[wanted] = found
     _time_keys(sample, columns, ["occurred_at"], keys, reasons)
+    _readable("events", sample, columns, values, keys, reasons)
     return Guess(table="events", sample=sample, columns=columns, values=values, keys=keys, reasons=reasons)
 
 
@@ -361,19 +371,69 @@ def _time_keys(
         assert found is not None
         if found.unit is not None:
             if keys.setdefault("time_unit", found.unit) != found.unit:
-                reasons[name] = f"'{columns.pop(name)}' counts in another unit, so it is left out"
+                reasons[name] = f"'{columns.pop(name)}' counts in another unit"
                 continue
-            reasons["time_unit"] = (
-                f"numbers such as {look.known(sample.columns[columns[name]])[0]} in '{columns[name]}'"
-            )
+            values = sample.columns[columns[name]]
+            example = look.without(look.markers(values), look.known(values))[0]
+            reasons["time_unit"] = f"numbers such as {example} in '{columns[name]}'"
         if found.naive:
             keys["time_zone"] = "UTC"
             reasons["time_zone"] = f"the times in '{columns[name]}' name no zone; write yours, such as 'Europe/Paris'"
 
 
+def _readable(
+    table: str,
+    sample: Sample,
+    columns: dict[str, str],
+    constants: dict[str, str],
+    keys: dict[str, Any],
+    reasons: dict[str, str],
+) -> None:
+    """Lets extraction read what is there: `nulls` for texts that mean nothing, "" for a column that it cannot read.
+
+    A column of the contract's own name is read by extraction even where no guess names it.
+    """
+    names = {name: columns.get(name, name) for name in TABLES[table].column_names() if name not in constants}
+    there = {name: sample.columns[column] for name, column in names.items() if column in sample.columns}
+    needed = [value for name, values in there.items() if not may_lack(table, name) for value in values]
+    for name, values in there.items():
+        if not may_lack(table, name):
+            continue
+        marks = look.markers(values) if name in _TIMES else look.null_texts(values) if name == "value" else []
+        reason = None
+        if name not in columns:
+            reason = reasons.get(name) or _unfit(name, look.without(marks, values))
+        if reason is None and marks and len(look.without(marks, needed)) < len(needed):
+            reason = f"{look.shown(marks[0])} in it is no value, but one in a column that each row needs"
+        if reason is not None:
+            columns[name], reasons[name] = "", f"not read: {reason}"
+        elif marks:
+            keys["nulls"] = [*dict.fromkeys([*keys.get("nulls", sample.nulls), *marks])]
+            reasons["nulls"] = f"such as {look.shown(marks[0])} in '{names[name]}'"
+
+
+def _unfit(name: str, values: Sequence[Any]) -> str | None:
+    """Why extraction cannot read the values as the column of the contract; None where it can, or there are none."""
+    some = look.known(values)
+    if name in _TIMES:
+        wrong = [] if _is_time(values) else [value for value in some if not look.is_time(value)]
+        kind = "time that can be read; write it as 2026-10-01T08:15:00Z"
+    elif name == "tags":
+        wrong = [] if look.is_list_like(values) else [value for value in some if not look.is_list_like([value])]
+        kind = "list of texts"
+    elif name == "value":
+        wrong = [value for value in some if not look.is_number(value)]
+        kind = "number"
+    else:
+        wrong = [value for value in some if isinstance(value, list)]
+        kind = "text"
+    few = len(wrong) <= (1 - look.MOST) * len(some)
+    return None if few else f"{look.shown(wrong[0])} is no {kind}"
+
+
 def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    if "published_at" not in items.columns:
+    if not items.columns.get("published_at"):
         found["candidates"] = {"pool": ("all", "no column says when items were published")}
     times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
     if times is not None and times.dates:
@@ -412,6 +472,8 @@ def _is_category(values: Sequence[Any]) -> bool:
     return look.is_id_like(values) and look.distinct_share(values) <= 0.5
 
 
+#: The times that a table may lack.
+_TIMES = ("published_at", "expires_at", "updated_at")
 _ITEM_COLUMNS = {
     "title": look.is_text,
     "tags": look.is_list_like,

@@ -23,7 +23,7 @@ import polars as pl
 from recsys_text.environment import unwritable
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, foreign, printable
-from recsys_text.sources.csv_files import SEPARATORS
+from recsys_text.sources.csv_files import NULLS, SEPARATORS
 from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
 from recsys_text.sources.read import ROW_RULE
@@ -50,12 +50,14 @@ class Sample:
     """The first rows of a foreign table.
 
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
-    table; a local `path` or database is absolute there. left_out: one line for each column that is not among these.
+    table; a local `path` or database is absolute there. nulls: the texts that mean to its format that there is no
+    value. left_out: one line for each column that is not among these.
     """
 
     name: str
     columns: dict[str, list[Any]]
     source: dict[str, str]
+    nulls: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
@@ -199,7 +201,8 @@ def _file(path: str) -> Sample:
     if separator not in (None, ","):
         source["separator"] = separator
     columns, left_out = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
-    return Sample(name=_name(path), columns=columns, source=source, left_out=tuple(left_out))
+    nulls = () if separator is None else NULLS
+    return Sample(name=_name(path), columns=columns, source=source, nulls=nulls, left_out=tuple(left_out))
 
 
 def _opened(path: str) -> tuple[str | None, list[str]]:
