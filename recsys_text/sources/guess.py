@@ -156,6 +156,11 @@ def name_score(column: str, wanted: str) -> float:
     return best
 
 
+def _score(sample: Sample, column: str, wanted: str) -> float:
+    """How well the name of a column, of a field that of the column which holds it, fits a contract column."""
+    return name_score(sample.fields.get(column, column), wanted)
+
+
 def _words(name: str) -> list[str]:
     """The words of a name in lower case: `eventType`, `EVENT-TYPE` and `event.type` are [event, type]."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
@@ -167,7 +172,7 @@ def _best(sample: Sample, wanted: str, taken: Sequence[str], fits: Callable[[Seq
     scored = [
         (score, -place, column)
         for place, (column, values) in enumerate(sample.columns.items())
-        if column not in taken and (score := name_score(column, wanted)) > 0 and fits(values)
+        if column not in taken and (score := _score(sample, column, wanted)) > 0 and fits(values)
     ]
     return max(scored)[2] if scored else None
 
@@ -177,7 +182,7 @@ def _items_score(sample: Sample, id_column: str) -> float | None:
     title = _best(sample, "title", [id_column], look.is_text)
     if title is None:
         return None
-    score = name_score(title, "title") + look.distinct_share(sample.columns[id_column])
+    score = _score(sample, title, "title") + look.distinct_share(sample.columns[id_column])
     return score + bool(_ITEM_TABLE.search(sample.name.lower()))
 
 
@@ -187,7 +192,7 @@ def _events_score(sample: Sample, item_column: str) -> float | None:
     user = _user_of(sample, [item_column, *([time] if time else [])])
     if time is None or user is None:
         return None
-    score = name_score(time, "occurred_at") + name_score(user, "user_id")
+    score = _score(sample, time, "occurred_at") + _score(sample, user, "user_id")
     return score + bool(_EVENT_TABLE.search(sample.name.lower()))
 
 
@@ -206,14 +211,14 @@ class _Ids:
 def _ids_of(sample: Sample) -> list[_Ids]:
     found = []
     for column, values in sample.columns.items():
-        score = name_score(column, "item_id")
-        if name_score(column, "user_id") > score or not look.is_id_like(values):
+        score = _score(sample, column, "item_id")
+        if _score(sample, column, "user_id") > score or not look.is_id_like(values):
             continue
         ids = [look.as_id(value) for value in look.known(values)]
         found.append(
             _Ids(
                 column=column,
-                words=_words(column),
+                words=_words(sample.fields.get(column, column)),
                 score=score,
                 ids=ids,
                 distinct=frozenset(ids),
@@ -257,7 +262,7 @@ def _items(sample: Sample, id_column: str) -> Guess:
     columns, reasons = {"item_id": id_column}, {"item_id": _why_id(sample, id_column)}
     for wanted, fits in _ITEM_COLUMNS.items():
         found = _best(sample, wanted, list(columns.values()), fits)
-        if found is not None and (wanted == "title" or name_score(found, wanted) >= _SURE):
+        if found is not None and (wanted == "title" or _score(sample, found, wanted) >= _SURE):
             columns[wanted] = found
     keys: dict[str, Any] = {}
     times = [name for name in _TIMES if name in columns]
@@ -285,7 +290,7 @@ def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> 
         _type_keys(sample.columns[kind], keys, reasons)
     for wanted, fits in _EVENT_COLUMNS.items():
         found = _best(sample, wanted, list(columns.values()), fits)
-        if found is not None and name_score(found, wanted) >= _SURE:
+        if found is not None and _score(sample, found, wanted) >= _SURE:
             columns[wanted] = found
     _time_keys(sample, columns, ["occurred_at"], keys, reasons)
     _readable("events", sample, columns, values, keys, reasons)
@@ -332,7 +337,7 @@ def _type_column(sample: Sample, taken: Sequence[str]) -> str | None:
         for place, (column, values) in enumerate(sample.columns.items())
         if column not in taken
         and _is_type(values)
-        and (score := max(name_score(column, "event_type"), _KNOWN_TYPES * _says_types(values))) > 0
+        and (score := max(_score(sample, column, "event_type"), _KNOWN_TYPES * _says_types(values))) > 0
     ]
     return max(scored)[2] if scored else None
 
@@ -394,10 +399,16 @@ def _readable(
     A column of the contract's own name is read by extraction even where no guess names it.
     """
     names = {name: columns.get(name, name) for name in TABLES[table].column_names() if name not in constants}
+    for name in names:
+        if name not in columns and may_lack(table, name):
+            if name in sample.unread:
+                columns[name], reasons[name] = "", f"not read: {sample.unread[name]}"
+            elif name in sample.fields.values():
+                names[name] = next(path for path, root in sample.fields.items() if root == name)
     there = {name: sample.columns[column] for name, column in names.items() if column in sample.columns}
     needed = [value for name, values in there.items() if not may_lack(table, name) for value in values]
     for name, values in there.items():
-        if not may_lack(table, name):
+        if not may_lack(table, name) or not columns.get(name, name):
             continue
         marks = look.markers(values) if name in _TIMES else look.null_texts(values) if name == "value" else []
         reason = None
@@ -407,7 +418,10 @@ def _readable(
             reason = f"{look.shown(marks[0])} in it is no value, but one in a column that each row needs"
         if reason is not None:
             columns[name], reasons[name] = "", f"not read: {reason}"
-        elif marks:
+            continue
+        if names[name] != name:
+            columns[name] = names[name]
+        if marks:
             keys["nulls"] = [*dict.fromkeys([*keys.get("nulls", sample.nulls), *marks])]
             reasons["nulls"] = f"such as {look.shown(marks[0])} in '{names[name]}'"
 

@@ -5,6 +5,8 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +285,15 @@ def test_a_mark_that_is_a_title_too_leaves_the_time_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("tags", 7), ("category", ["a", "b"]), ("description", ["a"]), ("tags", [1.5])],
+    [
+        ("tags", 7),
+        ("tags", [["a"]]),
+        ("published_at", timedelta(days=1)),
+        ("updated_at", clock(8)),
+        ("category", ["a", "b"]),
+        ("description", ["a"]),
+        ("tags", [1.5]),
+    ],
 )
 def test_what_is_of_another_kind_than_the_contract_asks_is_left_out(tmp_path: Path, column: str, value: object) -> None:
     write_events(tmp_path)
@@ -311,3 +321,62 @@ def test_a_value_that_is_no_number_is_left_out(tmp_path: Path, value: object, le
     write_table(tmp_path / "clicks.jsonl", [event | {"value": value}, event | {"value": value}])
     read_as_drafted(tmp_path)
     assert ('value = ""' in (tmp_path / "recsys.toml").read_text()) is left_out
+
+
+OBJECTS: list[tuple[str, Any, str | None, Any]] = [
+    ("tags", [{"name": "x"}, {"name": "y"}], "tags.name", ["x", "y"]),
+    ("tags", [{"id": "7", "label": "x"}], "tags.label", ["x"]),
+    ("tags", [{"id": 7, "text": "x"}], "tags.text", ["x"]),
+    ("tags", {"name": "x"}, "tags.name", ["x"]),
+    ("tags", [{"id": 7}], "", []),
+    ("tags", [{"de": "x", "en": "y"}], "", []),
+    ("category", {"id": 7, "name": "x"}, "category.name", "x"),
+    ("category", {"Title": "x", "slug": "y"}, "category.Title", "x"),
+    ("category", {"id": 7}, "", None),
+    ("category", [{"name": "x"}], "", None),
+    ("category", {"a.b": "x"}, "", None),
+    ("description", {"text": "x"}, "description.text", "x"),
+    ("description", {"html": "x", "plain": "y"}, "", None),
+    ("published_at", {"$date": READABLE}, "published_at.$date", datetime(2026, 9, 12, 8, 15, tzinfo=UTC)),
+    ("published_at", {"text": "12.09.2026"}, "", None),
+    ("title", {"en": "x"}, "title.en", "x"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "duckdb"])
+@pytest.mark.parametrize(("column", "value", "taken", "read"), OBJECTS)
+def test_of_objects_the_likely_field_is_read_and_without_one_the_column_is_not(
+    tmp_path: Path, suffix: str, column: str, value: Any, taken: str, read: Any
+) -> None:
+    write_events(tmp_path)
+    rows = [{"item_id": f"i{place}", "title": title} | {column: value} for place, title in enumerate(TITLES)]
+    if suffix == "duckdb":
+        with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
+            connection.register("frame", pl.DataFrame(rows).to_arrow())
+            connection.execute("create table items as select * from frame")
+    else:
+        write_table(tmp_path / f"items.{suffix}", rows)
+    source, items = read_as_drafted(tmp_path)
+    assert source.columns == {column: taken}
+    assert items[column].to_list() == [read] * len(TITLES)
+
+
+@pytest.mark.parametrize("other", ["x", 7, None, {}, {"name": None}, {"other": 1}])
+def test_objects_beside_other_values_are_read_where_extraction_can(tmp_path: Path, other: object) -> None:
+    write_events(tmp_path)
+    rows = [
+        {"item_id": f"i{place}", "title": title, "category": {"name": "x"} if place % 2 else other}
+        for place, title in enumerate(TITLES)
+    ]
+    write_table(tmp_path / "items.jsonl", rows)
+    source, items = read_as_drafted(tmp_path)
+    mixed = isinstance(other, str | int)
+    assert source.columns == {"category": "" if mixed else "category.name"}
+    assert items["category"].to_list() == ([None] * 4 if mixed else [None, "x"] * 2)
+
+
+def test_a_column_that_is_there_twice_is_left_out(tmp_path: Path) -> None:
+    write_events(tmp_path)
+    (tmp_path / "items.csv").write_text("item_id,title,tags,tags\n1,Blue chair,a,b\n")
+    source, _ = read_as_drafted(tmp_path)
+    assert source.columns == {"tags": ""}
