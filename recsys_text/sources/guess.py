@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import product
+from itertools import filterfalse, product
 from typing import Any
 
 from recsys_text.errors import ConfigError
@@ -508,9 +508,10 @@ _IMPRESSION_COLUMNS = {
 
 
 def _missing(samples: Sequence[Sample]) -> str:
-    """One line that says what each table has and lacks."""
-    lines = []
-    for sample in samples:
+    """One line that says what is wrong with the values of each table, or what it has and lacks."""
+    faults = {place: fault for place, sample in enumerate(samples) if (fault := _fault(sample))}
+    lines = list(faults.values())
+    for place, sample in enumerate(samples):
         has = {
             "a title": _best(sample, "title", (), look.is_text),
             "an item's id": _best(sample, "item_id", (), look.is_id_like),
@@ -518,10 +519,35 @@ def _missing(samples: Sequence[Sample]) -> str:
             "a time": _time_of(sample, "occurred_at", ()),
         }
         lacks = [what for what, column in has.items() if column is None]
-        columns = ", ".join(map(printable, sample.columns))
-        lines.append(f"{sample.name} ({columns}) has no column that looks like {' or '.join(lacks) or 'the others'}")
+        # Beside a table whose values are at fault, one that can be the items or the events lacks nothing.
+        if place not in faults and not (
+            faults and lacks in (["a user"], ["a time"], ["a user", "a time"], ["a title"])
+        ):
+            lines.append(f"{_described(sample)} has no column that looks like {' or '.join(lacks) or 'the others'}")
+    way = "" if faults else "; run `recsys-text init` without --from and name the columns in recsys.toml"
     return (
         "found no table of items (an id and a title) and one of events (a user, an item, a time) that go together: "
-        + "; ".join(lines)
-        + "; run `recsys-text init` without --from and name the columns in recsys.toml"
+        f"{'; '.join(lines)}{way}"
     )
+
+
+def _fault(sample: Sample) -> str | None:
+    """What is wrong with the rows of a table, or with the times of one that has users, whatever its columns are."""
+    if not any(sample.columns.values()):
+        return f"{_described(sample)} has {sample.broken or 'no rows'}"
+    time = _best(sample, "occurred_at", (), lambda values: bool(look.known(values)))
+    if time is None or _score(sample, time, "occurred_at") < _SURE or _user_of(sample, [time]) is None:
+        return None
+    wrong = (
+        [] if _time_of(sample, "occurred_at", ()) else [*filterfalse(look.is_time, look.known(sample.columns[time]))]
+    )
+    if not wrong:
+        return None
+    return (
+        f"{_described(sample)}: {look.shown(wrong[0])} in '{printable(time)}' is no time that can be read; "
+        "write it as 2026-10-01T08:15:00Z"
+    )
+
+
+def _described(sample: Sample) -> str:
+    return f"{sample.name} ({', '.join(map(printable, sample.columns))})"

@@ -23,10 +23,10 @@ import polars as pl
 from recsys_text.environment import unwritable
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, foreign, printable
-from recsys_text.sources.csv_files import NULLS, SEPARATORS
+from recsys_text.sources.csv_files import NULLS, SEPARATORS, WRONG_WIDTH
 from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
-from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 from recsys_text.sources.sql import columns_of, sample_table, tables_of
 from recsys_text.sources.times import Span
 
@@ -54,7 +54,8 @@ class Sample:
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
     table; a local `path` or database is absolute there. nulls: the texts that mean to its format that there is no
     value. fields: of each column that is a field of objects, such as `tags.name`, the column that holds these. unread:
-    why a column cannot be read as it is. left_out: one line for each column that cannot be read at all.
+    why a column cannot be read as it is. left_out: one line for each column that cannot be read at all. broken: why
+    none of its rows can be read, though there are some.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Sample:
     fields: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    broken: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +209,8 @@ def _file(path: str) -> Sample:
         source["separator"] = separator
     columns, faults = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
     nulls = () if separator is None else NULLS
-    return _sampled(_name(path), shown, columns, faults, source, nulls)
+    found = _sampled(_name(path), shown, columns, faults, source, nulls)
+    return found if any(columns.values()) else replace(found, broken=_broken_row(path, names, separator))
 
 
 def _opened(path: str) -> tuple[str | None, list[str]]:
@@ -267,6 +270,16 @@ def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[
         if rows == ROWS:
             break
     return columns
+
+
+def _broken_row(path: str, names: Sequence[str], separator: str | None) -> str | None:
+    """What is wrong with the first row of a file that cannot be read; None where there is none."""
+    for batch in read_files(path, names[:1], time=None, span=_TIMES, separator=separator):
+        if ROW_RULE in batch.frame.columns:
+            rule, offender = batch.frame.filter(pl.col(ROW_RULE).is_not_null()).select(ROW_RULE, ROW_OFFENDER).row(0)
+            why = "more or fewer values than the header" if rule == WRONG_WIDTH else "what is no row"
+            return f"{why} in each row, such as {printable(offender)!r} ({rule})"
+    return None
 
 
 def _sampled(

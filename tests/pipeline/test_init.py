@@ -380,3 +380,23 @@ def test_a_column_that_is_there_twice_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,title,tags,tags\n1,Blue chair,a,b\n")
     source, _ = read_as_drafted(tmp_path)
     assert source.columns == {"tags": ""}
+
+
+@pytest.mark.parametrize("row", ["1,Blue chair,", "1", "1,Blue chair,x,y"])
+def test_rows_of_another_width_than_the_header_are_told_as_extraction_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str
+) -> None:
+    write_events(tmp_path)
+    (tmp_path / "items.csv").write_text(f"item_id,title\n{row}\n{row}\n")
+    assert run_cli("init", str(tmp_path), "--from", str(tmp_path)) == 2
+    told = capsys.readouterr().err
+    assert f"more or fewer values than the header in each row, such as '{row}' (row|columns)" in told
+    assert "no column that looks like" not in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_file_with_nothing_but_its_header_has_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_events(tmp_path)
+    (tmp_path / "items.csv").write_text("item_id,title\n")
+    assert run_cli("init", str(tmp_path), "--from", str(tmp_path)) == 2
+    assert "items.csv (item_id, title) has no rows" in capsys.readouterr().err

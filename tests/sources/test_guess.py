@@ -211,6 +211,38 @@ def test_what_is_missing_is_said_with_the_columns_that_there_are(lacking: str) -
     assert "e.csv (" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["occurred_at", "timestamp", "eventTime", "created_at"])
+@pytest.mark.parametrize(
+    "value",
+    ["10/01/2026 08:15 AM", "01.10.2026", "2026-10-01 8:15", 20261001, "20261001", "yesterday", "2026-13-01", "-"],
+)
+def test_times_that_cannot_be_read_are_told_with_their_column_and_a_way_to_write_them(name: str, value: Any) -> None:
+    items = table("i.csv", {"item_id": [1, 2, 3, 4], "title": TITLES, "published_at": ["2026-10-01"] * 4})
+    events = table("e.csv", {"user_id": WHO, "item_id": [1, 2, 3, 4], "event_type": ["view"] * 4, name: [value] * 4})
+    with pytest.raises(ConfigError) as caught:
+        guess([items, events])
+    told = str(caught.value)
+    assert f"'{value}' in '{name}' is no time that can be read; write it as 2026-10-01T08:15:00Z" in told
+    assert "no column that looks like" not in told
+    assert "name the columns" not in told
+
+
+@pytest.mark.parametrize("empty", [("i.csv",), ("e.csv",), ("i.csv", "e.csv")])
+def test_tables_without_rows_are_told_as_such(empty: tuple[str, ...]) -> None:
+    columns: dict[str, Columns] = {
+        "i.csv": {"item_id": [1, 2, 3, 4], "title": TITLES},
+        "e.csv": {"user_id": WHO, "item_id": [1, 2, 3, 4], "occurred_at": ["2020-01-02 10:00:00Z"] * 4},
+    }
+    samples = [
+        table(name, {column: [] if name in empty else values for column, values in own.items()})
+        for name, own in columns.items()
+    ]
+    with pytest.raises(ConfigError) as caught:
+        guess(samples)
+    assert all(f"{name} ({', '.join(columns[name])}) has no rows" in str(caught.value) for name in empty)
+    assert "no column that looks like" not in str(caught.value)
+
+
 @given(st.sampled_from(["user_id", "item_id", "occurred_at"]), st.sampled_from(["_", "-", " ", "."]), st.booleans())
 def test_how_a_name_is_spelled_does_not_matter(name: str, mark: str, upper: bool) -> None:
     spelled = name.replace("_", mark)
