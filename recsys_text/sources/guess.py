@@ -398,17 +398,14 @@ def _readable(
 
     A column of the contract's own name is read by extraction even where no guess names it.
     """
-    names = {name: columns.get(name, name) for name in TABLES[table].column_names() if name not in constants}
+    names = _names_read(table, sample, columns, constants)
     for name in names:
-        if name not in columns and may_lack(table, name):
-            if name in sample.unread:
-                columns[name], reasons[name] = "", f"not read: {sample.unread[name]}"
-            elif name in sample.fields.values():
-                names[name] = next(path for path, root in sample.fields.items() if root == name)
+        if name not in columns and name in sample.unread and may_lack(table, name):
+            columns[name], reasons[name] = "", f"not read: {sample.unread[name]}"
     there = {name: sample.columns[column] for name, column in names.items() if column in sample.columns}
     needed = [value for name, values in there.items() if not may_lack(table, name) for value in values]
     for name, values in there.items():
-        if not may_lack(table, name) or not columns.get(name, name):
+        if not may_lack(table, name) or columns.get(name) == "":
             continue
         marks = look.markers(values) if name in _TIMES else look.null_texts(values) if name == "value" else []
         reason = None
@@ -424,6 +421,13 @@ def _readable(
         if marks:
             keys["nulls"] = [*dict.fromkeys([*keys.get("nulls", sample.nulls), *marks])]
             reasons["nulls"] = f"such as {look.shown(marks[0])} in '{names[name]}'"
+
+
+def _names_read(table: str, sample: Sample, columns: dict[str, str], constants: dict[str, str]) -> dict[str, str]:
+    """The column that each column of the contract is read from: as guessed, a field of objects, or its own name."""
+    roots = {root: path for path, root in sample.fields.items()}
+    contract = [name for name in TABLES[table].column_names() if name not in constants]
+    return {name: columns.get(name) or roots.get(name, name) for name in contract}
 
 
 def _unfit(name: str, values: Sequence[Any]) -> str | None:
@@ -448,7 +452,8 @@ def _unfit(name: str, values: Sequence[Any]) -> str | None:
 def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
     found: dict[str, dict[str, tuple[str, str]]] = {}
     if not items.columns.get("published_at"):
-        found["candidates"] = {"pool": ("all", "no column says when items were published")}
+        which = "column that can be read" if "published_at" in items.columns else "column"
+        found["candidates"] = {"pool": ("all", f"no {which} says when items were published")}
     times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
     if times is not None and times.dates:
         found["evaluation"] = {"at": ("window", "events have a date and no clock")}

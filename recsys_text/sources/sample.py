@@ -273,12 +273,11 @@ def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[
 
 
 def _broken_row(path: str, names: Sequence[str], separator: str | None) -> str | None:
-    """What is wrong with the first row of a file that cannot be read; None where there is none."""
+    """What is wrong with the rows of a CSV file none of which can be read; None where there are none."""
     for batch in read_files(path, names[:1], time=None, span=_TIMES, separator=separator):
         if ROW_RULE in batch.frame.columns:
-            rule, offender = batch.frame.filter(pl.col(ROW_RULE).is_not_null()).select(ROW_RULE, ROW_OFFENDER).row(0)
-            why = "more or fewer values than the header" if rule == WRONG_WIDTH else "what is no row"
-            return f"{why} in each row, such as {printable(offender)!r} ({rule})"
+            row = printable(batch.frame[ROW_OFFENDER][0])
+            return f"more or fewer values than the header in each row, such as {row!r} ({WRONG_WIDTH})"
     return None
 
 

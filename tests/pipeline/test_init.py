@@ -380,6 +380,17 @@ def test_a_column_that_is_there_twice_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id,title,tags,tags\n1,Blue chair,a,b\n")
     source, _ = read_as_drafted(tmp_path)
     assert source.columns == {"tags": ""}
+    (tmp_path / "items.csv").write_text("item_id,title,genres,category,category\n1,Blue chair,a,b,b\n")
+    source, _ = read_as_drafted(tmp_path)
+    assert source.columns == {"tags": "genres", "category": ""}
+
+
+def test_another_column_is_read_in_place_of_one_that_cannot_be(tmp_path: Path) -> None:
+    write_events(tmp_path)
+    (tmp_path / "items.csv").write_text("item_id,title,genres,tags,tags\n1,Blue chair,a,b,b\n")
+    source, items = read_as_drafted(tmp_path)
+    assert source.columns == {"tags": "genres"}
+    assert items["tags"].to_list() == [["a"]]
 
 
 @pytest.mark.parametrize("row", ["1,Blue chair,", "1", "1,Blue chair,x,y"])
