@@ -26,7 +26,8 @@ class Project(Section):
 class Source(Section):
     """Where a table of the lake comes from.
 
-    `columns` maps a column of the lake to the source's own name; `values` gives a constant column.
+    `columns` maps a column of the lake to the source's own name, or to "" where the source's column of that name is not
+    to be read; `values` gives a constant column.
     `min_rows` refuses a window with fewer rows; `max_rejected` is the share of a window's rows that
     may break the contract. Impressions without a column `clicked` get it from the events: an item was clicked where
     its user had a positive event with it at most `clicks_within` after it was shown.
@@ -73,6 +74,10 @@ class Source(Section):
         if self.kind == "sql" and (self.query is None or (self.uri is None) == (self.conn_id is None)):
             raise ValueError("a source of kind 'sql' needs a query, and either a uri or a conn_id")
         return self
+
+    def left_out(self) -> frozenset[str]:
+        """The columns of the lake that the source has not, whatever its columns are called."""
+        return frozenset(name for name, own in self.columns.items() if not own)
 
 
 #: Keys that only the source of one table takes.

@@ -15,7 +15,7 @@ from recsys_text.sources.texts import read_event_types, read_lists, read_numbers
 from recsys_text.sources.times import Span, read_times, zone_of
 from recsys_text.tables import OFFENDER, RULE, TABLES
 
-__all__ = ["Span", "columns_of", "source_names", "to_contract"]
+__all__ = ["Span", "columns_of", "may_lack", "source_names", "to_contract"]
 
 #: What a source may leave out: nullable columns become null, tags an empty list, and `updated_at` the time at which an
 #: item was published or first seen.
@@ -27,7 +27,8 @@ _SHOWN = 500
 def source_names(table: str, source: Source) -> dict[str, str]:
     """Lake name -> the source's name of every contract column that comes from the source.
 
-    Raises ConfigError where the config names a column that the contract has not.
+    A column that the config maps to "" does not. Raises ConfigError where the config names a column that the contract
+    has not, or leaves out one that it needs.
     """
     contract = TABLES[table].column_names()
     for setting, names in (("columns", source.columns), ("values", source.values)):
@@ -38,7 +39,20 @@ def source_names(table: str, source: Source) -> dict[str, str]:
     for name in source.columns:
         if name in source.values:
             raise ConfigError(f"sources.{table}: '{name}' stands in both columns and values; keep one")
-    return {name: source.columns.get(name, name) for name in contract if name not in source.values}
+    for name in source.left_out():
+        found_later = name == "clicked" and source.clicks_within is not None
+        if not (found_later or may_lack(table, name)):
+            raise ConfigError(
+                f'sources.{table}.columns: {name} = "" leaves out a column that {table} need; name the source\'s own '
+                f"or write a constant in sources.{table}.values"
+            )
+    given = {name: source.columns.get(name, name) for name in contract if name not in source.values}
+    return {name: own for name, own in given.items() if own}
+
+
+def may_lack(table: str, name: str) -> bool:
+    """Whether a source of the table may have no such column."""
+    return TABLES[table].columns()[name].nullable or name in _OPTIONAL
 
 
 def columns_of(table: str, source: Source) -> set[str]:
@@ -122,7 +136,7 @@ def _given(
 ) -> pl.Series:
     table, name = target.table, target.name
     if name == "clicked" and source.clicks_within is not None:
-        if name in source.columns or name in source.values or name in raw.columns:
+        if name in source.values or (name in names and (name in source.columns or name in raw.columns)):
             raise ContractError(
                 f"the source of {table} says itself what was clicked; take clicks_within out of sources.{table} to "
                 "keep its labels, or leave the column out of the source to have them found among the events"
@@ -131,13 +145,15 @@ def _given(
         return _nothing(name, raw.height)
     if name in source.values:
         return pl.Series(name, [source.values[name]], dtype=pl.String).new_from_index(0, raw.height)
+    if name not in names:
+        return _nothing(name, raw.height)
     wanted = names[name]
     if wanted in raw.columns:
         return raw[wanted]
     root, _, field = wanted.partition(".")
     if field and root in raw.columns:
         return _field(raw[root], field, target)
-    if (name in source.columns and not sparse) or not (target.nullable or name in _OPTIONAL):
+    if (name in source.columns and not sparse) or not may_lack(table, name):
         raise no_column(table, wanted, there)
     return _nothing(name, raw.height)
 

@@ -8,21 +8,24 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import product
+from itertools import filterfalse, product
 from typing import Any
 
 from recsys_text.errors import ConfigError
 from recsys_text.event_types import EVENT_TYPES, POSITIVE_TYPES, EventType
 from recsys_text.sources import values as look
 from recsys_text.sources.boundary import printable
+from recsys_text.sources.cast import may_lack
 from recsys_text.sources.sample import Sample
+from recsys_text.tables import TABLES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
     """What a sample is taken for: contract column -> its own column, constants, other keys of the source.
 
-    `reasons` say in words why, by contract column or key.
+    A column that the table has by the contract's name, and that cannot be read, is "" there. `reasons` say in words
+    why, by contract column or key.
     """
 
     table: str
@@ -94,6 +97,8 @@ _EVENT_TABLE = re.compile(r"event|click|rating|log|interaction|behavio|order|pur
 _ITEM_TABLE = re.compile(r"item|product|article|book|movie|film|news|content|catalog|course|track|post|doc|job|listing")
 _PURCHASES = re.compile(r"order|purchase|transaction|invoice|sale|basket|payment")
 _MOST_TYPES = 40
+#: What values that are all known types are worth, as a name is: more than a column called `type`, less than `action`.
+_KNOWN_TYPES = 0.6
 #: How sure a name must make of a required column whose values do not speak for it.
 _SURE = 0.5
 
@@ -151,6 +156,11 @@ def name_score(column: str, wanted: str) -> float:
     return best
 
 
+def _score(sample: Sample, column: str, wanted: str) -> float:
+    """How well the name of a column, of a field that of the column which holds it, fits a contract column."""
+    return name_score(sample.fields.get(column, column), wanted)
+
+
 def _words(name: str) -> list[str]:
     """The words of a name in lower case: `eventType`, `EVENT-TYPE` and `event.type` are [event, type]."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
@@ -162,7 +172,7 @@ def _best(sample: Sample, wanted: str, taken: Sequence[str], fits: Callable[[Seq
     scored = [
         (score, -place, column)
         for place, (column, values) in enumerate(sample.columns.items())
-        if column not in taken and (score := name_score(column, wanted)) > 0 and fits(values)
+        if column not in taken and (score := _score(sample, column, wanted)) > 0 and fits(values)
     ]
     return max(scored)[2] if scored else None
 
@@ -172,7 +182,7 @@ def _items_score(sample: Sample, id_column: str) -> float | None:
     title = _best(sample, "title", [id_column], look.is_text)
     if title is None:
         return None
-    score = name_score(title, "title") + look.distinct_share(sample.columns[id_column])
+    score = _score(sample, title, "title") + look.distinct_share(sample.columns[id_column])
     return score + bool(_ITEM_TABLE.search(sample.name.lower()))
 
 
@@ -182,7 +192,7 @@ def _events_score(sample: Sample, item_column: str) -> float | None:
     user = _user_of(sample, [item_column, *([time] if time else [])])
     if time is None or user is None:
         return None
-    score = name_score(time, "occurred_at") + name_score(user, "user_id")
+    score = _score(sample, time, "occurred_at") + _score(sample, user, "user_id")
     return score + bool(_EVENT_TABLE.search(sample.name.lower()))
 
 
@@ -201,14 +211,14 @@ class _Ids:
 def _ids_of(sample: Sample) -> list[_Ids]:
     found = []
     for column, values in sample.columns.items():
-        score = name_score(column, "item_id")
-        if name_score(column, "user_id") > score or not look.is_id_like(values):
+        score = _score(sample, column, "item_id")
+        if _score(sample, column, "user_id") > score or not look.is_id_like(values):
             continue
         ids = [look.as_id(value) for value in look.known(values)]
         found.append(
             _Ids(
                 column=column,
-                words=_words(column),
+                words=_words(sample.fields.get(column, column)),
                 score=score,
                 ids=ids,
                 distinct=frozenset(ids),
@@ -236,7 +246,12 @@ def _joined(items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, fl
 
 
 def _time_of(sample: Sample, wanted: str, taken: Sequence[str]) -> str | None:
-    return _best(sample, wanted, taken, lambda values: look.time_look(values) is not None)
+    def fits(values: Sequence[Any]) -> bool:
+        # Extraction rejects a row without its time.
+        some = look.known(values)
+        return _is_time(values) and len(look.without(look.markers(values), some)) >= look.MOST * len(some)
+
+    return _best(sample, wanted, taken, fits)
 
 
 def _user_of(sample: Sample, taken: Sequence[str]) -> str | None:
@@ -247,11 +262,12 @@ def _items(sample: Sample, id_column: str) -> Guess:
     columns, reasons = {"item_id": id_column}, {"item_id": _why_id(sample, id_column)}
     for wanted, fits in _ITEM_COLUMNS.items():
         found = _best(sample, wanted, list(columns.values()), fits)
-        if found is not None and (wanted == "title" or name_score(found, wanted) >= _SURE):
+        if found is not None and (wanted == "title" or _score(sample, found, wanted) >= _SURE):
             columns[wanted] = found
     keys: dict[str, Any] = {}
-    times = [name for name in ("published_at", "expires_at", "updated_at") if name in columns]
+    times = [name for name in _TIMES if name in columns]
     _time_keys(sample, columns, times, keys, reasons)
+    _readable("items", sample, columns, {}, keys, reasons)
     return Guess(table="items", sample=sample, columns=columns, keys=keys, reasons=reasons)
 
 
@@ -264,7 +280,7 @@ def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> 
     reasons = {"item_id": f"{overlap:.0%} of them are ids of {items.name}"}
     keys: dict[str, Any] = {}
     values: dict[str, str] = {}
-    kind = _best(sample, "event_type", list(columns.values()), _is_type)
+    kind = _type_column(sample, list(columns.values()))
     if kind is None:
         constant = "purchase" if _PURCHASES.search(sample.name.lower()) else "click"
         values["event_type"] = constant
@@ -274,9 +290,10 @@ def _events(sample: Sample, item_column: str, overlap: float, items: Sample) -> 
         _type_keys(sample.columns[kind], keys, reasons)
     for wanted, fits in _EVENT_COLUMNS.items():
         found = _best(sample, wanted, list(columns.values()), fits)
-        if found is not None and name_score(found, wanted) >= _SURE:
+        if found is not None and _score(sample, found, wanted) >= _SURE:
             columns[wanted] = found
     _time_keys(sample, columns, ["occurred_at"], keys, reasons)
+    _readable("events", sample, columns, values, keys, reasons)
     return Guess(table="events", sample=sample, columns=columns, values=values, keys=keys, reasons=reasons)
 
 
@@ -313,11 +330,37 @@ def _type_keys(values: Sequence[Any], keys: dict[str, Any], reasons: dict[str, s
         reasons["event_type"] = f"that a user wanted an item is said by {' or '.join(positive)}; `positive` changes it"
 
 
-def _type_of(name: str) -> EventType:
+def _type_column(sample: Sample, taken: Sequence[str]) -> str | None:
+    """The column that says what happened: by its name, or, whatever its name, by values that are all known types."""
+    scored = [
+        (score, -place, column)
+        for place, (column, values) in enumerate(sample.columns.items())
+        if column not in taken
+        and _is_type(values)
+        and (score := max(_score(sample, column, "event_type"), _KNOWN_TYPES * _says_types(values))) > 0
+    ]
+    return max(scored)[2] if scored else None
+
+
+def _says_types(values: Sequence[Any]) -> bool:
+    """Whether nearly each row has a value, and all of these are types that systems are known to log."""
+    filled = len(look.known(values)) >= look.MOST * len(values)
+    return filled and all(_known_type(name) is not None for name in _types_in(values))
+
+
+def _known_type(name: str) -> EventType | None:
+    """The type that systems are known to call by this name."""
     words = "_".join(_words(name))
     for kind, names in _TYPES.items():
         if words in names.split() or words.replace("_", "") in names.replace("_", "").split():
             return kind
+    return None
+
+
+def _type_of(name: str) -> EventType:
+    if known := _known_type(name):
+        return known
+    words = "_".join(_words(name))
     for kind in reversed(_TYPES):
         if set(words.split("_")) & {kind, f"{kind}s", f"{kind}ed"}:
             return kind
@@ -333,20 +376,84 @@ def _time_keys(
         assert found is not None
         if found.unit is not None:
             if keys.setdefault("time_unit", found.unit) != found.unit:
-                reasons[name] = f"'{columns.pop(name)}' counts in another unit, so it is left out"
+                reasons[name] = f"'{columns.pop(name)}' counts in another unit"
                 continue
-            reasons["time_unit"] = (
-                f"numbers such as {look.known(sample.columns[columns[name]])[0]} in '{columns[name]}'"
-            )
+            values = sample.columns[columns[name]]
+            example = look.without(look.markers(values), look.known(values))[0]
+            reasons["time_unit"] = f"numbers such as {example} in '{columns[name]}'"
         if found.naive:
             keys["time_zone"] = "UTC"
             reasons["time_zone"] = f"the times in '{columns[name]}' name no zone; write yours, such as 'Europe/Paris'"
 
 
+def _readable(
+    table: str,
+    sample: Sample,
+    columns: dict[str, str],
+    constants: dict[str, str],
+    keys: dict[str, Any],
+    reasons: dict[str, str],
+) -> None:
+    """Lets extraction read what is there: `nulls` for texts that mean nothing, "" for a column that it cannot read.
+
+    A column of the contract's own name is read by extraction even where no guess names it.
+    """
+    names = _names_read(table, sample, columns, constants)
+    for name in names:
+        if name not in columns and name in sample.unread and may_lack(table, name):
+            columns[name], reasons[name] = "", f"not read: {sample.unread[name]}"
+    there = {name: sample.columns[column] for name, column in names.items() if column in sample.columns}
+    needed = [value for name, values in there.items() if not may_lack(table, name) for value in values]
+    for name, values in there.items():
+        if not may_lack(table, name) or columns.get(name) == "":
+            continue
+        marks = look.markers(values) if name in _TIMES else look.null_texts(values) if name == "value" else []
+        reason = None
+        if name not in columns:
+            reason = reasons.get(name) or _unfit(name, look.without(marks, values))
+        if reason is None and marks and len(look.without(marks, needed)) < len(needed):
+            reason = f"{look.shown(marks[0])} in it is no value, but one in a column that each row needs"
+        if reason is not None:
+            columns[name], reasons[name] = "", f"not read: {reason}"
+            continue
+        if names[name] != name:
+            columns[name] = names[name]
+        if marks:
+            keys["nulls"] = [*dict.fromkeys([*keys.get("nulls", sample.nulls), *marks])]
+            reasons["nulls"] = f"such as {look.shown(marks[0])} in '{names[name]}'"
+
+
+def _names_read(table: str, sample: Sample, columns: dict[str, str], constants: dict[str, str]) -> dict[str, str]:
+    """The column that each column of the contract is read from: as guessed, a field of objects, or its own name."""
+    roots = {root: path for path, root in sample.fields.items()}
+    contract = [name for name in TABLES[table].column_names() if name not in constants]
+    return {name: columns.get(name) or roots.get(name, name) for name in contract}
+
+
+def _unfit(name: str, values: Sequence[Any]) -> str | None:
+    """Why extraction cannot read the values as the column of the contract; None where it can, or there are none."""
+    some = look.known(values)
+    if name in _TIMES:
+        wrong = [] if _is_time(values) else [value for value in some if not look.is_time(value)]
+        kind = "time that can be read; write it as 2026-10-01T08:15:00Z"
+    elif name == "tags":
+        wrong = [] if look.is_list_like(values) else [value for value in some if not look.is_list_like([value])]
+        kind = "list of texts"
+    elif name == "value":
+        wrong = [value for value in some if not look.is_number(value)]
+        kind = "number"
+    else:
+        wrong = [value for value in some if isinstance(value, list)]
+        kind = "text"
+    few = len(wrong) <= (1 - look.MOST) * len(some)
+    return None if few else f"{look.shown(wrong[0])} is no {kind}"
+
+
 def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    if "published_at" not in items.columns:
-        found["candidates"] = {"pool": ("all", "no column says when items were published")}
+    if not items.columns.get("published_at"):
+        which = "column that can be read" if "published_at" in items.columns else "column"
+        found["candidates"] = {"pool": ("all", f"no {which} says when items were published")}
     times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
     if times is not None and times.dates:
         found["evaluation"] = {"at": ("window", "events have a date and no clock")}
@@ -384,6 +491,8 @@ def _is_category(values: Sequence[Any]) -> bool:
     return look.is_id_like(values) and look.distinct_share(values) <= 0.5
 
 
+#: The times that a table may lack.
+_TIMES = ("published_at", "expires_at", "updated_at")
 _ITEM_COLUMNS = {
     "title": look.is_text,
     "tags": look.is_list_like,
@@ -404,9 +513,10 @@ _IMPRESSION_COLUMNS = {
 
 
 def _missing(samples: Sequence[Sample]) -> str:
-    """One line that says what each table has and lacks."""
-    lines = []
-    for sample in samples:
+    """One line that says what is wrong with the values of each table, or what it has and lacks."""
+    faults = {place: fault for place, sample in enumerate(samples) if (fault := _fault(sample))}
+    lines = list(faults.values())
+    for place, sample in enumerate(samples):
         has = {
             "a title": _best(sample, "title", (), look.is_text),
             "an item's id": _best(sample, "item_id", (), look.is_id_like),
@@ -414,10 +524,35 @@ def _missing(samples: Sequence[Sample]) -> str:
             "a time": _time_of(sample, "occurred_at", ()),
         }
         lacks = [what for what, column in has.items() if column is None]
-        columns = ", ".join(map(printable, sample.columns))
-        lines.append(f"{sample.name} ({columns}) has no column that looks like {' or '.join(lacks) or 'the others'}")
+        # Beside a table whose values are at fault, one that can be the items or the events lacks nothing.
+        if place not in faults and not (
+            faults and lacks in (["a user"], ["a time"], ["a user", "a time"], ["a title"])
+        ):
+            lines.append(f"{_described(sample)} has no column that looks like {' or '.join(lacks) or 'the others'}")
+    way = "" if faults else "; run `recsys-text init` without --from and name the columns in recsys.toml"
     return (
         "found no table of items (an id and a title) and one of events (a user, an item, a time) that go together: "
-        + "; ".join(lines)
-        + "; run `recsys-text init` without --from and name the columns in recsys.toml"
+        f"{'; '.join(lines)}{way}"
     )
+
+
+def _fault(sample: Sample) -> str | None:
+    """What is wrong with the rows of a table, or with the times of one that has users, whatever its columns are."""
+    if not any(sample.columns.values()):
+        return f"{_described(sample)} has {sample.broken or 'no rows'}"
+    time = _best(sample, "occurred_at", (), lambda values: bool(look.known(values)))
+    if time is None or _score(sample, time, "occurred_at") < _SURE or _user_of(sample, [time]) is None:
+        return None
+    wrong = (
+        [] if _time_of(sample, "occurred_at", ()) else [*filterfalse(look.is_time, look.known(sample.columns[time]))]
+    )
+    if not wrong:
+        return None
+    return (
+        f"{_described(sample)}: {look.shown(wrong[0])} in '{printable(time)}' is no time that can be read; "
+        "write it as 2026-10-01T08:15:00Z"
+    )
+
+
+def _described(sample: Sample) -> str:
+    return f"{sample.name} ({', '.join(map(printable, sample.columns))})"

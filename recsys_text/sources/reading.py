@@ -37,6 +37,8 @@ def read_rows(table: str, source: Source, span: Span) -> Iterator[pl.DataFrame]:
         fields -= {name for name in fields if not _is_nothing(frame[name])}
         yield frame
     for name, wanted in source.columns.items():
+        if name in source.left_out():
+            continue
         root, _, field = wanted.partition(".")
         if sparse and not {wanted, root} & seen.keys():
             raise ContractError(f"{describe(source)}: {no_column(table, wanted, seen)}")

@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from glob import escape, has_magic
 from io import StringIO
@@ -23,10 +23,10 @@ import polars as pl
 from recsys_text.environment import unwritable
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, foreign, printable
-from recsys_text.sources.csv_files import SEPARATORS
+from recsys_text.sources.csv_files import NULLS, SEPARATORS, WRONG_WIDTH
 from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
-from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 from recsys_text.sources.sql import columns_of, sample_table, tables_of
 from recsys_text.sources.times import Span
 
@@ -38,6 +38,8 @@ _SUFFIXES = re.compile(r"\.(parquet|pq|csv|tsv|jsonl|ndjson)(\.gz)?$", re.IGNORE
 _CSV = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
 _DATABASES = {".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".duckdb": "duckdb"}
 _MOST_SHOWN = 3
+#: What people call the field of an object that says what it is, the most telling name first.
+_TELLING = ("name", "title", "label", "value")
 #: The times that extraction takes for such; most others have no value in Python.
 _TIMES = Span(start=datetime(1678, 1, 1, tzinfo=UTC), end=datetime(2262, 1, 1, tzinfo=UTC), zone=None)
 _PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -50,13 +52,20 @@ class Sample:
     """The first rows of a foreign table.
 
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
-    table; a local `path` or database is absolute there. left_out: one line for each column that is not among these.
+    table; a local `path` or database is absolute there. nulls: the texts that mean to its format that there is no
+    value. fields: of each column that is a field of objects, such as `tags.name`, the column that holds these. unread:
+    why a column cannot be read as it is. left_out: one line for each column that cannot be read at all. broken: why
+    none of its rows can be read, though there are some.
     """
 
     name: str
     columns: dict[str, list[Any]]
     source: dict[str, str]
+    nulls: tuple[str, ...] = ()
+    fields: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    broken: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +207,10 @@ def _file(path: str) -> Sample:
     source = {"kind": "file", "path": path}
     if separator not in (None, ","):
         source["separator"] = separator
-    columns, left_out = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
-    return Sample(name=_name(path), columns=columns, source=source, left_out=tuple(left_out))
+    columns, faults = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
+    nulls = () if separator is None else NULLS
+    found = _sampled(_name(path), shown, columns, faults, source, nulls)
+    return found if any(columns.values()) else replace(found, broken=_broken_row(path, names, separator))
 
 
 def _opened(path: str) -> tuple[str | None, list[str]]:
@@ -261,8 +272,77 @@ def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[
     return columns
 
 
-def _readable(shown: str, names: Sequence[str], read: Read) -> tuple[dict[str, list[Any]], list[str]]:
-    """The columns that can be read and that a config can name, and one line for each other.
+def _broken_row(path: str, names: Sequence[str], separator: str | None) -> str | None:
+    """What is wrong with the rows of a CSV file none of which can be read; None where there are none."""
+    for batch in read_files(path, names[:1], time=None, span=_TIMES, separator=separator):
+        if ROW_RULE in batch.frame.columns:
+            row = printable(batch.frame[ROW_OFFENDER][0])
+            return f"more or fewer values than the header in each row, such as {row!r} ({WRONG_WIDTH})"
+    return None
+
+
+def _sampled(
+    name: str,
+    shown: str,
+    columns: dict[str, list[Any]],
+    faults: dict[str, str],
+    source: dict[str, str],
+    nulls: tuple[str, ...] = (),
+) -> Sample:
+    """The sample of these columns, of objects the field that is likely meant; `faults` are those of other columns."""
+    flat: dict[str, list[Any]] = {}
+    fields: dict[str, str] = {}
+    unread = dict(faults)
+    for column, values in columns.items():
+        if not any(isinstance(entry, dict) for value in values for entry in _entries(value)):
+            flat[column] = values
+            continue
+        likely = _likely_field([entry for value in values for entry in _entries(value) if entry is not None])
+        path = f"{column}.{likely}"
+        if likely is None or path in columns or unwritable(path):
+            flat[column] = [None] * len(values)
+            unread[column] = f'it holds objects; name the field that is meant, such as "{column}.name"'
+        else:
+            flat[path] = [_field(value, likely) for value in values]
+            fields[path] = column
+    return Sample(
+        name=name,
+        columns=flat,
+        source=source,
+        nulls=nulls,
+        fields=fields,
+        unread=unread,
+        left_out=tuple(_told(shown, faults)),
+    )
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _field(value: Any, name: str) -> Any:
+    """The field of an object, or of each in a list."""
+    if isinstance(value, list):
+        return [_field(entry, name) for entry in value]
+    return value and value.get(name)
+
+
+def _likely_field(objects: Sequence[Any]) -> str | None:
+    """The field that is meant by what holds objects: the only one of texts, or one with a telling name among these."""
+    if not all(isinstance(each, dict) for each in objects):
+        return None
+    texts: dict[str, bool] = {}
+    for each in objects:
+        for name, value in each.items():
+            if value is not None:
+                texts[name] = texts.get(name, True) and isinstance(value, str)
+    names = [name for name, only in texts.items() if only and "." not in name]
+    telling = [name for wanted in _TELLING for name in names if name.lower() == wanted]
+    return next(iter(telling), names[0] if len(names) == 1 else None)
+
+
+def _readable(shown: str, names: Sequence[str], read: Read) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """The columns that can be read and that a config can name, and what is wrong with each other.
 
     Raises what reading does where it reads none.
     """
@@ -284,16 +364,20 @@ def _readable(shown: str, names: Sequence[str], read: Read) -> tuple[dict[str, l
                 faults[name] = str(fault)
         if not columns:
             raise error
-    lines = [printable(f"{shown}: column '{name}' is left out: {reason}") for name, reason in faults.items()]
     if not columns:
-        raise ContractError("; ".join(lines[:_MOST_SHOWN]))
-    return columns, lines
+        raise ContractError("; ".join(_told(shown, faults)[:_MOST_SHOWN]))
+    return columns, faults
+
+
+def _told(shown: str, faults: dict[str, str]) -> list[str]:
+    return [printable(f"{shown}: column '{name}' is left out: {reason}") for name, reason in faults.items()]
 
 
 def _values(column: pl.Series) -> list[Any]:
-    """The values as Python's own: truth values, numbers, texts, times and lists of these.
+    """The values as Python's own: truth values, numbers, texts, times, lists of these, and objects of texts.
 
-    What extraction could not use (a struct, a text that is none, a time beyond those that it reads) is None.
+    What extraction could not use (a text that is none, a time beyond those that it reads) is None. Raises ContractError
+    for a column of a type that it could not use.
     """
     if column.dtype == pl.Binary:
         column = decoded(column)
@@ -306,10 +390,25 @@ def _values(column: pl.Series) -> list[Any]:
         low, high = (int(bound.timestamp()) * scale for bound in (_TIMES.start, _TIMES.end))
         inside = column.to_physical().is_between(low, high, closed="left").fill_null(False)
         return column.set(~inside, None).to_list()
-    inner = column.dtype.inner if isinstance(column.dtype, pl.List | pl.Array) else column.dtype
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    inner = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    if isinstance(inner, pl.Struct):
+        return _objects(column, [each.name for each in inner.fields if each.dtype == pl.String])
     if inner.is_numeric() or inner in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null):
         return column.to_list()
-    return [None] * len(column)
+    raise ContractError(f"it holds {column.dtype}, which is no text, number or time, nor a list of such")
+
+
+def _objects(column: pl.Series, texts: Sequence[str]) -> list[Any]:
+    """The objects, or lists of these, with their fields of texts alone."""
+    if not texts:
+        return [{}] * len(column)
+    each = pl.element() if isinstance(column.dtype, pl.List) else pl.col(column.name)
+    some = pl.when(each.is_not_null()).then(pl.struct(each.struct.field(name) for name in texts))
+    if isinstance(column.dtype, pl.List):
+        return column.list.eval(some).to_list()
+    return column.to_frame().select(some).to_series().to_list()
 
 
 def _loose(text: str, kind: str) -> Any:
@@ -322,9 +421,7 @@ def _loose(text: str, kind: str) -> Any:
         case _ if kind == BOOLEAN:
             return text == "true"
         case _ if kind == NESTED:
-            value = json.loads(text)
-            plain = isinstance(value, list) and not any(isinstance(entry, list | dict) for entry in value)
-            return value if plain else None
+            return json.loads(text)
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
@@ -360,6 +457,7 @@ def _table(key: str, address: str, table: str) -> Sample:
         with foreign(table, "a table"):
             return {column.name: _values(column) for column in frame}
 
-    columns, left_out = _readable(printable(table), columns_of(address, table), read)
+    shown = printable(table)
+    columns, faults = _readable(shown, columns_of(address, table), read)
     source = {"kind": "sql", key: address, "query": f"select * from {table}"}  # noqa: S608 - its own name
-    return Sample(name=printable(table), columns=columns, source=source, left_out=tuple(left_out))
+    return _sampled(shown, shown, columns, faults, source)

@@ -17,12 +17,20 @@ _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?P<clock>[T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)?",
     re.IGNORECASE,
 )
+#: Texts that stand for an unknown time: signs and zeros alone, the first or the last day that a tool has, a few words.
+_MARKER = re.compile(
+    r"[\W0_]+(?:T[\W0_]+)?Z?|0001-01-01.*|9999-12-31.*|unknown|tb[ad]|never|na|nil|missing", re.IGNORECASE
+)
+_MOST_MARKERS = 5
+_SHOWN = 40
+#: Extraction takes no earlier time for one.
+_FIRST_YEAR = 1678
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 #: A number is a time where it lies between these, counted in the unit: nobody's log is older or from the future.
 _EARLIEST, _LATEST = datetime(1995, 1, 1, tzinfo=UTC).timestamp(), datetime(2040, 1, 1, tzinfo=UTC).timestamp()
 _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1000, "us": 1_000_000}
-#: So many of a column's values must be times, or numbers, for it to be a column of these.
-_MOST = 0.9
+#: So many of a column's values must be of a kind for it to be a column of these; extraction rejects the rows of others.
+MOST = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,7 @@ def as_id(value: Any) -> str:
 
 def time_look(values: Sequence[Any]) -> TimeLook | None:
     """How the values tell time, None where most of them tell none."""
-    some = known(values)
+    some = without(markers(values), known(values))
     if not some:
         return None
     typed = [value for value in some if isinstance(value, date)]
@@ -56,10 +64,9 @@ def time_look(values: Sequence[Any]) -> TimeLook | None:
         stamps = [value for value in typed if isinstance(value, datetime)]
         naive = any(value.tzinfo is None for value in stamps) or not stamps
         midnight = all(value.time() == datetime.min.time() for value in stamps)
-        return TimeLook(naive=naive, dates=midnight) if len(typed) >= _MOST * len(some) else None
-    matches = [_ISO.fullmatch(value.strip()) for value in some if isinstance(value, str)]
-    found = [match for match in matches if match]
-    if len(found) >= _MOST * len(some):
+        return TimeLook(naive=naive, dates=midnight) if len(typed) >= MOST * len(some) else None
+    found = [match for value in some if (match := _as_time(value))]
+    if len(found) >= MOST * len(some):
         clocks = [match["clock"] for match in found]
         return TimeLook(
             naive=any(match["zone"] is None for match in found),
@@ -70,6 +77,50 @@ def time_look(values: Sequence[Any]) -> TimeLook | None:
         if numbers and all(_EARLIEST * scale <= number < _LATEST * scale for number in numbers):
             return TimeLook(unit=unit, dates=all(number % (86_400 * scale) == 0 for number in numbers))
     return None
+
+
+def null_texts(values: Sequence[Any]) -> list[str]:
+    """The texts among the values that mean that there is none, though extraction knows only the empty one."""
+    return sorted({value for value in values if isinstance(value, str) and value and _is_null(value)})
+
+
+def markers(values: Sequence[Any]) -> list[str]:
+    """The texts among times that stand for an unknown one, such as '-' and '0000-00-00'; none where there are many."""
+    marks = {value for value in values if isinstance(value, str) and value and _MARKER.fullmatch(value.strip())}
+    found = sorted({*null_texts(values), *marks})
+    return found if len(found) <= _MOST_MARKERS else []
+
+
+def without(texts: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """The values that are none of the texts."""
+    return [value for value in values if not (isinstance(value, str) and value in texts)]
+
+
+def is_time(value: Any) -> bool:
+    """Whether the value alone tells a time; a number tells one by its unit only."""
+    return isinstance(value, date) or _as_time(value) is not None
+
+
+def _as_time(value: Any) -> re.Match[str] | None:
+    """The parts of a text that is a time of a day that there is."""
+    match = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    try:
+        return match if date.fromisoformat(match.string[:10]).year >= _FIRST_YEAR else None
+    except ValueError:
+        return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value, or what its text writes out, is a number or a truth value."""
+    return isinstance(value, bool) or as_numbers([value]) is not None
+
+
+def shown(value: Any) -> str:
+    """The value as an error or a comment tells it."""
+    text = str(value)
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def as_numbers(values: Sequence[Any]) -> list[float] | None:

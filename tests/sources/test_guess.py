@@ -127,6 +127,56 @@ def test_rows_without_a_type_are_what_the_table_is_called(name: str, kind: str) 
     assert tables.events.values == {"event_type": kind}
 
 
+@pytest.mark.parametrize("name", ["kind", "what", "interaction_kind", "status", "source", "verbs", "x1", "class"])
+@pytest.mark.parametrize(
+    ("types", "keys"),
+    [
+        (["view", "view", "click", "purchase"], {}),
+        (["VIEW", "Add to cart", "view", "Bought"], {"VIEW": "view", "Add to cart": "click", "Bought": "purchase"}),
+        (["pageview", "pv", "pv", "pageview"], {"pageview": "view", "pv": "view"}),
+    ],
+)
+def test_a_column_of_known_types_says_what_happened_whatever_its_name(
+    name: str, types: list[str], keys: dict[str, str]
+) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], name: types, "occurred_at": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events)
+    assert tables.events.columns["event_type"] == name
+    assert tables.events.values == {}
+    assert tables.events.keys.get("event_types", {}) == keys
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"kind": ["view", "view", "desk", "click"]},
+        {"kind": ["return", None, None, None]},
+        {"kind": [1, 2, 1, 2]},
+        {"kind": [["view"], ["click"], [], []]},
+    ],
+)
+def test_a_column_that_says_other_things_too_is_not_what_happened(others: Columns) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], "occurred_at": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events | others)
+    assert tables.events.values == {"event_type": "click"}
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "other", "values"),
+    [
+        ("action", ["view", "wish", "buy", "view"], "state", ["complete"] * 4),
+        ("event_type", ["web", "opened", "x", "y"], "kind", ["view", "click"] * 2),
+        ("kind", ["view", "click"] * 2, "type", ["web", "phone"] * 2),
+    ],
+)
+def test_a_telling_name_comes_before_values_and_these_before_a_weak_name(
+    name: str, types: list[str], other: str, values: list[str]
+) -> None:
+    events = {"user_id": WHO, "item_id": [1, 2, 3, 4], other: values, name: types, "time": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events)
+    assert tables.events.columns["event_type"] == name
+
+
 def test_one_table_can_be_both() -> None:
     both = {"user": WHO, "item": [1, 2, 2, 4], "title": TITLES, "time": ["2020-01-02 10:00:00Z"] * 4}
     tables = guess([table("log.csv", both)])
@@ -159,6 +209,38 @@ def test_what_is_missing_is_said_with_the_columns_that_there_are(lacking: str) -
         guess([table("i.csv", items), table("e.csv", events)])
     assert f"a {lacking}" in str(caught.value)
     assert "e.csv (" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["occurred_at", "timestamp", "eventTime", "created_at"])
+@pytest.mark.parametrize(
+    "value",
+    ["10/01/2026 08:15 AM", "01.10.2026", "2026-10-01 8:15", 20261001, "20261001", "yesterday", "2026-13-01", "-"],
+)
+def test_times_that_cannot_be_read_are_told_with_their_column_and_a_way_to_write_them(name: str, value: Any) -> None:
+    items = table("i.csv", {"item_id": [1, 2, 3, 4], "title": TITLES, "published_at": ["2026-10-01"] * 4})
+    events = table("e.csv", {"user_id": WHO, "item_id": [1, 2, 3, 4], "event_type": ["view"] * 4, name: [value] * 4})
+    with pytest.raises(ConfigError) as caught:
+        guess([items, events])
+    told = str(caught.value)
+    assert f"'{value}' in '{name}' is no time that can be read; write it as 2026-10-01T08:15:00Z" in told
+    assert "no column that looks like" not in told
+    assert "name the columns" not in told
+
+
+@pytest.mark.parametrize("empty", [("i.csv",), ("e.csv",), ("i.csv", "e.csv")])
+def test_tables_without_rows_are_told_as_such(empty: tuple[str, ...]) -> None:
+    columns: dict[str, Columns] = {
+        "i.csv": {"item_id": [1, 2, 3, 4], "title": TITLES},
+        "e.csv": {"user_id": WHO, "item_id": [1, 2, 3, 4], "occurred_at": ["2020-01-02 10:00:00Z"] * 4},
+    }
+    samples = [
+        table(name, {column: [] if name in empty else values for column, values in own.items()})
+        for name, own in columns.items()
+    ]
+    with pytest.raises(ConfigError) as caught:
+        guess(samples)
+    assert all(f"{name} ({', '.join(columns[name])}) has no rows" in str(caught.value) for name in empty)
+    assert "no column that looks like" not in str(caught.value)
 
 
 @given(st.sampled_from(["user_id", "item_id", "occurred_at"]), st.sampled_from(["_", "-", " ", "."]), st.booleans())

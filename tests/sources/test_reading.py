@@ -1,7 +1,9 @@
 """Rows of a source by its table's contract: what one file or one row lacks, and types that only some libraries know."""
 
 import json
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_text.errors import ContractError
+from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sections import Source
 from recsys_text.sources import read_rows
 from tests.sources.test_fuzz import SPAN
@@ -100,3 +102,48 @@ def test_a_list_of_parquet_with_a_text_that_is_no_unicode_rejects_its_row(tmp_pa
     rows = items(tmp_path / "a.parquet")
     assert rows["rule"].to_list() == [None, "tags|dtype", None]
     assert rows["tags"].to_list() == [["Café"], [], ["x"]]
+
+
+@pytest.mark.parametrize("column", ["description", "tags", "category", "published_at", "expires_at", "updated_at"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "db"])
+def test_a_column_that_the_config_leaves_out_is_not_read_whatever_it_holds(
+    tmp_path: Path, column: str, suffix: str
+) -> None:
+    path, unfit = tmp_path / f"items.{suffix}", {"id": 7} if suffix in ("jsonl", "parquet") else "no value of that kind"
+    frame = pl.DataFrame({"item_id": ["1", "2"], "title": ["A", "B"], column: [unfit, unfit]})
+    source = {"kind": "file", "path": str(path), "columns": {column: ""}}
+    if suffix == "csv":
+        frame.write_csv(path)
+    elif suffix == "jsonl":
+        frame.write_ndjson(path)
+    elif suffix == "parquet":
+        frame.write_parquet(path)
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"create table items (item_id, title, {column})")
+            connection.executemany("insert into items values (?, ?, ?)", frame.rows())
+            connection.commit()
+        del source["path"]
+        source |= {"kind": "sql", "uri": f"sqlite:///{path}", "query": "select * from items"}
+    rows = pl.concat(read_rows("items", Source.model_validate(source), SPAN))
+    assert rows[column].to_list() == ([[], []] if column == "tags" else [None, None])
+    assert rows["rule"].to_list() == [None, None]
+
+
+def test_a_column_that_every_row_needs_cannot_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("item_id,title\n1,A\n")
+    for column in ("item_id", "title"):
+        with pytest.raises(ConfigError, match=rf'sources\.items\.columns: {column} = "" leaves out a column'):
+            items(tmp_path / "a.csv", columns={column: ""})
+    source = Source.model_validate({"kind": "file", "path": str(tmp_path / "a.csv"), "columns": {"clicked": ""}})
+    with pytest.raises(ConfigError, match="clicked"):
+        pl.concat(read_rows("impressions", source, SPAN))
+
+
+def test_labels_that_the_config_leaves_out_are_found_among_the_events(tmp_path: Path) -> None:
+    path = tmp_path / "shown.jsonl"
+    row = {"impression_id": "1", "user_id": "u", "shown_at": "2026-10-01T08:00:00Z", "candidates": ["1"], "clicked": 7}
+    path.write_text(json.dumps(row) + "\n")
+    source = {"kind": "file", "path": str(path), "clicks_within": "1h", "values": {"origin": "logged"}}
+    rows = pl.concat(read_rows("impressions", Source.model_validate(source | {"columns": {"clicked": ""}}), SPAN))
+    assert rows["clicked"].to_list() == [None]
