@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -261,6 +262,68 @@ def test_a_where_that_does_not_fit_is_a_mistake_in_the_config(tmp_path: Path, wh
     (tmp_path / "a.csv").write_text("id,text\n1,a\n")
     with pytest.raises(ConfigError, match="where = "):
         list(read_files(str(tmp_path / "a.csv"), WANTED, time=None, span=SPAN, where=where))
+
+
+@pytest.mark.parametrize(
+    "written", [("True", "False"), ("true", "false"), ("TRUE", "FALSE"), ("1", "0"), (True, False)]
+)
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("bot = false", ["2"]),
+        ("bot <> true", ["2"]),
+        ("false = bot", ["2"]),
+        ("not (bot = true)", ["2"]),
+        ("bot is true", ["1"]),
+        ("bot is not true and id <> '3'", ["2"]),
+        ("id = '1' or (bot = false and id < '9')", ["1", "2"]),
+        ("bot = false or bot is null", ["2", "3"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_flag_is_compared_however_it_is_written(
+    tmp_path: Path, name: str, written: tuple[object, object], where: str, expected: list[str]
+) -> None:
+    frame = pl.DataFrame({"id": ["1", "2", "3"], "bot": [*written, None]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[name[2:]](tmp_path / name)  # type: ignore[operator]
+    batches = list(read_files(str(tmp_path / name), {"id"}, time=None, span=SPAN, where=where))
+    assert pl.concat([batch.frame for batch in batches], how="diagonal")["id"].to_list() == expected
+
+
+@pytest.mark.parametrize("text", ["yes", "robot", "-1", "2"])
+@pytest.mark.parametrize("where", ["text = true", "text <> false", "id = '1' and text = true", "lower(text) = true"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_text_that_is_no_flag_is_not_compared_with_one(tmp_path: Path, name: str, where: str, text: str) -> None:
+    frame = pl.DataFrame({"id": ["1", "2"], "text": ["true", text]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson}[name[2:]](tmp_path / name)  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=r"where = .* true .*NAME = true to compare what is true or false") as caught:
+        list(read_files(str(tmp_path / name), WANTED, time=None, span=SPAN, where=where))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("paths", "where", "said"),
+    [
+        (["a.csv"], "text = 'x'", "where = \"text = 'x'\" leaves no row of 2 in {}/a.csv"),
+        (
+            ["a.csv", "b.csv"],
+            "text = 'x'",
+            "where = \"text = 'x'\" leaves no row of 4 in 2 of 2 files, such as {}/a.csv",
+        ),
+        (["a.csv"], "text = 'b'", None),
+        (["day=1/a.csv", "day=2/b.csv"], "day = '2'", None),
+    ],
+)
+def test_a_where_that_leaves_no_row_of_a_file_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, paths: list[str], where: str, said: str | None
+) -> None:
+    for path in paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("id,text\n1,a\n2,b\n")
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        list(read_files(f"{tmp_path}/{'*/' * paths[0].count('/')}*.csv", WANTED, time=None, span=SPAN, where=where))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ([] if said is None else [said.format(tmp_path)])
 
 
 def test_the_keys_of_partitions_are_columns(tmp_path: Path) -> None:
