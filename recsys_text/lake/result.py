@@ -44,13 +44,20 @@ def shortened(keys: Sequence[str]) -> str:
     return ", ".join(keys) if len(keys) <= _NAMED else f"{keys[0]} to {keys[-1]} ({len(keys)} windows)"
 
 
+def too_many(rejected: int, kept: int, total: int, max_rejected: float) -> bool:
+    """Whether more rows are rejected than the share `max_rejected` of all.
+
+    A share of a few rows is no whole number of rows: one bad row of three is no reason to lose the other two.
+    """
+    few = 1 if max_rejected and kept else 0
+    return rejected > max(few, max_rejected * total)
+
+
 def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
     """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
     rejected = sum(result.rejected.values())
     total = result.rows + result.duplicates + rejected
-    # A share of a small window is no whole number of rows: one bad row of three is no reason to lose the other two.
-    few = 1 if max_rejected and result.rows else 0
-    if rejected > max(few, max_rejected * total):
+    if too_many(rejected, result.rows, total, max_rejected):
         rule = max(result.rejected, key=lambda rule: result.rejected[rule])
         raise ContractError(
             f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "

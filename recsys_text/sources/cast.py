@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Collection
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -225,4 +226,5 @@ def _written(given: pl.Series, broken: pl.Series) -> pl.Series:
         values = iter(given.filter(broken).to_list())
     except (ValueError, OverflowError):  # a time that Python has no date for
         values = iter(given.filter(broken).to_physical().to_list())
-    return pl.Series([repr(next(values))[:_SHOWN] if mark else None for mark in broken], dtype=pl.String)
+    texts = (str(value) if isinstance(value, date) else repr(value) for value in values)
+    return pl.Series([next(texts)[:_SHOWN] if mark else None for mark in broken], dtype=pl.String)

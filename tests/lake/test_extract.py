@@ -142,6 +142,29 @@ def test_rows_without_a_readable_time_are_of_the_source_and_kept_once(
         extract_events(tmp_path, broken, max_rejected=0.02)
 
 
+@pytest.mark.parametrize("text", ["never", "2024-03-02 08:30:00", None])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_one_row_without_a_time_refuses_nothing_and_two_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, text: str | None
+) -> None:
+    times = pl.col("occurred_at").dt.to_string("iso:strict")
+    path = tmp_path / f"events.{suffix}"
+
+    def extract(bad: int, **settings: object) -> int:
+        rows = make_events(5).with_columns(times)
+        rows = rows.with_columns(occurred_at=pl.when(pl.int_range(5) < bad).then(pl.lit(text)).otherwise("occurred_at"))
+        {"parquet": rows.write_parquet, "csv": rows.write_csv, "jsonl": rows.write_ndjson}[suffix](path)  # type: ignore[operator]
+        written = extract_windows(Lake(tmp_path / "lake"), file_sources(tmp_path, path, **settings), WINDOWS)["events"]
+        return sum(result.rows for result in written.values())
+
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        assert extract(1) == 4
+    assert "events: 1 of 5 rows of the source have no readable occurred_at, such as " in caplog.text
+    for bad, settings in ((2, {}), (1, {"max_rejected": 0})):
+        with pytest.raises(ContractError, match=rf"{bad} of 5 rows .* more than max_rejected = "):
+            extract(bad, **settings)
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffix: str) -> None:
     """Of a Parquet file only the rows of the window are read, and yet all of the file count."""
