@@ -20,7 +20,7 @@ from recsys_text.sections import Source, Sources
 from recsys_text.sources import describe, read_rows
 from recsys_text.sources.reading import TIME
 from recsys_text.sources.times import Span, why_unread, zone_of
-from recsys_text.tables import OFFENDER, RULE
+from recsys_text.tables import OFFENDER, RULE, UNREAD_ROWS
 
 logger = getLogger("recsys_text")
 
@@ -256,7 +256,7 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
     elif rule == f"{TIME[table]}|dtype":
         told += f"{offender!r}, {why_unread(offender, table, span.zone, source.time_unit)}"
     else:
-        told += f"{offender!r}, which breaks {rule}"
+        told += f"{offender!r}, {UNREAD_ROWS.get(rule, f'which breaks {rule}')}"
     if too_many(count, rows - count, rows, source.max_rejected):
         raise ContractError(f"{told}; they are more than max_rejected = {source.max_rejected:g}")
     logger.warning("%s; they are in no window, and kept among the rejected rows", told)

@@ -138,7 +138,9 @@ def _given(
     root, _, field = wanted.partition(".")
     if field and root in raw.columns:
         return _field(raw[root], field, target)
-    if (name in source.columns and not sparse) or not (target.nullable or name in _OPTIONAL):
+    # What changed says when; only a snapshot may leave it open.
+    optional = target.nullable or (name in _OPTIONAL and not (name == "updated_at" and source.feed == "changes"))
+    if (name in source.columns and not sparse) or not optional:
         raise no_column(table, wanted, there)
     return _nothing(name, raw.height)
 

@@ -393,6 +393,26 @@ def test_bad_input_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("catalogue.csv", "item_id,title\n1,St\u00fchle\n2,T\u00fcr\n"),
+        ("catalogue.csv", 'item_id,title,tags\n1,"a",St\u00fchle\n2,b,T\u00fcr\n'),
+        ("catalogue.jsonl", '{"item_id": 1, "title": "St\u00fchle"}\n{"item_id": 2, "title": "T\u00fcr"}\n'),
+        ("catalogue.jsonl", '{"item_id": 0, "title": "a"}\n' + '{"item_id": 1, "title": "St\u00fchle"}\n' * 2),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
+def test_a_file_that_is_not_utf_8_is_told_so(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    make_events(9).write_parquet(tmp_path / "events.parquet")
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    items = Source(kind="file", path=str(tmp_path / name))
+    with pytest.raises(ContractError, match=r"not UTF-8; save (it|the file) as UTF-8") as caught:
+        extract_windows(Lake(tmp_path / "lake"), sources.model_copy(update={"items": items}), WINDOWS)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no file at .*/none\.parquet"):
         extract_windows(Lake(tmp_path / "lake"), file_sources(tmp_path, tmp_path / "none.parquet"), WINDOWS)

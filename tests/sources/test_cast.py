@@ -172,7 +172,44 @@ def test_a_whole_number_is_one_id_however_it_is_written(value: object) -> None:
     assert to_contract(raw, "events", source()).select("user_id", "item_id").row(0) == ("7", "7")
 
 
-@pytest.mark.parametrize("text", ["007", "7.01", "7.0.0", "v7.0", "1e3", " 7"])
+@pytest.mark.parametrize("written", ["{}", " {}", "{} ", "\t{}\r", "\u00a0{}"])
+@pytest.mark.parametrize("loose", [False, True])
+def test_ids_and_types_of_events_have_no_blanks_around_them(written: str, *, loose: bool) -> None:
+    texts = {"user_id": "u 1", "item_id": "7.0", "event_type": "buy"}
+    raw = events(**{name: [written.format(text)] for name, text in texts.items()})
+    if loose:  # as a column of JSON lines in which another value is a number
+        columns = [loose_series(name, [raw[name][0], 7]) for name in texts]
+        raw = pl.concat([raw, raw]).with_columns(columns).head(1)
+    cast = to_contract(raw, "events", source(event_types={"buy": "purchase"}))
+    assert cast.select("user_id", "item_id", "event_type", "rule").row(0) == ("u 1", "7", "purchase", None)
+
+
+def test_an_id_of_blanks_is_none() -> None:
+    assert to_contract(events(user_id=["  "]), "events", source())["user_id"].to_list() == [None]
+
+
+def test_the_ids_of_lists_have_no_blanks_around_them() -> None:
+    raw = pl.DataFrame({
+        "impression_id": [" 1"], "user_id": ["u"], "shown_at": [NOON], "candidates": [["a ", " 2.0", "b"]],
+        "clicked": ["0,1,0"], "origin": ["logged"],
+    })  # fmt: skip
+    cast = to_contract(raw, "impressions", source())
+    assert cast.select("impression_id", "candidates").row(0) == ("1", ["a", "2", "b"])
+
+
+def test_changes_of_items_say_when_they_changed() -> None:
+    raw = pl.DataFrame({"item_id": ["1"], "title": ["a"], "updated": [NOON]})
+    assert to_contract(raw, "items", source())["updated_at"].to_list() == [None]
+    with pytest.raises(
+        ContractError,
+        match=r"items has no column 'updated_at' \(it has item_id, title, updated\); perhaps 'updated' is",
+    ):
+        to_contract(raw, "items", source(feed="changes"))
+    mapped = to_contract(raw, "items", source(feed="changes", columns={"updated_at": "updated"}))
+    assert mapped["updated_at"].to_list() == [NOON]
+
+
+@pytest.mark.parametrize("text", ["007", "7.01", "7.0.0", "v7.0", "1e3", "7 8"])
 def test_other_texts_stay_ids_as_they_are(text: str) -> None:
     assert to_contract(events(user_id=[text]), "events", source())["user_id"].to_list() == [text]
 

@@ -213,6 +213,10 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, data: 
         ("a.csv", b"id,text\n1,a\n2\n", "row|columns", "2"),
         ("a.jsonl", b'{"id": 1, "text": "a"}\n{"id": ', "row|json", '{"id":'),
         ("a.jsonl", b'{"id": 1, "text": "a"}\n[2]\n', "row|json", "[2]"),
+        ("a.csv", b"id,text\n1,a\n2,St\xfchle\n", "row|utf-8", "St\\xfchle"),
+        ("a.csv", b"text,id\na,1\nb,\xe4\xf6\n", "row|utf-8", "\\xe4\\xf6"),
+        ("a.csv", b'\xef\xbb\xbfid,text\n1,a\n2,"\xff, b"\n', "row|utf-8", "\\xff, b"),
+        ("a.jsonl", b'{"id": 1, "text": "a"}\n{"id": "\xfc"}\n', "row|utf-8", '{"id": "\\xfc"}'),
     ],
 )
 def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
@@ -239,6 +243,13 @@ def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
         ("id,text\r\n1,a\r\n", "a"),
         ("id,text\r1,a\r", "a"),
         ('"id","text"\n"1","line\nline"\n', "line\nline"),
+        ("sep=;\nid;text\n1;a,b\n", "a,b"),
+        ("sep=,\r\nid,text\r\n1,a\r\n", "a"),
+        ("sep=\t\nid\ttext\n1\ta\n", "a"),
+        ("SEP=^\n\nid^text\n1^a\n", "a"),
+        ('"sep=;"\nid;text\n1;"a;b"\n', "a;b"),
+        ("\ufeffsep=;\rid;text\r1;a\r", "a"),
+        ('sep=;;\nid;text\n1;"a \\"b\\" c"\n', 'a "b" c'),
     ],
 )
 def test_csv_is_read_in_the_dialect_that_it_is_written_in(tmp_path: Path, text: str, expected: str) -> None:
