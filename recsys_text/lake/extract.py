@@ -12,7 +12,7 @@ from recsys_text.errors import ContractError
 from recsys_text.event_types import EventType
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.enforce import judge, settle
-from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened, too_many
+from recsys_text.lake.result import RefusedEmpty, WriteResult, no_candidates, shortened, too_many
 from recsys_text.lake.spill import MAX_ROWS, Spill, microseconds, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
@@ -114,7 +114,7 @@ def _extract(
     )
     snapshot = table == "items" and source.feed == "snapshot"
     if snapshot:
-        results = _snapshot(lake, frames, windows, about)
+        results = _snapshot(lake, frames, windows, about, source.grace)
     else:
         results = _dated(lake, table, source, frames, windows, span, about, positive)
     lake.remove_unnamed(table)
@@ -122,7 +122,7 @@ def _extract(
 
 
 def _snapshot(
-    lake: Lake, frames: Iterable[pl.DataFrame], windows: list[Window], about: About
+    lake: Lake, frames: Iterable[pl.DataFrame], windows: list[Window], about: About, grace: int
 ) -> dict[str, WriteResult]:
     """One reading of all items for all windows."""
     earlier = [key for key in lake.keys("items") if key <= windows[-1].key]
@@ -136,9 +136,9 @@ def _snapshot(
         results[last] = replace(results[last], left=left)
         if left > _MANY_LEFT * len(former):
             logger.warning(
-                "items: %d of %d items that %s had are not in %s any more and are no candidates from %s on; "
+                "items: %d of %d items that %s had are not in %s from %s on: %s; "
                 "if that reading was not whole, extract it again",
-                *(left, len(former), earlier[-1], about.source, windows[0]),
+                *(left, len(former), earlier[-1], about.source, windows[0], no_candidates(grace)),
             )
     return results
 

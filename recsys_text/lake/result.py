@@ -53,8 +53,27 @@ def too_many(rejected: int, kept: int, total: int, max_rejected: float) -> bool:
     return rejected > max(few, max_rejected * total)
 
 
-def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
-    """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
+def no_candidates(grace: int) -> str:
+    """What becomes of items that a snapshot lacks, where they stay candidates for so many windows."""
+    if not grace:
+        return "no candidates any more"
+    count = "1 window" if grace == 1 else f"{grace} windows in a row"
+    return f"no candidates after {count} without them (sources.items.grace)"
+
+
+def check_result(
+    name: str,
+    result: WriteResult,
+    offenders: dict[str, str],
+    *,
+    max_rejected: float,
+    min_rows: int,
+    replaces: bool,
+) -> None:
+    """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others.
+
+    replaces: whether there is a window already, which then stays.
+    """
     rejected = sum(result.rejected.values())
     total = result.rows + result.duplicates + rejected
     if too_many(rejected, result.rows, total, max_rejected):
@@ -64,4 +83,5 @@ def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_
             f"{result.rejected[rule]} break {rule}, such as {offenders[rule]}"
         )
     if result.rows < min_rows:
-        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; the former window is kept")
+        stays = "the former window is kept" if replaces else "nothing is written"
+        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; {stays}")

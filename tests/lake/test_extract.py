@@ -279,6 +279,16 @@ def test_one_snapshot_is_stored_once(tmp_path: Path) -> None:
     assert lake.items(lake.keys("items")).height == 100
 
 
+def test_a_snapshot_with_too_few_items_is_refused(tmp_path: Path) -> None:
+    few, many = (pl.DataFrame({"item_id": [*ids], "title": [*ids]}) for ids in ("a", "ab"))
+    with pytest.raises(ContractError, match="items: 1 rows, fewer than min_rows = 2; nothing is written"):
+        extract_items(tmp_path, few, min_rows=2)
+    former = extract_items(tmp_path, many, min_rows=2)
+    with pytest.raises(ContractError, match="items: 1 rows, fewer than min_rows = 2; the former window is kept"):
+        extract_items(tmp_path, few, min_rows=2)
+    assert former == {one.key: ["a", "b"] for one in WINDOWS}
+
+
 def test_what_is_published_later_does_not_change_a_window(tmp_path: Path) -> None:
     frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["t"] * 2, "published_at": [DAY_1, WINDOWS[2].start]})
     extract_items(tmp_path, frame)
