@@ -26,9 +26,10 @@ from recsys_text.sources.boundary import describe_path, foreign, printable
 from recsys_text.sources.csv_files import SEPARATORS
 from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
-from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 from recsys_text.sources.sql import columns_of, sample_table, tables_of
 from recsys_text.sources.times import Span
+from recsys_text.tables import UNREAD_ROWS
 
 #: So many rows of a table are looked at.
 ROWS = 5000
@@ -244,12 +245,18 @@ def _fits(text: str, separator: str) -> tuple[int, int]:
 
 
 def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[str, list[Any]]:
-    """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them."""
+    """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them.
+
+    Raises ContractError where no row can be read.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     rows = 0
+    unread: tuple[str, str] | None = None
     for batch in read_files(path, wanted, time=None, span=_TIMES, separator=separator):
         frame = batch.frame
         if ROW_RULE in frame.columns:
+            told = frame.filter(pl.col(ROW_RULE).is_not_null()).select(ROW_RULE, ROW_OFFENDER).rows()
+            unread = unread or next(iter(told), None)
             frame = frame.filter(pl.col(ROW_RULE).is_null())
         frame = frame.head(ROWS - rows)
         rows += frame.height
@@ -258,6 +265,10 @@ def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[
                 columns[name] += _values(frame[name]) if name in frame.columns else [None] * frame.height
         if rows == ROWS:
             break
+    if not rows and unread is not None:
+        raise ContractError(
+            f"{describe_path(path)}: no row can be read, such as {unread[1]!r}, {UNREAD_ROWS[unread[0]]}"
+        )
     return columns
 
 
