@@ -20,6 +20,13 @@ def is_positive(types: Sequence[EventType] = POSITIVE_TYPES) -> pl.Expr:
 #: The columns that a row carries besides its contract's: the rule that it broke and the value that broke it.
 RULE = "rule"
 OFFENDER = "offender"
+#: The rules that a row breaks as a whole, and what they say of it.
+WRONG_WIDTH, NO_OBJECT, NO_UTF_8 = "row|columns", "row|json", "row|utf-8"
+UNREAD_ROWS = {
+    WRONG_WIDTH: "which has not as many values as the file has columns",
+    NO_OBJECT: "which is no JSON object",
+    NO_UTF_8: "which is not UTF-8; save the file as UTF-8",
+}
 
 _ID_LENGTH = 256
 

@@ -83,7 +83,7 @@ def summary(settings: Settings) -> None:
     keys = lake.keys("events")  # a refused window may have its items already
     # How many items left is told by the run that found it out, and kept nowhere.
     written = {table: {key: lake.manifest(table, key) | {"left": 0} for key in keys} for table in ("items", "events")}
-    terminal.extracted(out, {"tables": written})
+    terminal.extracted(out, {"tables": written}, grace=settings.sources.items.grace)
 
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.set_tracking_uri(settings.tracking_uri)

@@ -107,6 +107,6 @@ def extract(
 
     with terminal.WorkProgress(out, "Extraction"):
         result = step(settings, windows, allow_empty=allow_empty)
-    terminal.extracted(out, result)
+    terminal.extracted(out, result, grace=settings.sources.items.grace)
     count = "1 window is" if len(windows) == 1 else f"{len(windows)} windows are"
     out.print(f"{count} in {settings.lake}", soft_wrap=True)

@@ -118,7 +118,7 @@ def run(
 
         with terminal.WorkProgress(out, "Extraction"):
             extracted = extract_step(settings, windows)
-        terminal.extracted(out, extracted)
+        terminal.extracted(out, extracted, grace=settings.sources.items.grace)
     train_and_gate(settings, parse_time(cutoff) if cutoff else None)
     _publish(settings)
     from recsys_text.steps.monitor import monitor as monitor_step

@@ -24,6 +24,8 @@ _Sampler = Callable[[Log, Sequence[Span], Settings], Impressions]
 _SAMPLE = 100
 #: Windows without which no part of the training has one of its own.
 FEWEST_WINDOWS = 3
+#: The next shorter length of windows, where there is one.
+_SHORTER = {"7d": "1d", "1d": "1h"}
 
 
 def filled(log: Log, spans: Sequence[Span]) -> list[Span]:
@@ -57,7 +59,8 @@ def check_teachable(
             "to them (sources.events.event_types), or name those that say so (sources.events.positive)"
         )
     if len(starts) < FEWEST_WINDOWS:
-        shorter = " or set windows.length = '1h'," if settings.windows.length != "1h" else ""
+        length = _SHORTER.get(settings.windows.length)
+        shorter = f" or set windows.length = '{length}'," if length else ""
         raise ContractError(
             f"training needs {FEWEST_WINDOWS} windows with events before {cutoff:%Y-%m-%dT%H:%MZ}, and the lake has "
             f"{len(starts)}; extract older windows,{shorter} or give a later --cutoff"

@@ -8,7 +8,7 @@ import polars as pl
 
 from recsys_text.errors import ContractError
 from recsys_text.event_types import EVENT_TYPES
-from recsys_text.tables import OFFENDER, RULE, TABLES, SnapshotItems
+from recsys_text.tables import OFFENDER, RULE, TABLES, UNREAD_ROWS, SnapshotItems
 
 #: The columns that tell two rows of a table apart; one of the rows that agree in them is kept.
 _IDENTITY = {
@@ -108,6 +108,8 @@ def describe_offender(rejected: pl.DataFrame, rule: str) -> str:
     row = rejected.filter(pl.col(RULE) == rule).head(1).select(texts).row(0, named=True)
     if rule == "event_type|dtype":
         return _unknown_types(rejected)
+    if rule in UNREAD_ROWS:
+        return f"{row[OFFENDER]!r}, {UNREAD_ROWS[rule]}"
     if row[OFFENDER] is not None:
         return f"{rule.partition('|')[0]} = {row[OFFENDER]!r}"
     filled = {name: value for name, value in row.items() if value and name != RULE}

@@ -12,14 +12,15 @@ from recsys_text.errors import ContractError
 from recsys_text.event_types import EventType
 from recsys_text.lake.clicks import found_clicks, with_clicked
 from recsys_text.lake.enforce import judge, settle
-from recsys_text.lake.result import RefusedEmpty, WriteResult, shortened
+from recsys_text.lake.result import RefusedEmpty, WriteResult, no_candidates, shortened, too_many
 from recsys_text.lake.spill import MAX_ROWS, Spill, microseconds, split_by_time
 from recsys_text.lake.store import About, Lake
 from recsys_text.lake.windows import Window, open_key, parse_window
 from recsys_text.sections import Source, Sources
 from recsys_text.sources import depends_on_span, describe, read_rows
 from recsys_text.sources.reading import TIME
-from recsys_text.sources.times import Span, zone_of
+from recsys_text.sources.times import Span, why_unread, zone_of
+from recsys_text.tables import OFFENDER, RULE, UNREAD_ROWS
 
 logger = getLogger("recsys_text")
 
@@ -113,7 +114,7 @@ def _extract(
     )
     snapshot = table == "items" and source.feed == "snapshot"
     if snapshot:
-        results = _snapshot(lake, frames, windows, about)
+        results = _snapshot(lake, frames, windows, about, source.grace)
     else:
         results = _dated(lake, table, source, frames, windows, span, about, positive)
     lake.remove_unnamed(table)
@@ -121,7 +122,7 @@ def _extract(
 
 
 def _snapshot(
-    lake: Lake, frames: Iterable[pl.DataFrame], windows: list[Window], about: About
+    lake: Lake, frames: Iterable[pl.DataFrame], windows: list[Window], about: About, grace: int
 ) -> dict[str, WriteResult]:
     """One reading of all items for all windows."""
     earlier = [key for key in lake.keys("items") if key <= windows[-1].key]
@@ -135,9 +136,9 @@ def _snapshot(
         results[last] = replace(results[last], left=left)
         if left > _MANY_LEFT * len(former):
             logger.warning(
-                "items: %d of %d items that %s had are not in %s any more and are no candidates from %s on; "
+                "items: %d of %d items that %s had are not in %s from %s on: %s; "
                 "if that reading was not whole, extract it again",
-                *(left, len(former), earlier[-1], about.source, windows[0]),
+                *(left, len(former), earlier[-1], about.source, windows[0], no_candidates(grace)),
             )
     return results
 
@@ -276,19 +277,19 @@ def _timeless(spill: Spill, table: str, source: Source, rows: int, span: Span) -
     count = spill.rows.get(_TIMELESS, 0)
     if not count:
         return None
-    if count > source.max_rejected * rows:
+    if too_many(count, rows - count, rows, source.max_rejected):
         # Rows of other times may not have been read; here all of the source count.
         rows = sum(frame.height for frame in read_rows(table, source, replace(span, start=_EVER[0], end=_EVER[1])))
-    example = next(spill.frames(_TIMELESS)).head(1).select("offender").item()
-    told = (
-        f"{table}: {count:,} of {rows:,} rows of the source have no readable {TIME[table]}, "
-        f"such as {'null' if example is None else repr(example)}"
-    )
-    if count > source.max_rejected * rows:
-        raise ContractError(
-            f"{told}, more than max_rejected = {source.max_rejected:g}; a text is read as a time where it is written "
-            "as in 2026-10-01 08:30:00 or 2026-10-01T08:30:00+02:00"
-        )
+    rule, offender = next(spill.frames(_TIMELESS)).head(1).select(RULE, OFFENDER).row(0)
+    told = f"{table}: {count:,} of {rows:,} rows of the source have no readable {TIME[table]}, such as "
+    if offender is None:
+        told += "null"
+    elif rule == f"{TIME[table]}|dtype":
+        told += f"{offender!r}, {why_unread(offender, table, span.zone, source.time_unit)}"
+    else:
+        told += f"{offender!r}, {UNREAD_ROWS.get(rule, f'which breaks {rule}')}"
+    if too_many(count, rows - count, rows, source.max_rejected):
+        raise ContractError(f"{told}; they are more than max_rejected = {source.max_rejected:g}")
     logger.warning("%s; they are in no window, and kept among the rejected rows", told)
     frames = spill.frames(_TIMELESS)
     if source.clicks_within is not None:

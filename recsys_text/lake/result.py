@@ -44,17 +44,44 @@ def shortened(keys: Sequence[str]) -> str:
     return ", ".join(keys) if len(keys) <= _NAMED else f"{keys[0]} to {keys[-1]} ({len(keys)} windows)"
 
 
-def check_result(name: str, result: WriteResult, offenders: dict[str, str], max_rejected: float, min_rows: int) -> None:
-    """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others."""
+def too_many(rejected: int, kept: int, total: int, max_rejected: float) -> bool:
+    """Whether more rows are rejected than the share `max_rejected` of all.
+
+    A share of a few rows is no whole number of rows: one bad row of three is no reason to lose the other two.
+    """
+    few = 1 if max_rejected and kept else 0
+    return rejected > max(few, max_rejected * total)
+
+
+def no_candidates(grace: int) -> str:
+    """What becomes of items that a snapshot lacks, where they stay candidates for so many windows."""
+    if not grace:
+        return "no candidates any more"
+    count = "1 window" if grace == 1 else f"{grace} windows in a row"
+    return f"no candidates after {count} without them (sources.items.grace)"
+
+
+def check_result(
+    name: str,
+    result: WriteResult,
+    offenders: dict[str, str],
+    *,
+    max_rejected: float,
+    min_rows: int,
+    replaces: bool,
+) -> None:
+    """Raises ContractError for too many rejected rows, of which `offenders` has examples by rule, or too few others.
+
+    replaces: whether there is a window already, which then stays.
+    """
     rejected = sum(result.rejected.values())
     total = result.rows + result.duplicates + rejected
-    # A share of a small window is no whole number of rows: one bad row of three is no reason to lose the other two.
-    few = 1 if max_rejected and result.rows else 0
-    if rejected > max(few, max_rejected * total):
+    if too_many(rejected, result.rows, total, max_rejected):
         rule = max(result.rejected, key=lambda rule: result.rejected[rule])
         raise ContractError(
             f"{name}: {rejected} of {total} rows break the contract, more than max_rejected = {max_rejected:g}; "
             f"{result.rejected[rule]} break {rule}, such as {offenders[rule]}"
         )
     if result.rows < min_rows:
-        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; the former window is kept")
+        stays = "the former window is kept" if replaces else "nothing is written"
+        raise ContractError(f"{name}: {result.rows} rows, fewer than min_rows = {min_rows}; {stays}")

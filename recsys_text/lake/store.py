@@ -160,8 +160,15 @@ class Lake:
         result = WriteResult(
             rows=rows.height, rejected=rejected, duplicates=checked.duplicates, conflicts=checked.conflicts
         )
-        check_result("items", result, _offenders(checked.rejected), about.max_rejected, about.min_rows)
         ordered = sorted(windows)
+        check_result(
+            "items",
+            result,
+            _offenders(checked.rejected),
+            max_rejected=about.max_rejected,
+            min_rows=about.min_rows,
+            replaces=any(folders.former(self.root / "items", about.key_of(window)) for window in ordered),
+        )
         refused: dict[str, int] = {}
         staged: list[_Staged] = []
         with self.scratch() as scratch:
@@ -420,7 +427,14 @@ class Lake:
             rows=rows, rejected=dict(sorted(rejected.items())), duplicates=duplicates, conflicts=conflicts
         )
         min_rows = about.min_rows if about.until is None else 0
-        check_result(f"{table} {window}", result, offenders, about.max_rejected, min_rows)
+        check_result(
+            f"{table} {window}",
+            result,
+            offenders,
+            max_rejected=about.max_rejected,
+            min_rows=min_rows,
+            replaces=folders.former(self.root / table, about.key_of(window)) is not None,
+        )
         manifest = self._manifest(table, window, result, about) | lists
         return _Staged(window=window, key=about.key_of(window), manifest=manifest, result=result)
 

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Collection
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -153,7 +154,9 @@ def _given(
     root, _, field = wanted.partition(".")
     if field and root in raw.columns:
         return _field(raw[root], field, target)
-    if (name in source.columns and not sparse) or not may_lack(table, name):
+    # What changed says when; only a snapshot may leave it open.
+    optional = may_lack(table, name) and not (name == "updated_at" and source.feed == "changes")
+    if (name in source.columns and not sparse) or not optional:
         raise no_column(table, wanted, there)
     return _nothing(name, raw.height)
 
@@ -241,4 +244,5 @@ def _written(given: pl.Series, broken: pl.Series) -> pl.Series:
         values = iter(given.filter(broken).to_list())
     except (ValueError, OverflowError):  # a time that Python has no date for
         values = iter(given.filter(broken).to_physical().to_list())
-    return pl.Series([repr(next(values))[:_SHOWN] if mark else None for mark in broken], dtype=pl.String)
+    texts = (str(value) if isinstance(value, date) else repr(value) for value in values)
+    return pl.Series([next(texts)[:_SHOWN] if mark else None for mark in broken], dtype=pl.String)

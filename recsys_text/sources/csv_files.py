@@ -7,10 +7,12 @@ lines up to the next one into it, a backslash stays in the text. So a file with 
 import codecs
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -20,17 +22,17 @@ import pyarrow.csv
 from recsys_text.errors import ContractError
 from recsys_text.sources.arrow import plain_frame
 from recsys_text.sources.boundary import refuse_utf_16
-from recsys_text.sources.loose import TEXT, UNREADABLE
 from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
+from recsys_text.tables import NO_UTF_8, WRONG_WIDTH
 
 #: Texts that stand for "no value" in a CSV file, which has no other way to say so.
 NULLS = ("", "NULL", "null", "\\N", "NaN", "nan", "None", "<NA>", "N/A", "#N/A")
-#: The rule of a row that has more or fewer values than the file has columns.
-WRONG_WIDTH = "row|columns"
 _BLOCK_BYTES = 1 << 23
 SEPARATORS = ",;\t|"
 _SHOWN = 500
 _MOST_BYTES_OF_HEADER = 1 << 20
+#: The first line of a file for Excel, which says what separates its values and is no part of the table.
+_SAYS_SEPARATOR = re.compile(r'"?sep=(?P<separator>[^\r\n])"?[ ,;]*(?:\r\n|\r|\n)', re.IGNORECASE)
 
 Open = Callable[[], Any]
 
@@ -88,15 +90,18 @@ _MARKING = "recsys-text-mark"
 codecs.register_error(_MARKING, _marked)
 
 
-def _unmarked(given: pl.Series) -> pl.Series:
-    """The column with its marked values as what cannot be read; they are shown with the bytes in question."""
-    marked = given.str.contains(_MARK, literal=True).fill_null(False)
-    if not marked.any():
-        return given
-    shown = given.str.replace_all(_MARK, "\\x", literal=True)
-    kinds = pl.select(pl.when(marked).then(pl.lit(UNREADABLE)).when(given.is_not_null()).then(pl.lit(TEXT))).to_series()
-    texts = pl.DataFrame({"text": shown, "kind": kinds}).to_struct(given.name)
-    return pl.select(pl.when(given.is_not_null()).then(texts)).to_series().alias(given.name)
+def _unmarked(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows without their marked values; such a row says so, and shows the bytes in question."""
+    marked = {name: pl.col(name).str.contains(_MARK, literal=True).fill_null(False) for name in frame.columns}
+    shown = [
+        pl.when(mark).then(pl.col(name).str.slice(0, _SHOWN).str.replace_all(_MARK, "\\x", literal=True))
+        for name, mark in marked.items()
+    ]
+    return frame.with_columns(
+        *(pl.when(~mark).then(name).alias(name) for name, mark in marked.items()),
+        pl.when(pl.any_horizontal(*marked.values())).then(pl.lit(NO_UTF_8)).alias(ROW_RULE),
+        pl.coalesce(shown).alias(ROW_OFFENDER),
+    )
 
 
 def read_csv(
@@ -146,7 +151,7 @@ def read_csv(
         )
         for batch in reader:
             frame = plain_frame(pa.Table.from_batches([batch]).rename_columns(columns))
-            yield frame if dialect.is_unicode else pl.DataFrame([_unmarked(column) for column in frame]), dialect.names
+            yield frame if dialect.is_unicode or not columns else _unmarked(frame), dialect.names
     if odd:
         blank = pl.DataFrame({name: pl.Series(name, [None] * len(odd), pl.String) for name in columns})
         told = [pl.lit(WRONG_WIDTH).alias(ROW_RULE), pl.Series(ROW_OFFENDER, odd)]
@@ -161,13 +166,17 @@ def _dialect(opened: Open, shown: str, wanted: Collection[str], separator: str |
     text = start.decode(mark, errors="replace")
     if not text.strip():
         raise ContractError(f"{shown} is empty: it has no line with the names of the columns")
+    said = _SAYS_SEPARATOR.match(text)
+    if said is not None:
+        text, separator = text[said.end() :], separator or said["separator"]
+    before = 0 if said is None else 1
     if separator is None:
         separator = max(SEPARATORS, key=lambda sign: _fits(_header(text, sign)[0], wanted))
     names, lines = _header(text, separator)
-    quoting, is_unicode = _looked_through(opened, shown, separator, mark)
+    quoting, is_unicode = _looked_through(opened, shown, separator, mark, before)
     return Dialect(
         names=[name.strip() for name in names],
-        header_lines=lines,
+        header_lines=before + lines,
         separator=separator,
         quoting=quoting,
         is_unicode=is_unicode,
@@ -186,8 +195,11 @@ def _fits(names: list[str], wanted: Collection[str]) -> tuple[int, int]:
     return sum(name.strip() in wanted for name in names), len(names)
 
 
-def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> tuple[Quoting, bool]:
-    """How the file quotes, and whether it is UTF-8. Raises ContractError where no way to quote reads it."""
+def _looked_through(opened: Open, shown: str, separator: str, encoding: str, before: int) -> tuple[Quoting, bool]:
+    """How the file quotes, and whether it is UTF-8; so many lines are `before` its table.
+
+    Raises ContractError where no way to quote reads it.
+    """
     quotes, backslash, last, is_unicode = 0, False, b"", True
     decoder = codecs.getincrementaldecoder("utf-8")()
     with opened() as raw:
@@ -206,7 +218,7 @@ def _looked_through(opened: Open, shown: str, separator: str, encoding: str) -> 
     pair = quotes % 2 == 0 and not backslash
     faults = []
     for way in ways:
-        fault = _fault(opened, separator, encoding, way, widths=not pair or way != ways[0])
+        fault = _fault(opened, separator, encoding, way, before, widths=not pair or way != ways[0])
         if fault is None:
             return way, is_unicode
         faults.append(fault)
@@ -221,27 +233,27 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool) -
     return True
 
 
-def _fault(opened: Open, separator: str, encoding: str, way: Quoting, *, widths: bool) -> str | None:
+def _fault(opened: Open, separator: str, encoding: str, way: Quoting, before: int, *, widths: bool) -> str | None:
     """What is wrong with the file if it quotes in this way, None for nothing.
 
-    widths: whether each row must have as many values as the first.
+    before: lines that are no part of the table. widths: whether each row must have as many values as the first.
     """
     with opened() as raw, io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="") as text, _any_length():
         reader = csv.reader(
-            text,
+            islice(text, before, None),
             delimiter=separator,
             quoting=csv.QUOTE_MINIMAL if way.quotes else csv.QUOTE_NONE,
             escapechar=way.escape,
             doublequote=way.escape is None,
             strict=True,
         )
-        width, line = 0, 1
+        width, line = 0, before + 1
         try:
             for row in reader:
                 width = width or len(row)
                 if widths and row and len(row) != width:
                     return f"line {line} has {len(row)} values, not {width}: its quotes do not pair"
-                line = reader.line_num + 1
+                line = before + reader.line_num + 1
         except csv.Error as error:
             if "unexpected end" in str(error):
                 return f"ends within the quotes that begin at line {line}; close them, or double each quote in a text"

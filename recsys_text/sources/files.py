@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from glob import escape, has_magic
+from logging import getLogger
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +25,8 @@ from recsys_text.sources.loose import is_loose
 from recsys_text.sources.read import ROW_RULE
 from recsys_text.sources.times import POSSIBLE, Span
 
+logger = getLogger("recsys_text")
+
 _BATCH_ROWS = 131_072
 _FORMATS = {
     ".parquet": "parquet",
@@ -34,6 +37,8 @@ _FORMATS = {
     ".ndjson": "jsonl",
 }
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+#: Texts that say true or false, as pandas, JSON, spreadsheets and counters write it, in lower case.
+_FLAGS = {"true": "true", "1": "true", "false": "false", "0": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +76,25 @@ def read_files(
     condition = None if where is None else _condition(where)
     wanted = {*wanted, *(condition.meta.root_names() if condition is not None else ())}
     filesystem, files = find_files(path, may_lack)
+    #: Files of which the condition leaves no row, and how many rows they have.
+    emptied: dict[str, int] = {}
     for file in files:
         shown = describe_path(file)
         kind = _format(shown)
+        rows = kept = 0
         with foreign(shown, kind):
             for batch in _batches(filesystem, file, shown, kind, wanted, time, span, separator, nulls):
                 whole = _with_partitions(batch, file, wanted)
-                yield whole if condition is None else _where(whole, condition, where)
+                chosen = whole if condition is None else _where(whole, condition, where)
+                rows, kept = rows + whole.frame.height, kept + chosen.frame.height
+                yield chosen
+        # A condition on the folders that files lie in is there to leave out whole files.
+        if rows and not kept and condition is not None and not _folders(file).keys() & condition.meta.root_names():
+            emptied[shown] = rows
+    if emptied:
+        total, first = sum(emptied.values()), next(iter(emptied))
+        which = first if len(emptied) == 1 else f"{len(emptied)} of {len(files)} files, such as {first}"
+        logger.warning("where = %r leaves no row of %s in %s", where, f"{total:,}", which)
 
 
 def _format(shown: str) -> str:
@@ -198,27 +215,66 @@ def _where(batch: Batch, condition: pl.Expr, where: str | None) -> Batch:
     )
     unread = pl.col(ROW_RULE).is_not_null() if ROW_RULE in plain.columns else pl.lit(False)
     try:
+        plain = _with_flags(plain, condition)
         kept = plain.select((condition.fill_null(False) | unread).alias("kept")).to_series()
         return replace(batch, frame=batch.frame.filter(kept))
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, _NoFlagError) as error:
         raise ConfigError(
             f"where = {where!r} does not fit {batch.origin}: {one_line(error)}; CSV and JSON lines have texts: "
-            "write cast(NAME as double) to compare numbers"
+            "write cast(NAME as double) to compare numbers, NAME = true to compare what is true or false"
         ) from None
+
+
+class _NoFlagError(ValueError):
+    """A text that is compared with true or false, and says neither."""
+
+
+def _with_flags(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """The frame with each column of texts that the condition compares with true or false as `true` and `false`.
+
+    The texts would be compared letter by letter, and no row of a file with `True` in it be equal to true. Raises
+    _NoFlagError for a text that says neither.
+    """
+    for name in _compared_with_flags(frame, condition):
+        told = frame[name].str.strip_chars().str.to_lowercase()
+        flags = told.replace_strict(_FLAGS, default=None, return_dtype=pl.String)
+        neither = frame[name].filter(told.is_not_null() & flags.is_null())
+        if len(neither):
+            raise _NoFlagError(f"'{name}' holds {neither[0]!r}, which says neither true nor false")
+        frame = frame.with_columns(flags.alias(name))
+    return frame
+
+
+def _compared_with_flags(frame: pl.DataFrame, condition: pl.Expr) -> Iterator[str]:
+    """The names of columns of texts that are compared with true or false somewhere in the condition."""
+    inputs = condition.meta.pop()
+    for one in inputs:
+        yield from _compared_with_flags(frame, one)
+    if len(inputs) != 2 or not any(str(one) in ("true", "false") for one in inputs):
+        return
+    for one in inputs:
+        if one.meta.root_names() and frame.lazy().select(one.alias("one")).collect_schema()["one"] == pl.String:
+            if not one.meta.is_column():
+                raise _NoFlagError(f"{one} is a text, which is compared with true or false")
+            yield one.meta.output_name()
 
 
 def _with_partitions(batch: Batch, file: str, wanted: Collection[str]) -> Batch:
     """The batch with the keys of the folders that it lies in, as Hive names them (`day=2026-10-01/`), as columns."""
-    folders = dict(re.findall(r"/([^/=]+)=([^/]*)(?=/)", file))
     new = {
         name: None if value == _NO_PARTITION else unquote(value)
-        for name, value in folders.items()
+        for name, value in _folders(file).items()
         if name in wanted and name not in batch.columns
     }
     if not new:
         return batch
     frame = batch.frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in new.items())
     return replace(batch, frame=frame, columns=[*batch.columns, *new])
+
+
+def _folders(file: str) -> dict[str, str]:
+    """The keys of the folders that a file lies in, and their values, as they are written."""
+    return dict(re.findall(r"/([^/=]+)=([^/]*)(?=/)", file))
 
 
 def _parquet(

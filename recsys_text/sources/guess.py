@@ -539,7 +539,7 @@ def _missing(samples: Sequence[Sample]) -> str:
 def _fault(sample: Sample) -> str | None:
     """What is wrong with the rows of a table, or with the times of one that has users, whatever its columns are."""
     if not any(sample.columns.values()):
-        return f"{_described(sample)} has {sample.broken or 'no rows'}"
+        return f"{_described(sample)} has no rows"
     time = _best(sample, "occurred_at", (), lambda values: bool(look.known(values)))
     if time is None or _score(sample, time, "occurred_at") < _SURE or _user_of(sample, [time]) is None:
         return None

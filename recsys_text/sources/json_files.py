@@ -11,9 +11,8 @@ from recsys_text.errors import ContractError
 from recsys_text.sources.boundary import refuse_utf_16
 from recsys_text.sources.loose import loose_series
 from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
+from recsys_text.tables import NO_OBJECT, NO_UTF_8
 
-#: The rule of a line that is no JSON object.
-NO_OBJECT = "row|json"
 _BATCH_ROWS = 131_072
 _SHOWN = 500
 
@@ -27,7 +26,7 @@ def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[
     """
     names: dict[str, None] = {}
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    broken: list[str | None] = []
+    broken: list[tuple[str, str] | None] = []
     objects = 0
     for number, line in enumerate(file, start=1):
         if number == 1:
@@ -42,14 +41,16 @@ def read_json_lines(file: Any, shown: str, wanted: Collection[str]) -> Iterator[
         names.update(dict.fromkeys(record or ()))
         for name, values in columns.items():
             values.append(None if record is None else record.get(name))
-        broken.append(None if record is not None else line.decode(errors="backslashreplace").strip()[:_SHOWN])
+        broken.append(None if record is not None else _told(line))
         if len(broken) == _BATCH_ROWS:
             yield _frame(columns, broken, names), list(names)
             columns, broken = {name: [] for name in wanted}, []
     if not names and not broken:
         return
     if not objects and broken:
-        raise ContractError(f"{shown} holds no JSON object in a line; it begins with {broken[0]!r}")
+        rule, text = broken[0] or ("", "")
+        why = " as it is not UTF-8; save it as UTF-8" if rule == NO_UTF_8 else ""
+        raise ContractError(f"{shown} holds no JSON object in a line{why}; it begins with {text!r}")
     yield _frame(columns, broken, names), list(names)
 
 
@@ -61,10 +62,20 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _frame(columns: dict[str, list[Any]], broken: list[str | None], names: dict[str, None]) -> pl.DataFrame:
+def _told(line: bytes) -> tuple[str, str]:
+    """The rule that a line breaks which is no object, and its text."""
+    try:
+        return NO_OBJECT, line.decode().strip()[:_SHOWN]
+    except UnicodeDecodeError:
+        return NO_UTF_8, line.decode(errors="backslashreplace").strip()[:_SHOWN]
+
+
+def _frame(columns: dict[str, list[Any]], broken: list[tuple[str, str] | None], names: dict[str, None]) -> pl.DataFrame:
     frame = pl.DataFrame([loose_series(name, values) for name, values in sorted(columns.items()) if name in names])
     if not any(broken):
         return frame
-    rules = [None if text is None else NO_OBJECT for text in broken]
-    told = [pl.Series(ROW_RULE, rules, pl.String), pl.Series(ROW_OFFENDER, broken, pl.String)]
+    told = [
+        pl.Series(name, [each and each[place] for each in broken], pl.String)
+        for place, name in enumerate((ROW_RULE, ROW_OFFENDER))
+    ]
     return frame.with_columns(told) if frame.width else pl.DataFrame(told)

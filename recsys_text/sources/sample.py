@@ -23,12 +23,13 @@ import polars as pl
 from recsys_text.environment import unwritable
 from recsys_text.errors import ConfigError, ContractError, RecsysTextError, UnavailableError
 from recsys_text.sources.boundary import describe_path, foreign, printable
-from recsys_text.sources.csv_files import NULLS, SEPARATORS, WRONG_WIDTH
+from recsys_text.sources.csv_files import NULLS, SEPARATORS
 from recsys_text.sources.files import find_files, is_hidden, read_files
 from recsys_text.sources.loose import BOOLEAN, NESTED, TEXT, UNREADABLE, decoded, is_loose
 from recsys_text.sources.read import ROW_OFFENDER, ROW_RULE
 from recsys_text.sources.sql import columns_of, sample_table, tables_of
 from recsys_text.sources.times import Span
+from recsys_text.tables import UNREAD_ROWS
 
 #: So many rows of a table are looked at.
 ROWS = 5000
@@ -54,8 +55,7 @@ class Sample:
     name: as shown to a user. columns: one list of Python values for each. source: the keys by which a config names the
     table; a local `path` or database is absolute there. nulls: the texts that mean to its format that there is no
     value. fields: of each column that is a field of objects, such as `tags.name`, the column that holds these. unread:
-    why a column cannot be read as it is. left_out: one line for each column that cannot be read at all. broken: why
-    none of its rows can be read, though there are some.
+    why a column cannot be read as it is. left_out: one line for each column that cannot be read at all.
     """
 
     name: str
@@ -65,7 +65,6 @@ class Sample:
     fields: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    broken: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,8 +208,7 @@ def _file(path: str) -> Sample:
         source["separator"] = separator
     columns, faults = _readable(shown, names, lambda wanted: _rows_of(path, separator, wanted))
     nulls = () if separator is None else NULLS
-    found = _sampled(_name(path), shown, columns, faults, source, nulls)
-    return found if any(columns.values()) else replace(found, broken=_broken_row(path, names, separator))
+    return _sampled(_name(path), shown, columns, faults, source, nulls)
 
 
 def _opened(path: str) -> tuple[str | None, list[str]]:
@@ -255,12 +253,18 @@ def _fits(text: str, separator: str) -> tuple[int, int]:
 
 
 def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[str, list[Any]]:
-    """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them."""
+    """The values of the wanted columns in the first rows of a file; rows that cannot be read are not among them.
+
+    Raises ContractError where no row can be read.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     rows = 0
+    unread: tuple[str, str] | None = None
     for batch in read_files(path, wanted, time=None, span=_TIMES, separator=separator):
         frame = batch.frame
         if ROW_RULE in frame.columns:
+            told = frame.filter(pl.col(ROW_RULE).is_not_null()).select(ROW_RULE, ROW_OFFENDER).rows()
+            unread = unread or next(iter(told), None)
             frame = frame.filter(pl.col(ROW_RULE).is_null())
         frame = frame.head(ROWS - rows)
         rows += frame.height
@@ -269,16 +273,11 @@ def _rows_of(path: str, separator: str | None, wanted: Collection[str]) -> dict[
                 columns[name] += _values(frame[name]) if name in frame.columns else [None] * frame.height
         if rows == ROWS:
             break
+    if not rows and unread is not None:
+        raise ContractError(
+            f"{describe_path(path)}: no row can be read, such as {unread[1]!r}, {UNREAD_ROWS[unread[0]]}"
+        )
     return columns
-
-
-def _broken_row(path: str, names: Sequence[str], separator: str | None) -> str | None:
-    """What is wrong with the rows of a CSV file none of which can be read; None where there are none."""
-    for batch in read_files(path, names[:1], time=None, span=_TIMES, separator=separator):
-        if ROW_RULE in batch.frame.columns:
-            row = printable(batch.frame[ROW_OFFENDER][0])
-            return f"more or fewer values than the header in each row, such as {row!r} ({WRONG_WIDTH})"
-    return None
 
 
 def _sampled(

@@ -71,8 +71,14 @@ def _field_hint(column: str, dtype: pl.DataType | DataTypeClass, target: Target)
 
 
 def _ids(texts: pl.Series, *, is_id: bool) -> pl.Series:
-    """Texts of ids without the `.0` that a tool wrote behind whole numbers, as pandas does where some are missing."""
-    return texts.str.replace(_WHOLE, "$1") if is_id else texts
+    """Texts of ids without blanks around them, and without the `.0` that a tool wrote behind whole numbers.
+
+    Pandas does that where some are missing. What is blank is no id.
+    """
+    if not is_id:
+        return texts
+    bare = texts.str.strip_chars()
+    return bare.set((bare == "").fill_null(False), None).str.replace(_WHOLE, "$1")
 
 
 def _whole_floats(given: pl.Series, target: Target, *, is_id: bool) -> pl.Series:
@@ -95,7 +101,8 @@ def _whole_floats(given: pl.Series, target: Target, *, is_id: bool) -> pl.Series
 def read_event_types(given: pl.Series, target: Target, renamed: dict[str, str]) -> Read:
     """The values as types of the contract, by the names that the source gives them or their own."""
     text = read_texts(given, target)
-    named = text.values.replace(list(renamed), list(renamed.values())) if renamed else text.values
+    bare = text.values.str.strip_chars()
+    named = bare.replace([name.strip() for name in renamed], list(renamed.values())) if renamed else bare
     values = named.cast(target.dtype, strict=False)
     return Read(values, text.broken | (named.is_not_null() & values.is_null()))
 
@@ -124,7 +131,7 @@ def read_lists(given: pl.Series, target: Target) -> Read:
         named = texts.values.list.drop_nulls().list.eval(pl.element().filter(pl.element() != ""))
         return Read(named.fill_null(pl.Series([[]], dtype=target.dtype)), texts.broken)
     if target.dtype != pl.List(pl.Boolean):
-        return Read(texts.values.list.eval(pl.element().str.replace(_WHOLE, "$1")), texts.broken)
+        return Read(texts.values.list.eval(pl.element().str.strip_chars().str.replace(_WHOLE, "$1")), texts.broken)
     # A label that says neither becomes a null in its list, which the contract refuses.
     flags = texts.values.list.eval(
         pl.element().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)

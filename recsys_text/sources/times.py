@@ -21,6 +21,12 @@ _ISO_TIME = (
 _NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+]?\d+)?$"
 #: Digits alone are a number since 1970, not a year or a day, where there are so many.
 _LONG_NUMBER = r"^-?\d{9,}(?:\.\d+)?$"
+#: A date, or a date and a time, written as one number. Seconds or more since 1970 of no log look so.
+_DIGITS = re.compile(
+    r"(?P<date>(?:19|20|21)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?P<time>(?:[01]\d|2[0-3])[0-5]\d[0-5]\d)?(?:\.0*)?"
+)
+#: So many values tell whether a column of numbers is one of dates.
+_FEW = 20
 _OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-5]):?(?P<minutes>[0-5]\d)")
 _PER_UNIT = {"s": 1_000_000, "ms": 1000, "us": 1}
 #: What a column of nanoseconds can hold: what lies beyond was bent on its way, or is a stand-in for "unknown".
@@ -90,6 +96,44 @@ def zone_of(setting: str, name: str | None) -> tzinfo | None:
     return zone
 
 
+def why_unread(text: str, table: str, zone: tzinfo | None, time_unit: str | None) -> str:
+    """Why a text of the table was not read as a time, and what to do about it, as words that follow the text."""
+    text = text.strip()
+    if dashed := _dashed(text):
+        return f"which is a date written as a number; write it as {dashed}"
+    if time_unit is None and re.match(_LONG_NUMBER, text):
+        likely = _likely_unit(text)
+        return f'which is a number; if it counts since 1970, write time_unit = "{likely}" in sources.{table}'
+    if time_unit is not None and re.match(_NUMBER, text):
+        return f'which as "{time_unit}" since 1970 is no time that a log can have'
+    unit = "" if time_unit is None else f' is no number, as time_unit = "{time_unit}" says, and'
+    found = re.match(_ISO_TIME, text)
+    if found is not None:
+        return _why_no_instant(found, table, zone, unit)
+    return (
+        f"which{unit} is not written as a time; a text is read as one where it is written as in "
+        "2026-10-01 08:30:00 or 2026-10-01T08:30:00+02:00"
+    )
+
+
+def _why_no_instant(found: re.Match[str], table: str, zone: tzinfo | None, unit: str) -> str:
+    """What a text that is written as a time lacks."""
+    try:
+        local = datetime.fromisoformat(f"{found['date']}T{found['minute'] or '00:00'}:{found['second'] or '00'}")
+    except ValueError:
+        return "which no calendar and no clock show"
+    if found["zone"] is not None or not _FIRST < local.replace(tzinfo=UTC) < _LAST:
+        return "which is no time that a log can have"
+    if zone is None:
+        return f"which{unit} has no zone; add an offset, or name the zone in sources.{table}.time_zone"
+    if local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local:
+        return "which is no time that a log can have"
+    return (
+        f"which the clocks of sources.{table}.time_zone = '{zone_name(zone)}' never showed, as they were put forward; "
+        "write it with its offset, or name the zone that it is in"
+    )
+
+
 def read_times(given: pl.Series, target: Target) -> Read:
     """The values as UTC times, by the column's own type."""
     if is_loose(given):
@@ -127,6 +171,8 @@ def _typed(given: pl.Series, target: Target) -> Read:
 
 
 def _since_1970(given: pl.Series, target: Target) -> Read:
+    few = given.drop_nulls().head(_FEW)
+    _refuse_dates([str(value) for value in few.to_list()], given.name, target)
     if target.time_unit is None:
         raise _no_unit(given, target)
     return _counted(given.cast(pl.Float64) if given.dtype.is_decimal() else given, target)
@@ -154,6 +200,7 @@ def _counted(numbers: pl.Series, target: Target) -> Read:
 
 def _parsed(given: pl.Series, target: Target) -> Read:
     text = given.str.strip_chars()
+    _refuse_dates(text.drop_nulls().head(_FEW).to_list(), given.name, target)
     number = text.str.contains(_NUMBER if target.time_unit else _LONG_NUMBER).fill_null(False)
     known = len(text) - text.null_count()
     if target.time_unit is None and number.sum() * 2 > known:
@@ -234,12 +281,32 @@ def _wrong_unit(given: pl.Series, target: Target) -> ContractError:
     return ContractError(
         f"{target.column}: column '{given.name}' of the source holds numbers such as {known[0]}, which as "
         f'"{target.time_unit}" since 1970 are no times that a log can have; perhaps sources.{target.table}.time_unit = '
-        f'"{_likely_unit(known)}" is meant'
+        f'"{_likely_unit(known[0])}" is meant'
     )
 
 
-def _likely_unit(known: pl.Series) -> str:
-    size = abs(float(known[0]))
+def _refuse_dates(texts: list[str], name: str, target: Target) -> None:
+    """Raises ContractError where all of these texts are dates that are written as numbers."""
+    dashed = [_dashed(text) for text in texts]
+    if dashed and all(dashed):
+        raise ContractError(
+            f"{target.column}: column '{name}' of the source holds dates written as numbers such as {texts[0]}; write "
+            f"it as {dashed[0]}"
+        )
+
+
+def _dashed(text: str) -> str | None:
+    """The date that a text of digits is, as it is usually written; None for another text."""
+    found = _DIGITS.fullmatch(text)
+    if found is None:
+        return None
+    date, time = found["date"], found["time"]
+    clock = f" {time[:2]}:{time[2:4]}:{time[4:]}" if time else ""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}{clock}"
+
+
+def _likely_unit(number: object) -> str:
+    size = abs(float(str(number)))
     return next(unit for unit, below in (("s", 1e11), ("ms", 1e14), ("us", float("inf"))) if size < below)
 
 
@@ -248,7 +315,7 @@ def _no_unit(given: pl.Series, target: Target) -> ContractError:
     example, hint = "", 's" (seconds), "ms" or "us'
     if len(known):
         example = f" such as {known[0]}"
-        hint = _likely_unit(known)
+        hint = _likely_unit(known[0])
     return ContractError(
         f"{target.column}: column '{given.name}' of the source holds numbers{example}, not times; if they count since "
         f'1970, write time_unit = "{hint}" in sources.{target.table}'

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from recsys_text.columns import Column, WholeTable
+from recsys_text.lake.result import no_candidates
 
 if TYPE_CHECKING:
     from feature_store import VersionInfo
@@ -18,8 +19,11 @@ _MINUTE = "%Y-%m-%d %H:%M"
 _COUNTS = {"users"}
 
 
-def extracted(out: Console, result: Mapping[str, Any]) -> None:
-    """Rows per table and window; the middle of a long span is summed up."""
+def extracted(out: Console, result: Mapping[str, Any], *, grace: int) -> None:
+    """Rows per table and window; the middle of a long span is summed up.
+
+    grace: how many windows an item that has left stays a candidate for.
+    """
     table = WholeTable(
         "Lake",
         Column(name="table"),
@@ -40,11 +44,11 @@ def extracted(out: Console, result: Mapping[str, Any]) -> None:
             which = "the newest by updated_at, else the last," if name == "items" else "one of each"
             out.print(f"{conflicts:,} {name} have rows that differ; {which} was kept", soft_wrap=True)
         if left := sum(window["left"] for window in windows.values()):
-            out.print(left_line(left), soft_wrap=True)
+            out.print(_left_line(left, grace), soft_wrap=True)
 
 
-def left_line(left: int) -> str:
-    return f"{left:,} {'item has' if left == 1 else 'items have'} left the catalogue, no candidates any more"
+def _left_line(left: int, grace: int) -> str:
+    return f"{left:,} {'item has' if left == 1 else 'items have'} left the catalogue, {no_candidates(grace)}"
 
 
 def _amounts(windows: list[Mapping[str, Any]]) -> tuple[str, str, str]:
@@ -65,7 +69,8 @@ def published(out: Console, result: Mapping[str, Any]) -> None:
     elif result["swapped"]:
         out.print(f"Published {result['version']}: {result['users']:,} users, {result['pairs']:,} scored items")
         if result["left"]:
-            out.print(left_line(result["left"]))
+            # Those whose grace is over.
+            out.print(_left_line(result["left"], grace=0))
     elif result["served"] == result["version"]:
         out.print(f"{result['version']} is published already; nothing changed since")
     else:

@@ -49,6 +49,31 @@ def settings_of(config: str) -> Settings:
     return load(Path(config))
 
 
+@pytest.mark.parametrize(
+    ("grace", "words"),
+    [
+        (0, "no candidates any more"),
+        (1, "no candidates after 1 window without them (sources.items.grace)"),
+        (2, "no candidates after 2 windows in a row without them (sources.items.grace)"),
+    ],
+)
+def test_what_leaves_the_catalogue_is_a_candidate_for_its_grace(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    grace: int,
+    words: str,
+) -> None:
+    config = make_project(tmp_path, items=f"grace = {grace}")
+    assert run_cli("extract", "-c", config, "--window", "2024-03-01") == 0
+    for left, line in ((1, "1 item has left the catalogue, "), (9, "9 items have left the catalogue, ")):
+        catalogue(tmp_path, range(left, 11 if left == 1 else 10))
+        capsys.readouterr()
+        assert run_cli("extract", "-c", config, "--window", f"2024-03-0{2 if left == 1 else 3}") == 0
+        assert f"{line}{words}\n" in capsys.readouterr().out
+    assert f"from 2024-03-03 on: {words}; if that reading" in caplog.text
+
+
 def test_ls_shows_windows_and_which_are_empty(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run_cli("lake", "ls", "-c", config) == 0

@@ -142,6 +142,29 @@ def test_rows_without_a_readable_time_are_of_the_source_and_kept_once(
         extract_events(tmp_path, broken, max_rejected=0.02)
 
 
+@pytest.mark.parametrize("text", ["never", "2024-03-02 08:30:00", None])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_one_row_without_a_time_refuses_nothing_and_two_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, text: str | None
+) -> None:
+    times = pl.col("occurred_at").dt.to_string("iso:strict")
+    path = tmp_path / f"events.{suffix}"
+
+    def extract(bad: int, **settings: object) -> int:
+        rows = make_events(5).with_columns(times)
+        rows = rows.with_columns(occurred_at=pl.when(pl.int_range(5) < bad).then(pl.lit(text)).otherwise("occurred_at"))
+        {"parquet": rows.write_parquet, "csv": rows.write_csv, "jsonl": rows.write_ndjson}[suffix](path)  # type: ignore[operator]
+        written = extract_windows(Lake(tmp_path / "lake"), file_sources(tmp_path, path, **settings), WINDOWS)["events"]
+        return sum(result.rows for result in written.values())
+
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        assert extract(1) == 4
+    assert "events: 1 of 5 rows of the source have no readable occurred_at, such as " in caplog.text
+    for bad, settings in ((2, {}), (1, {"max_rejected": 0})):
+        with pytest.raises(ContractError, match=rf"{bad} of 5 rows .* more than max_rejected = "):
+            extract(bad, **settings)
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffix: str) -> None:
     """Of a Parquet file only the rows of the window are read, and yet all of the file count."""
@@ -290,6 +313,16 @@ def test_one_snapshot_is_stored_once(tmp_path: Path) -> None:
     assert lake.items(lake.keys("items")).height == 100
 
 
+def test_a_snapshot_with_too_few_items_is_refused(tmp_path: Path) -> None:
+    few, many = (pl.DataFrame({"item_id": [*ids], "title": [*ids]}) for ids in ("a", "ab"))
+    with pytest.raises(ContractError, match="items: 1 rows, fewer than min_rows = 2; nothing is written"):
+        extract_items(tmp_path, few, min_rows=2)
+    former = extract_items(tmp_path, many, min_rows=2)
+    with pytest.raises(ContractError, match="items: 1 rows, fewer than min_rows = 2; the former window is kept"):
+        extract_items(tmp_path, few, min_rows=2)
+    assert former == {one.key: ["a", "b"] for one in WINDOWS}
+
+
 def test_what_is_published_later_does_not_change_a_window(tmp_path: Path) -> None:
     frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["t"] * 2, "published_at": [DAY_1, WINDOWS[2].start]})
     extract_items(tmp_path, frame)
@@ -401,6 +434,26 @@ def test_bad_input_is_one_clear_line(
 ) -> None:
     with pytest.raises(error, match=words) as caught:
         extract_events(tmp_path, frame, **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("catalogue.csv", "item_id,title\n1,St\u00fchle\n2,T\u00fcr\n"),
+        ("catalogue.csv", 'item_id,title,tags\n1,"a",St\u00fchle\n2,b,T\u00fcr\n'),
+        ("catalogue.jsonl", '{"item_id": 1, "title": "St\u00fchle"}\n{"item_id": 2, "title": "T\u00fcr"}\n'),
+        ("catalogue.jsonl", '{"item_id": 0, "title": "a"}\n' + '{"item_id": 1, "title": "St\u00fchle"}\n' * 2),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
+def test_a_file_that_is_not_utf_8_is_told_so(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    make_events(9).write_parquet(tmp_path / "events.parquet")
+    sources = file_sources(tmp_path, tmp_path / "events.parquet")
+    items = Source(kind="file", path=str(tmp_path / name))
+    with pytest.raises(ContractError, match=r"not UTF-8; save (it|the file) as UTF-8") as caught:
+        extract_windows(Lake(tmp_path / "lake"), sources.model_copy(update={"items": items}), WINDOWS)
     assert "\n" not in str(caught.value)
 
 

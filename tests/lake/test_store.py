@@ -103,9 +103,11 @@ def test_too_many_rejected_rows_keep_the_former_window(tmp_path: Path) -> None:
 
 def test_an_empty_window_is_refused_where_rows_are_wanted(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
+    with pytest.raises(ContractError, match="0 rows, fewer than min_rows = 1; nothing is written"):
+        write(lake, min_rows=1)
     write(lake, day_of_events())
     former = files_of(tmp_path)
-    with pytest.raises(ContractError, match="0 rows, fewer than min_rows = 1"):
+    with pytest.raises(ContractError, match="0 rows, fewer than min_rows = 1; the former window is kept"):
         write(lake, min_rows=1)
     assert files_of(tmp_path) == former
     assert write(lake).rows == 0

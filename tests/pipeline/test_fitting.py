@@ -11,6 +11,7 @@ from recsys_text.errors import ContractError
 from recsys_text.fitting import fit_text, ranker
 from recsys_text.fitting import text as text_module
 from recsys_text.fitting.ranker import blend_windows
+from recsys_text.fitting.teachable import check_teachable
 from recsys_text.model.text_model import TextModel
 from recsys_text.model.wide import Wide
 from recsys_text.ranking.candidates import pool_sizes
@@ -119,3 +120,20 @@ def test_a_single_user_cannot_teach_and_calibrate(project: Settings) -> None:
     alone = replace(log, positive=log.positive & ((log.user == log.user[-1]) | (log.time < micros(BOUNDS[3]))))
     with pytest.raises(ContractError, match="have clicks of 1 users: too few"):
         ranker.fit_ranker(text, alone, text.items(known.texts, log.item_ids), BOUNDS[3:], project)
+
+
+@pytest.mark.parametrize(
+    ("length", "advice"),
+    [
+        ("7d", "or set windows.length = '1d', or give"),
+        ("1d", "or set windows.length = '1h', or give"),
+        ("1h", "or give"),
+    ],
+)
+def test_too_few_windows_may_be_cut_into_the_next_shorter_ones(
+    project: Settings, log: Log, length: str, advice: str
+) -> None:
+    windows = project.windows.model_copy(update={"length": length})
+    settings = project.model_copy(update={"windows": windows})
+    with pytest.raises(ContractError, match=f"extract older windows, {advice} a later --cutoff"):
+        check_teachable(log, BOUNDS[:2], BOUNDS[-1], [], settings)

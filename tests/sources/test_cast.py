@@ -1,5 +1,6 @@
 """Casting a source's columns to the contract."""
 
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from recsys_text.errors import ConfigError, ContractError
 from recsys_text.sections import Source
 from recsys_text.sources.cast import Span, to_contract
 from recsys_text.sources.loose import loose_series
+from recsys_text.sources.times import why_unread
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -170,7 +172,44 @@ def test_a_whole_number_is_one_id_however_it_is_written(value: object) -> None:
     assert to_contract(raw, "events", source()).select("user_id", "item_id").row(0) == ("7", "7")
 
 
-@pytest.mark.parametrize("text", ["007", "7.01", "7.0.0", "v7.0", "1e3", " 7"])
+@pytest.mark.parametrize("written", ["{}", " {}", "{} ", "\t{}\r", "\u00a0{}"])
+@pytest.mark.parametrize("loose", [False, True])
+def test_ids_and_types_of_events_have_no_blanks_around_them(written: str, *, loose: bool) -> None:
+    texts = {"user_id": "u 1", "item_id": "7.0", "event_type": "buy"}
+    raw = events(**{name: [written.format(text)] for name, text in texts.items()})
+    if loose:  # as a column of JSON lines in which another value is a number
+        columns = [loose_series(name, [raw[name][0], 7]) for name in texts]
+        raw = pl.concat([raw, raw]).with_columns(columns).head(1)
+    cast = to_contract(raw, "events", source(event_types={"buy": "purchase"}))
+    assert cast.select("user_id", "item_id", "event_type", "rule").row(0) == ("u 1", "7", "purchase", None)
+
+
+def test_an_id_of_blanks_is_none() -> None:
+    assert to_contract(events(user_id=["  "]), "events", source())["user_id"].to_list() == [None]
+
+
+def test_the_ids_of_lists_have_no_blanks_around_them() -> None:
+    raw = pl.DataFrame({
+        "impression_id": [" 1"], "user_id": ["u"], "shown_at": [NOON], "candidates": [["a ", " 2.0", "b"]],
+        "clicked": ["0,1,0"], "origin": ["logged"],
+    })  # fmt: skip
+    cast = to_contract(raw, "impressions", source())
+    assert cast.select("impression_id", "candidates").row(0) == ("1", ["a", "2", "b"])
+
+
+def test_changes_of_items_say_when_they_changed() -> None:
+    raw = pl.DataFrame({"item_id": ["1"], "title": ["a"], "updated": [NOON]})
+    assert to_contract(raw, "items", source())["updated_at"].to_list() == [None]
+    with pytest.raises(
+        ContractError,
+        match=r"items has no column 'updated_at' \(it has item_id, title, updated\); perhaps 'updated' is",
+    ):
+        to_contract(raw, "items", source(feed="changes"))
+    mapped = to_contract(raw, "items", source(feed="changes", columns={"updated_at": "updated"}))
+    assert mapped["updated_at"].to_list() == [NOON]
+
+
+@pytest.mark.parametrize("text", ["007", "7.01", "7.0.0", "v7.0", "1e3", "7 8"])
 def test_other_texts_stay_ids_as_they_are(text: str) -> None:
     assert to_contract(events(user_id=[text]), "events", source())["user_id"].to_list() == [text]
 
@@ -345,6 +384,60 @@ def test_numbers_in_another_unit_are_told_with_the_likely_one(unit: str, count: 
     raw = events(occurred_at=[str(count) if as_text else count])
     with pytest.raises(ContractError, match=rf"'occurred_at' .* such as 1[\d.e+]+, .*time_unit = \"{meant}\" is meant"):
         to_contract(raw, "events", source(time_unit=unit))
+
+
+@pytest.mark.parametrize("unit", [None, "s", "ms", "us"])
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(20240301, "2024-03-01"), (20240301120000, "2024-03-01 12:00:00"), (19991231235959, "1999-12-31 23:59:59")],
+)
+@pytest.mark.parametrize("kind", [int, str, float, Decimal])
+def test_a_date_written_as_a_number_is_told_as_one(
+    kind: type[object], number: int, written: str, unit: str | None
+) -> None:
+    raw = events(occurred_at=[kind(number)])  # type: ignore[call-arg]
+    with pytest.raises(ContractError, match=rf"holds dates written as numbers such as \d.*; write it as {written}$"):
+        to_contract(raw, "events", source(time_unit=unit))
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "unit", "words"),
+    [
+        ("2024-03-01 12:00:00", None, None, "which has no zone; .* sources.events.time_zone"),
+        (" 2024-03-01", None, None, "which has no zone"),
+        ("2024-03-01T12:00:00.5", None, "ms", 'is no number, as time_unit = "ms" says, and has no zone'),
+        ("2024-03-31 02:30:00", BERLIN, None, "the clocks of sources.events.time_zone = 'Europe/Berlin' never showed"),
+        ("2024-02-30 02:30:00", BERLIN, None, "no calendar"),
+        ("2024-02-03 25:30:00Z", None, None, "no calendar"),
+        ("0001-01-01T00:00:00Z", None, None, "no time that a log can have"),
+        ("99999999999999999", None, "s", "no time that a log can have"),
+        ("1709294400000", None, None, 'time_unit = "ms" in sources.events'),
+        ("20240301", None, None, "a date written as a number; write it as 2024-03-01"),
+        ("20240301120000", None, "s", "a date written as a number; write it as 2024-03-01 12:00:00"),
+        ("yesterday", None, None, "a text is read as one where it is written as in 2026-10-01 08:30:00"),
+        ("yesterday", None, "s", 'is no number, as time_unit = "s" says'),
+        ("01/03/2024 12:00", BERLIN, None, "a text is read as one where"),
+    ],
+)
+def test_a_time_that_is_not_read_is_told_what_it_lacks(
+    text: str, zone: ZoneInfo | None, unit: str | None, words: str
+) -> None:
+    settings = {"time_zone": zone and zone.key, "time_unit": unit}
+    readable = ["1709294400" if unit else "2024-03-01T12:00:00Z"] * 3
+    raw = pl.concat([events(occurred_at=[each]) for each in [text, *readable]])
+    cast = to_contract(raw, "events", source(**settings))
+    assert cast["rule"].to_list() == ["occurred_at|dtype", None, None, None]
+    assert re.search(words, why_unread(text, "events", zone, unit))
+
+
+@given(st.datetimes(datetime(1678, 1, 3), datetime(2261, 12, 29)))
+def test_a_time_of_a_zone_is_said_to_be_missing_from_its_clocks_where_it_is(local: datetime) -> None:
+    text = local.isoformat(sep=" ", timespec="seconds")
+    rule = to_contract(events(occurred_at=[text]), "events", source(time_zone=BERLIN.key))["rule"][0]
+    assert ("never showed" in why_unread(text, "events", BERLIN, None)) == (rule is not None)
 
 
 def test_the_column_of_a_fault_is_the_sources() -> None:

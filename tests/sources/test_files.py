@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -212,6 +213,10 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, data: 
         ("a.csv", b"id,text\n1,a\n2\n", "row|columns", "2"),
         ("a.jsonl", b'{"id": 1, "text": "a"}\n{"id": ', "row|json", '{"id":'),
         ("a.jsonl", b'{"id": 1, "text": "a"}\n[2]\n', "row|json", "[2]"),
+        ("a.csv", b"id,text\n1,a\n2,St\xfchle\n", "row|utf-8", "St\\xfchle"),
+        ("a.csv", b"text,id\na,1\nb,\xe4\xf6\n", "row|utf-8", "\\xe4\\xf6"),
+        ("a.csv", b'\xef\xbb\xbfid,text\n1,a\n2,"\xff, b"\n', "row|utf-8", "\\xff, b"),
+        ("a.jsonl", b'{"id": 1, "text": "a"}\n{"id": "\xfc"}\n', "row|utf-8", '{"id": "\\xfc"}'),
     ],
 )
 def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
@@ -238,6 +243,13 @@ def test_a_line_that_cannot_be_read_is_a_row_with_its_text(
         ("id,text\r\n1,a\r\n", "a"),
         ("id,text\r1,a\r", "a"),
         ('"id","text"\n"1","line\nline"\n', "line\nline"),
+        ("sep=;\nid;text\n1;a,b\n", "a,b"),
+        ("sep=,\r\nid,text\r\n1,a\r\n", "a"),
+        ("sep=\t\nid\ttext\n1\ta\n", "a"),
+        ("SEP=^\n\nid^text\n1^a\n", "a"),
+        ('"sep=;"\nid;text\n1;"a;b"\n', "a;b"),
+        ("\ufeffsep=;\rid;text\r1;a\r", "a"),
+        ('sep=;;\nid;text\n1;"a \\"b\\" c"\n', 'a "b" c'),
     ],
 )
 def test_csv_is_read_in_the_dialect_that_it_is_written_in(tmp_path: Path, text: str, expected: str) -> None:
@@ -261,6 +273,68 @@ def test_a_where_that_does_not_fit_is_a_mistake_in_the_config(tmp_path: Path, wh
     (tmp_path / "a.csv").write_text("id,text\n1,a\n")
     with pytest.raises(ConfigError, match="where = "):
         list(read_files(str(tmp_path / "a.csv"), WANTED, time=None, span=SPAN, where=where))
+
+
+@pytest.mark.parametrize(
+    "written", [("True", "False"), ("true", "false"), ("TRUE", "FALSE"), ("1", "0"), (True, False)]
+)
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("bot = false", ["2"]),
+        ("bot <> true", ["2"]),
+        ("false = bot", ["2"]),
+        ("not (bot = true)", ["2"]),
+        ("bot is true", ["1"]),
+        ("bot is not true and id <> '3'", ["2"]),
+        ("id = '1' or (bot = false and id < '9')", ["1", "2"]),
+        ("bot = false or bot is null", ["2", "3"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_flag_is_compared_however_it_is_written(
+    tmp_path: Path, name: str, written: tuple[object, object], where: str, expected: list[str]
+) -> None:
+    frame = pl.DataFrame({"id": ["1", "2", "3"], "bot": [*written, None]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[name[2:]](tmp_path / name)  # type: ignore[operator]
+    batches = list(read_files(str(tmp_path / name), {"id"}, time=None, span=SPAN, where=where))
+    assert pl.concat([batch.frame for batch in batches], how="diagonal")["id"].to_list() == expected
+
+
+@pytest.mark.parametrize("text", ["yes", "robot", "-1", "2"])
+@pytest.mark.parametrize("where", ["text = true", "text <> false", "id = '1' and text = true", "lower(text) = true"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_text_that_is_no_flag_is_not_compared_with_one(tmp_path: Path, name: str, where: str, text: str) -> None:
+    frame = pl.DataFrame({"id": ["1", "2"], "text": ["true", text]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson}[name[2:]](tmp_path / name)  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=r"where = .* true .*NAME = true to compare what is true or false") as caught:
+        list(read_files(str(tmp_path / name), WANTED, time=None, span=SPAN, where=where))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("paths", "where", "said"),
+    [
+        (["a.csv"], "text = 'x'", "where = \"text = 'x'\" leaves no row of 2 in {}/a.csv"),
+        (
+            ["a.csv", "b.csv"],
+            "text = 'x'",
+            "where = \"text = 'x'\" leaves no row of 4 in 2 of 2 files, such as {}/a.csv",
+        ),
+        (["a.csv"], "text = 'b'", None),
+        (["day=1/a.csv", "day=2/b.csv"], "day = '2'", None),
+    ],
+)
+def test_a_where_that_leaves_no_row_of_a_file_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, paths: list[str], where: str, said: str | None
+) -> None:
+    for path in paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("id,text\n1,a\n2,b\n")
+    with caplog.at_level(logging.WARNING, "recsys_text"):
+        list(read_files(f"{tmp_path}/{'*/' * paths[0].count('/')}*.csv", WANTED, time=None, span=SPAN, where=where))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ([] if said is None else [said.format(tmp_path)])
 
 
 def test_the_keys_of_partitions_are_columns(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ def test_what_extraction_reads_is_read(tmp_path: Path, name: str, text: str) -> 
         ("items.csv", b'sku,name\nA-1,"Dune\n' + b"A-2,Emma\n" * 20_000, "quote"),
         ("items.csv", b'sku,name\nA-1,"Dune\n', "ends within the quotes"),
         ("items.csv.gz", gzip.compress(b"sku,name\nA-1,Dune\n", mtime=0)[:-9], "broke off"),
+        ("items.csv", b"sku\nB\xfccher\nT\xfcren\n", r"items.csv: no row .* is not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_what_extraction_refuses_is_refused_in_its_words(tmp_path: Path, name: str, data: bytes, words: str) -> None:
