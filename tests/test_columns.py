@@ -71,7 +71,7 @@ def extraction(keys: tuple[str, str]) -> Shown:
     result = {"tables": {name: dict.fromkeys(keys, window) for name in ("items", "events", "impressions")}}
     whole = [["impressions", key, "12,345,678", "45,678"] for key in keys]
     whole += [["impressions", "all 2", "24,691,356", "91,356"], *([f"{rule}"] for rule in RULES)]
-    return Shown(print=lambda out: terminal.extracted(out, result), whole=whole, wide=[])
+    return Shown(print=lambda out: terminal.extracted(out, result, grace=0), whole=whole, wide=[])
 
 
 def versions() -> Shown:
