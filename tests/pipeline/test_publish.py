@@ -9,6 +9,7 @@ import mlflow
 import polars as pl
 import pytest
 
+from recsys_text import bundle
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError, UnavailableError
@@ -74,7 +75,9 @@ def test_users_are_spread_over_the_buckets_of_the_plan(published: Settings) -> N
     assert min(users) > 0
 
 
-def test_scoring_a_bucket_tells_how_far_it_is(published: Settings) -> None:
+def test_scoring_a_bucket_tells_how_far_it_is(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "CHUNK", 200)  # a part for some users each
+
     class Told(Quiet):
         stages: ClassVar[list[str]] = []
         done: ClassVar[list[tuple[int, int]]] = []
@@ -87,7 +90,10 @@ def test_scoring_a_bucket_tells_how_far_it_is(published: Settings) -> None:
 
     two = published.model_copy(update={"publish": published.publish.model_copy(update={"buckets": 2})})
     scored = score_bucket(published, write_items(two, publish_begin(two)), 1, progress=Told())
-    assert Told.stages == [f"Scores: {scored['users']} users of bucket 1"]
+    assert Told.stages == ["Reading: what bucket 1 is scored from", f"Scores: {scored['users']} users of bucket 1"]
+    done = [users for users, _ in Told.done]
+    assert len(done) > 2
+    assert done == sorted(set(done))
     assert Told.done[-1] == (scored["users"], scored["users"])
 
 
