@@ -46,8 +46,8 @@ _THREADS = 8
 #: The number of threads is the process's own: who comes second waits, or would restore what the first one set.
 _ALONE = Lock()
 Result = TypeVar("Result")
-#: Hears how many impressions of a call are done.
-Told = Callable[[int], None]
+#: Called with the number of impressions of a call that are done.
+OnProgress = Callable[[int], None]
 _WITHOUT = "without_interest"
 #: The places of the features that know nothing of texts.
 WITHOUT_INTEREST = [place for place, name in enumerate(FEATURES) if name not in INTEREST_FEATURES]
@@ -69,24 +69,24 @@ class Bundle:
     cutoff: datetime
 
     def score(
-        self, log: Log, items: Items, impressions: Impressions, *, told: Told | None = None
+        self, log: Log, items: Items, impressions: Impressions, *, on_progress: OnProgress | None = None
     ) -> tuple[Floats, Floats]:
         """Interest and calibrated click probability of each pair, float32[P] each, as of its impression's time.
 
-        The calibration is that of the cutoff, but for a bundle that was `following.followed` to that time. `told` hears
-        how many impressions are done.
+        The calibration is that of the cutoff, but for a bundle that was `following.followed` to that time.
+        on_progress: called with the number of impressions that are done.
         """
 
         def work(part: Impressions) -> tuple[Floats, Floats]:
             interest_P, features_PF = features(self.text, self.neighbours, log, items, part)
             return interest_P, self.probability(features_PF, part.offsets, part.time, threads=1)
 
-        found = [(np.zeros(0, np.float32),) * 2, *in_parts(work, self.text, log, impressions, told)]
+        found = [(np.zeros(0, np.float32),) * 2, *in_parts(work, self.text, log, impressions, on_progress)]
         interest_P, score_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P
 
     def compare(
-        self, log: Log, items: Items, impressions: Impressions, *, told: Told | None = None
+        self, log: Log, items: Items, impressions: Impressions, *, on_progress: OnProgress | None = None
     ) -> tuple[Floats, Floats, Floats]:
         """As `score`, and the raw scores of the blend without the interest, of which only the order has a meaning."""
 
@@ -97,7 +97,7 @@ class Bundle:
             without_P = self.without_interest.predict(without_PF, threads=1).astype(np.float32)
             return interest_P, self.probability(features_PF, part.offsets, part.time, threads=1), without_P
 
-        found = [(np.zeros(0, np.float32),) * 3, *in_parts(work, self.text, log, impressions, told)]
+        found = [(np.zeros(0, np.float32),) * 3, *in_parts(work, self.text, log, impressions, on_progress)]
         interest_P, score_P, without_P = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return interest_P, score_P, without_P
 
@@ -179,11 +179,11 @@ def in_parts(
     text: TextModel,
     log: Log,
     impressions: Impressions,
-    told: Told | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Result]:
     """Work that asks the text model on parts of the impressions, one on each core; results in order.
 
-    told: hears how many impressions are done.
+    on_progress: called with the number of impressions that are done.
 
     The products within a part are small: threads of the linear algebra would wait for each other longer than they
     compute. What all parts share is made before they start: what the log keeps, and the mode of the network.
@@ -199,8 +199,8 @@ def in_parts(
                 parts = list(impressions.chunks(CHUNK // threads))
                 ends = itertools.accumulate(len(part) for part in parts)
                 for done, result in zip(ends, in_threads(work, parts, threads), strict=True):
-                    if told is not None:
-                        told(done)
+                    if on_progress is not None:
+                        on_progress(done)
                     yield result
         finally:
             network.train(training)

@@ -176,11 +176,15 @@ def _dated(
     within = source.clicks_within
     results: dict[str, WriteResult] = {}
     refused: dict[str, int] = {}
+
+    def judged(frame: pl.DataFrame) -> pl.DataFrame:
+        # What impressions are judged by is not known before their clicks.
+        return frame if within else judge(table, frame)
+
     with lake.scratch() as scratch:
         spill, placed = Spill(scratch / "windows"), _Placed()
         for frame in frames:
-            # What impressions are judged by is not known before their clicks.
-            _place(spill, table, frame if within else judge(table, frame), windows, span.end)
+            _place(spill, table, judged(frame), windows, span.end)
             placed.add(frame[TIME[table]])
         if len(windows) > 1 and depends_on_span(source) and _has_more_alone(spill, table, source, windows, span):
             logger.warning(
@@ -190,7 +194,7 @@ def _dated(
             for window in windows:
                 spill.discard(window.key)
                 for frame in _alone(table, source, window, span):
-                    _place(spill, table, frame if within else judge(table, frame), [window], span.end)
+                    _place(spill, table, judged(frame), [window], span.end)
         timeless = _timeless(spill, table, source, placed.rows, span)
         # The newest first where clicks are found: one behind a window's end may be of what was shown there.
         for batch in _batches(windows, spill) if within is None else ([window] for window in reversed(windows)):
@@ -218,7 +222,8 @@ def _has_more_alone(spill: Spill, table: str, source: Source, windows: list[Wind
     """
     empty = [window for window in windows if not spill.rows.get(window.key)]
     filled = [window for window in windows if spill.rows.get(window.key)]
-    asked = [*empty[:1], *empty[1:][-1:], *filled[:1], *filled[1:][len(filled) // 2 :][:1]]
+    middle = filled[len(filled) // 2 :][:1]
+    asked = dict.fromkeys([*empty[:1], *empty[-1:], *filled[:1], *middle, *filled[-1:]])
     return any(
         sum(frame.height for frame in _alone(table, source, window, span)) != spill.rows.get(window.key, 0)
         for window in asked

@@ -23,6 +23,7 @@ from recsys_text.sources.csv_files import read_csv
 from recsys_text.sources.json_files import read_json_lines
 from recsys_text.sources.loose import is_loose
 from recsys_text.sources.read import ROW_RULE
+from recsys_text.sources.texts import FLAGS
 from recsys_text.sources.times import POSSIBLE, Span
 
 logger = getLogger("recsys_text")
@@ -37,8 +38,6 @@ _FORMATS = {
     ".ndjson": "jsonl",
 }
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-#: Texts that say true or false, as pandas, JSON, spreadsheets and counters write it, in lower case.
-_FLAGS = {"true": "true", "1": "true", "false": "false", "0": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,12 +235,12 @@ def _with_flags(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
     _NoFlagError for a text that says neither.
     """
     for name in _compared_with_flags(frame, condition):
-        told = frame[name].str.strip_chars().str.to_lowercase()
-        flags = told.replace_strict(_FLAGS, default=None, return_dtype=pl.String)
-        neither = frame[name].filter(told.is_not_null() & flags.is_null())
+        texts = frame[name].str.strip_chars().str.to_lowercase()
+        flags = texts.replace_strict(FLAGS, default=None, return_dtype=pl.Boolean)
+        neither = frame[name].filter(texts.is_not_null() & flags.is_null())
         if len(neither):
             raise _NoFlagError(f"'{name}' holds {neither[0]!r}, which says neither true nor false")
-        frame = frame.with_columns(flags.alias(name))
+        frame = frame.with_columns(flags.cast(pl.String).alias(name))
     return frame
 
 

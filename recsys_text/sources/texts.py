@@ -24,7 +24,8 @@ from recsys_text.sources.loose import (
 from recsys_text.sources.read import Read, Target, wrong_type
 
 _PLAIN = (str, int, float, list, dict, type(None))
-_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+#: Texts that say true or false, as pandas, JSON, spreadsheets and counters write it, in lower case.
+FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TAG_SEPARATORS = r"\s*[|;,]\s*"
 #: Tokens of Python that are an entry of a list.
 _ENTRIES = (tokenize.STRING, tokenize.NUMBER, tokenize.NAME)
@@ -134,7 +135,7 @@ def read_lists(given: pl.Series, target: Target) -> Read:
         return Read(texts.values.list.eval(pl.element().str.strip_chars().str.replace(_WHOLE, "$1")), texts.broken)
     # A label that says neither becomes a null in its list, which the contract refuses.
     flags = texts.values.list.eval(
-        pl.element().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
+        pl.element().str.to_lowercase().replace_strict(FLAGS, default=None, return_dtype=pl.Boolean)
     )
     return Read(flags, texts.broken)
 

@@ -99,7 +99,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
     progress.stage(f"Measuring: scores of {len(impressions):,} impressions that it has not seen")
     interest_P, score_P, without_P = bundle.compare(
-        log, items, impressions, told=part_of(progress, 0, len(impressions))
+        log, items, impressions, on_progress=part_of(progress, 0, len(impressions))
     )
     known = counts(log, impressions)
     progress.stage("Baselines: popularity, words, neighbours, factors")
@@ -125,8 +125,8 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     ages = itertools.count()
 
     def aged_scores(old: Impressions) -> Float32:
-        told = part_of(progress, next(ages) * len(few), (1 + len(AGES)) * len(few))
-        return bundle.score(log, items, old, told=told)[1]
+        on_progress = part_of(progress, next(ages) * len(few), (1 + len(AGES)) * len(few))
+        return bundle.score(log, items, old, on_progress=on_progress)[1]
 
     aged = evaluation_table(
         {"score": score_P[few_P]} | served(aged_scores, log, few, starts_W),

@@ -34,7 +34,7 @@ VERDICT, REPORT = "gate/verdict.json", "gate/report.md"
 # How often both are timed, on how many pairs, and how often more where the challenger seems too slow.
 _ROUNDS, _AGAIN, _PAIRS = 5, 15, 50_000
 
-#: Interest and click probability of impressions, float32[P] each; takes `told` as `Bundle.score` does.
+#: Interest and click probability of impressions, float32[P] each; takes `on_progress` as `Bundle.score` does.
 Score = Callable[..., tuple[Floats, Floats]]
 
 
@@ -97,7 +97,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
     progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")
     scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
     challenger_P, champion_P = (
-        score(shown, told=part_of(progress, place * len(shown), 2 * len(shown)))[1]
+        score(shown, on_progress=part_of(progress, place * len(shown), 2 * len(shown)))[1]
         for place, score in enumerate(scorers)
     )
     challenger_N, champion_N = (

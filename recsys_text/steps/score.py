@@ -126,7 +126,7 @@ def _score_rows(
     yield batch(none, np.zeros(1, np.int64), none, none, none)
     done = 0
     for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates):
-        interest_P, score_P = bundle.score(log, ready.items, everyone, told=part_of(progress, done, len(users)))
+        interest_P, score_P = bundle.score(log, ready.items, everyone, on_progress=part_of(progress, done, len(users)))
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
         yield batch(everyone.user, ends, everyone.item[best], score_P[best], interest_P[best])
         done += len(everyone)

@@ -187,6 +187,8 @@ def test_a_bad_time_elsewhere_does_not_fail_a_small_window(tmp_path: Path, suffi
         ("date(occurred_at) = date(:start)", False),
         ("substr(occurred_at, 1, 10) = substr(:start, 1, 10)", False),
         ("occurred_at >= :start and occurred_at < :end order by occurred_at limit 30", False),
+        ("occurred_at >= :start and occurred_at < :end order by occurred_at limit 40", False),
+        ("occurred_at >= :start and occurred_at < :end order by occurred_at limit 70", False),
         ("occurred_at >= :start and occurred_at < :end group by item_id having max(occurred_at)", False),
     ],
 )
