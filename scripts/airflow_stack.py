@@ -132,7 +132,12 @@ class Airflow:
         self._client().post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).raise_for_status()
 
     def backfill(self, dag_id: str, first: str, last: str) -> None:
-        """Asks Airflow's command line, as an operator would, for a run of each partition; both ends belong to it."""
+        """Asks Airflow's command line, as an operator would, for a run of each partition; both ends belong to it.
+
+        Waits for a former backfill of the DAG first: Airflow refuses a second one until its scheduler, which looks
+        every 30 s, has seen that the first one ended.
+        """
+        self.until(lambda: not self._backfilling(dag_id), f"the former backfill of {dag_id} to end")
         command = ["airflow", "backfill", "create", "--dag-id", dag_id, "--from-date", first, "--to-date", last]
         done = subprocess.run(
             command, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -275,6 +280,10 @@ class Airflow:
     def active(self) -> bool:
         """Whether any run is queued or goes on."""
         return bool(self._get("dags/~/dagRuns", state=["queued", "running"], limit=1)["dag_runs"])
+
+    def _backfilling(self, dag_id: str) -> bool:
+        backfills = self._get("backfills", dag_id=dag_id, order_by="-id", limit=1)["backfills"]
+        return bool(backfills) and backfills[0]["completed_at"] is None
 
     def _report(self, tasks: list[Task]) -> None:
         """Prints the end of each task since the last call, with what it said, and now and then how far others are.

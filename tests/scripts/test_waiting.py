@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -161,3 +162,22 @@ def test_an_api_that_breaks_off_is_asked_again(
 def test_what_airflow_has_not_done_yet_is_told_now_and_then(told: Told, clock: dict[str, float]) -> None:
     told.airflow.until(lambda: clock["now"] >= 25, "its API", tell=True)
     assert told.lines == [("Waiting for its API, 11 s so far",), ("Waiting for its API, 21 s so far",)]
+
+
+def test_a_backfill_waits_for_the_end_of_the_former_one(
+    told: Told, clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def get(path: str, **query: Any) -> dict[str, Any]:
+        ended = None if clock["now"] < 31 else "2026-01-01T00:00:31Z"
+        return {"backfills": [{"completed_at": ended}], "total_entries": 1, "dag_runs": []}
+
+    def create(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(clock["now"])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(told.airflow, "_get", get)
+    monkeypatch.setattr("subprocess.run", create)
+    told.airflow.backfill("books_extract", "2017-08-29", "2017-08-29")
+    assert asked == [31]
