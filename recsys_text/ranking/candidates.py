@@ -2,7 +2,7 @@
 
 An item is in the pool of a user at t when it is known (`known_at <= t < expires_at`) and not absent, when (unless the
 pool is the whole catalogue) it was clicked in [t - active, t) or became known in [t - fresh, t), and when the user has
-no event with it strictly before t.
+no event with it strictly before t. With `repeat`, items that the user had before stay in the pool.
 """
 
 import itertools
@@ -45,7 +45,8 @@ def pool_chunks(
     for low, high in itertools.pairwise(cuts.tolist()):
         if low < high:
             part = slice(low, high)
-            yield part, *_without_consumed(log, times_N[part], users_N[part], *alive.at(times_N[part]))
+            found = alive.at(times_N[part])
+            yield part, *(found if settings.repeat else _without_consumed(log, times_N[part], users_N[part], *found))
 
 
 def pool_impressions(log: Log, times_N: Int64, users_N: Int32, settings: Candidates) -> Iterator[Impressions]:
@@ -216,6 +217,8 @@ def in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candid
     last = spans.stop(items, spans.rank(times + 1)) - 1
     inside = last >= spans.begin(items)
     inside[inside] = alive.end[last[inside]] > times[inside]
+    if settings.repeat:
+        return inside
     begin, count = _consumed(log, times, users)
     query = np.repeat(np.arange(len(times)), count)
     gone = log.consumed.value[expand(begin, count)] == items[query]

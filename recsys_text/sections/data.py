@@ -112,6 +112,9 @@ class Windows(Section):
 
 
 class Candidates(Section):
+    """Which items are ranked for a user at a time; see `ranking.candidates`. repeat: also those that the user had."""
+
     pool: Literal["alive", "all"] = "alive"
     active: Duration = timedelta(hours=24)
     fresh: Duration = timedelta(hours=24)
+    repeat: bool = False
