@@ -50,7 +50,7 @@ def main() -> None:
     data = inputs(settings, before=as_of)
     log, known = data.log, bundle.text.items(data.texts, data.log.item_ids)
     at = np.array([micros(as_of)])
-    bundle = followed(bundle, log, known, at, windows=data.spans, evaluation=settings.evaluation)
+    bundle = followed(bundle, log, known, at, windows=data.spans, refresh=settings.schedule.refresh, seed=settings.evaluation.seed)
 
     drawn = np.random.default_rng(SEED).choice(len(log.user_ids), min(USERS, len(log.user_ids)), replace=False)
     drawn = np.sort(drawn).astype(np.int32)

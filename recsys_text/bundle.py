@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,8 @@ WITHOUT_INTEREST = [place for place, name in enumerate(FEATURES) if name not in 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One trained unit. `cutoff`: it has seen only what is strictly before.
+    """One trained unit. `cutoff`: it has seen only what is strictly before; `candidates` and `at`: what it ranks, and
+    whether at each click or once for each user at the start of a window.
 
     `without_interest` is the blend fitted on the same rows without INTEREST_FEATURES: what evaluation compares with.
     """
@@ -66,6 +67,7 @@ class Bundle:
     without_interest: Blend
     calibrator: Calibrator
     candidates: Candidates
+    at: Literal["click", "window"]
     cutoff: datetime
 
     def score(
@@ -129,6 +131,7 @@ class Bundle:
             "recsys_text": __version__,
             "cutoff": self.cutoff.isoformat(),
             "candidates": self.candidates.model_dump(mode="json"),
+            "at": self.at,
             "sha256": {
                 path.relative_to(folder).as_posix(): _checksum(path)
                 for path in sorted(folder.rglob("*"))
@@ -160,6 +163,7 @@ class Bundle:
                 without_interest=without_interest,
                 calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
                 candidates=Candidates.model_validate(about["candidates"]),
+                at=about["at"],
                 cutoff=datetime.fromisoformat(about["cutoff"]),
             )
         except ContractError:

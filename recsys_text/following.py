@@ -16,7 +16,7 @@ from recsys_text.ranking.calibrate import MEMORY, follow
 from recsys_text.ranking.candidates import joined, pool_sizes
 from recsys_text.ranking.log import Impressions, Int64, Log, micros, no_impressions
 from recsys_text.ranking.logged import evaluated_impressions
-from recsys_text.sections import Evaluation
+from recsys_text.ranking.publication import as_published, publications, useful
 
 Span = tuple[datetime, datetime]
 #: How often what was clicked is looked at, counted from the cutoff. Every hour was hardly better.
@@ -27,23 +27,32 @@ _DAY = timedelta(microseconds=MEMORY)
 
 
 def followed(
-    bundle: Bundle, log: Log, items: Items, time_N: Int64, *, windows: Sequence[Span], evaluation: Evaluation
+    bundle: Bundle,
+    log: Log,
+    items: Items,
+    time_N: Int64,
+    *,
+    windows: Sequence[Span],
+    refresh: timedelta | None,
+    seed: int,
 ) -> Bundle:
     """The bundle for scoring impressions at `time_N`, int64[N] in microseconds: its calibration knows newer clicks.
 
     At each of these times it goes with the clicks since its cutoff and of the day before the last look: impressions of
-    the kind that is evaluated, or, where that is `window`, those of `windows` ([start, end) of all that the log has)
-    that have ended. The order of scores stays. A score at a time depends neither on what comes after nor on what else
+    the kind that the bundle ranks, with scores as they were published before, or, where that is `window`, those of
+    `windows` ([start, end) of all that the log has) that have ended. refresh: how often scores are published within a
+    window. The order of scores stays. A score at a time depends neither on what comes after nor on what else
     is scored. What was logged counts once it is settled.
     """
-    looks = _looks(bundle.cutoff, time_N, windows, evaluation)
-    spans = sorted({span for look in looks for span in _spans(bundle.cutoff, look, windows, evaluation)})
+    looks = _looks(bundle, time_N, windows)
+    spans = sorted({span for look in looks for span in _spans(bundle, look, windows)})
+    served = publications(windows, refresh)
     shown, known = [no_impressions()], [np.zeros(0, np.int64)]
     for start, end in spans:
-        found = _clicked(bundle, log, (start, end), evaluation)
+        found, _ = useful(log, as_published(_clicked(bundle, log, (start, end), seed), served))
         shown.append(found)
         known.append(np.full(len(found), micros(end)))
-    impressions = joined(shown)
+    impressions = replace(joined(shown), horizon=served.horizon)
 
     raw_P = raw_scores(bundle.blend, bundle.text, bundle.neighbours, log, items, impressions)
     calibrator = follow(
@@ -57,30 +66,30 @@ def followed(
     return replace(bundle, calibrator=calibrator)
 
 
-def _looks(cutoff: datetime, time_N: Int64, windows: Sequence[Span], evaluation: Evaluation) -> list[datetime]:
+def _looks(bundle: Bundle, time_N: Int64, windows: Sequence[Span]) -> list[datetime]:
     """When, at the latest before each of the times, was last looked at what had been clicked; ascending."""
-    if evaluation.at == "window":
-        ends = [end for start, end in windows if start >= cutoff]
+    if bundle.at == "window":
+        ends = [end for start, end in windows if start >= bundle.cutoff]
         ended = np.unique(np.searchsorted([micros(end) for end in ends], time_N, side="right"))
         return [ends[count - 1] for count in ended if count]
-    steps = np.unique((time_N - micros(cutoff)) // (EVERY // timedelta(microseconds=1)))
-    return [cutoff + int(step) * EVERY for step in steps if step > 0]
+    steps = np.unique((time_N - micros(bundle.cutoff)) // (EVERY // timedelta(microseconds=1)))
+    return [bundle.cutoff + int(step) * EVERY for step in steps if step > 0]
 
 
-def _spans(cutoff: datetime, look: datetime, windows: Sequence[Span], evaluation: Evaluation) -> list[Span]:
+def _spans(bundle: Bundle, look: datetime, windows: Sequence[Span]) -> list[Span]:
     """What is looked at: the spans since the cutoff that ended by then, and not more than a day before."""
-    if evaluation.at == "window":
-        spans = [(start, end) for start, end in windows if start >= cutoff]
+    if bundle.at == "window":
+        spans = [(start, end) for start, end in windows if start >= bundle.cutoff]
     else:
         spans = [(look - (back + 1) * EVERY, look - back * EVERY) for back in range(_DAY // EVERY)]
-    return [(start, end) for start, end in spans if start >= cutoff and look - _DAY < end <= look]
+    return [(start, end) for start, end in spans if start >= bundle.cutoff and look - _DAY < end <= look]
 
 
-def _clicked(bundle: Bundle, log: Log, span: Span, evaluation: Evaluation) -> Impressions:
+def _clicked(bundle: Bundle, log: Log, span: Span, seed: int) -> Impressions:
     """Some of the impressions of a span, the same ones whenever it is looked at."""
     begin, end = span
     most = float(MOST)
-    if evaluation.at == "click" and len(log.logged) and log.logged.time[0] < micros(end):
+    if bundle.at == "click" and len(log.logged) and log.logged.time[0] < micros(end):
         # What settles in the span. The clicks before the cutoff have taught the bundle.
         begin -= min(timedelta(microseconds=log.settle), begin - bundle.cutoff)
         low, high = np.searchsorted(log.logged.time, [micros(begin), micros(end)])
@@ -94,7 +103,7 @@ def _clicked(bundle: Bundle, log: Log, span: Span, evaluation: Evaluation) -> Im
         log,
         [(begin, end)],
         bundle.candidates,
-        at=evaluation.at,
+        at=bundle.at,
         max_impressions=max(1, round(most * share)),
-        seed=evaluation.seed,
+        seed=seed,
     )[0]

@@ -11,9 +11,9 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.preprocessing import normalize
 
 from recsys_text.ranking.candidates import histories
+from recsys_text.ranking.categories import category_shares
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Log
-from recsys_text.ranking.opinions import category_shares
 
 #: Clicks of a user's history that make the TF-IDF profile.
 HISTORY = 30

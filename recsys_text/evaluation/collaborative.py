@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_text.evaluation.metrics import Int
-from recsys_text.model.collaborative import clicked_once, ease
+from recsys_text.model.collaborative import bm25, clicked_once, ease
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Int64, Log
 from recsys_text.ranking.timeline import expand
@@ -24,8 +23,8 @@ from recsys_text.ranking.timeline import expand
 EASE_ITEMS = 8000
 #: A common value for logs of 10,000 to 100,000 users.
 EASE_PENALTY = 300.0
-#: BM25 keeps so many neighbours of an item, by its authors' usual constants.
-NEIGHBOURS, K1, B = 100, 1.2, 0.75
+#: BM25 keeps so many neighbours of an item.
+NEIGHBOURS = 100
 FACTORS, REGULARISATION, ITERATIONS = 64, 0.05, 15
 # Numbers in the dense scores that are held at a time: 64 MB.
 _CHUNK = 1 << 24
@@ -64,9 +63,8 @@ def collaborative_scores(log: Log, impressions: Impressions, *, cutoff: int, thr
             )
         }
     with threadpool_limits(1, "blas"):
-        bm25 = ItemItemRecommender(K=NEIGHBOURS, num_threads=threads)
-        bm25.fit(bm25_weight(clicks_UI.T, K1, B).T.tocsr(), show_progress=False)
-        found["BM25 item-item"] = _pairs(impressions, item_P, len(clicked), _by(history_NI, bm25.similarity))
+        weights_II = bm25(clicks_UI, NEIGHBOURS, threads=threads)
+        found["BM25 item-item"] = _pairs(impressions, item_P, len(clicked), _by(history_NI, weights_II))
         als = AlternatingLeastSquares(
             factors=FACTORS, regularization=REGULARISATION, iterations=ITERATIONS, num_threads=threads, random_state=0
         )

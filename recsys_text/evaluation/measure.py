@@ -17,9 +17,11 @@ from recsys_text.ranking.log import Impressions
 
 SCORE = "score"
 INTEREST = "interest"
-#: How the names of the methods begin that are the score as it would have been served.
+#: How the names of the methods begin that are the score as it is when it was made at another time.
 SERVED = "score, "
-#: The slice that they are measured on, beside the score.
+#: The score made at each impression, which a ranking service could serve that ranks when it is asked.
+FRESH = SERVED + "fresh"
+#: The slice that scores of other ages are measured on, beside the score.
 AS_SERVED = "as served"
 #: What the verdict and the rendered gains look at.
 HEADLINE = "ndcg@10"

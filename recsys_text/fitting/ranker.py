@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
-from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, features, in_parts, raw_scores
+from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, OnProgress, features, in_parts, raw_scores
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
-from recsys_text.model.collaborative import clicked_once, ease
+from recsys_text.model.collaborative import bm25, clicked_once, ease
 from recsys_text.model.text_model import Items, TextModel
-from recsys_text.progress import SILENT, Stages
+from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.blend import Blend, continue_blend, fit_blend
 from recsys_text.ranking.calibrate import Calibrator, fit_calibrator
-from recsys_text.ranking.candidates import pool_sizes, with_negatives
+from recsys_text.ranking.candidates import joined, pool_sizes, with_negatives
 from recsys_text.ranking.features import FEATURES
 from recsys_text.ranking.log import Impressions, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.neighbours import Neighbours, nearest
+from recsys_text.ranking.publication import as_published, publications, useful
 
 #: Users without which none is left to teach the blend beside those who calibrate it.
 FEWEST_USERS = 2
@@ -31,8 +33,11 @@ _CALIBRATION_TIMES = 2
 _NEIGHBOUR_ITEMS = 8000
 #: Of the fit of those weights, and how many of them each item keeps: both were best on goodbooks, clicks held out.
 _NEIGHBOUR_PENALTY, _NEIGHBOURS = 100.0, 50
+_BM25_NEIGHBOURS = 100
 #: Pairs whose features the blend is fitted from, about: so many take two minutes on one thread.
 _PAIRS = 16_000_000
+#: Pairs that the blend learns from once candidates are left out.
+_ROWS = 600_000
 #: Impressions without which there is nothing to learn, however large the pools.
 _FEWEST = 200
 #: A blend that goes on has a room so many times smaller: it knows most of it.
@@ -41,14 +46,20 @@ _ALL = list(range(len(FEATURES)))
 
 
 def fit_neighbours(log: Log, end: datetime) -> Neighbours:
-    """What a click on one item says for another, from the clicks before `end` on the most clicked items."""
+    """What a click on one item says for another, from the clicks before `end`.
+
+    EASE weighs the most clicked items against each other; BM25 knows all, however many.
+    """
     before = log.positive & (log.time < micros(end))
     clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
     counts_I = np.asarray(clicks_UI.sum(0)).ravel()
-    most = np.lexsort((log.neutral, -counts_I))[:_NEIGHBOUR_ITEMS]
-    most = np.sort(most[counts_I[most] > 0])
-    weights_JJ = ease(clicks_UI[:, most], _NEIGHBOUR_PENALTY)
-    return nearest([log.item_ids[item] for item in most], weights_JJ, _NEIGHBOURS)
+    clicked = np.flatnonzero(counts_I)
+    clicks_UJ = clicks_UI[:, clicked]
+    most = np.sort(np.lexsort((log.neutral[clicked], -counts_I[clicked]))[:_NEIGHBOUR_ITEMS])
+    few = nearest(ease(clicks_UJ[:, most], _NEIGHBOUR_PENALTY), _NEIGHBOURS).tocoo()
+    places = csr_matrix((few.data, (most[few.row], most[few.col])), shape=(len(clicked), len(clicked)))
+    weights = {"ease": places, "bm25": bm25(clicks_UJ, _BM25_NEIGHBOURS)}
+    return Neighbours(item_ids=[log.item_ids[item] for item in clicked], weights=weights)
 
 
 def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
@@ -88,7 +99,8 @@ def newest_impressions(log: Log, bounds: Sequence[datetime], settings: Settings,
 class Lesson:
     """What the blend learns from and what calibrates it: impressions of different users.
 
-    features: float32[P, F] of the pairs of `taught`; `calibrating` has whole pools.
+    features: float32[P, F] of the pairs of `taught`, which are impressions as they were when they were shown and again
+    as scores published before then served them; `calibrating` are whole pools, as served.
     """
 
     features: Floats
@@ -187,30 +199,57 @@ def lesson(
         calibrates_N = impressions.user == draw.choice(users)  # of a handful, one
     others_N = np.flatnonzero(~calibrates_N)
     teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
-    # As many others beside each click, where several of an impression were clicked.
-    others = round(
-        settings.training.blend_candidates
-        * float(np.mean(impressions.clicked))
-        * len(impressions.item)
-        / len(impressions)
+    served = publications(list(itertools.pairwise(bounds)), settings.schedule.refresh)
+    published, _ = useful(log, as_published(teaching, served))
+    parts = [teaching, published] if settings.evaluation.at == "click" else [published]
+    parts = [part for part in parts if len(part)]
+
+    progress.stage(f"Features: {sum(len(part.item) for part in parts):,} pairs of {len(teaching):,} impressions")
+    found, done, total = [], 0, sum(len(part) for part in parts)
+    for part in parts:
+        on_progress = part_of(progress, done, total)
+        found.append(_thinned(text, neighbours, log, items, part, settings, len(parts), on_progress))
+        done += len(part)
+    calibrating, _ = useful(log, as_published(take(impressions, np.flatnonzero(calibrates_N)), served))
+    return Lesson(
+        features=np.concatenate([features_PF for features_PF, _ in found]),
+        taught=joined([few for _, few in found]),
+        calibrating=calibrating,
     )
-    few, catalogue = with_negatives(teaching, others, seed), len(log.item_ids)
+
+
+def _thinned(
+    text: TextModel,
+    neighbours: Neighbours,
+    log: Log,
+    items: Items,
+    whole: Impressions,
+    settings: Settings,
+    parts: int,
+    on_progress: OnProgress,
+) -> tuple[Floats, Impressions]:
+    """The impressions with some of the candidates beside their clicks, and the features that these have in whole pools.
+
+    parts: how many such sets share the rows that the blend learns from.
+    """
+    # As many others beside each click, where several of an impression were clicked.
+    clicks = float(np.sum(whole.clicked)) / len(whole)
+    most = max(1, _ROWS // parts // len(whole))
+    few = with_negatives(whole, min(round(settings.training.blend_candidates * clicks), most), settings.training.seed)
+    catalogue = len(log.item_ids)
     # Candidates ascend in each impression, so that a pair has one place among all.
-    kept_P = np.searchsorted(teaching.row * catalogue + teaching.item, few.row * catalogue + few.item)
+    kept_P = np.searchsorted(whole.row * catalogue + whole.item, few.row * catalogue + few.item)
 
     def work(part: Impressions) -> Floats:
         return features(text, neighbours, log, items, part)[1]
 
-    progress.stage(f"Features: {len(teaching.item):,} pairs of {len(teaching):,} impressions")
-    taught_PF = np.empty((len(kept_P), len(FEATURES)), np.float32)
+    few_PF = np.empty((len(kept_P), len(FEATURES)), np.float32)
     begin = 0
-    for features_PF in in_parts(work, text, log, teaching):
+    for features_PF in in_parts(work, text, log, whole, on_progress):
         low, high = np.searchsorted(kept_P, [begin, begin + len(features_PF)])
-        taught_PF[low:high] = features_PF[kept_P[low:high] - begin]
+        few_PF[low:high] = features_PF[kept_P[low:high] - begin]
         begin += len(features_PF)
-        progress.advance(begin, len(teaching.item))
-    calibrating = take(impressions, np.flatnonzero(calibrates_N))
-    return Lesson(features=taught_PF, taught=few, calibrating=calibrating)
+    return few_PF, few
 
 
 def _parts_of_two(progress: Stages) -> Callable[[int], None]:

@@ -82,5 +82,6 @@ def assembled(
         without_interest=without_interest,
         calibrator=calibrator,
         candidates=settings.candidates,
+        at=settings.evaluation.at,
         cutoff=cutoff,
     )

@@ -7,7 +7,7 @@ no event with it strictly before t. With `repeat`, items that the user had befor
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
@@ -49,11 +49,17 @@ def pool_chunks(
             yield part, *(found if settings.repeat else _without_consumed(log, times_N[part], users_N[part], *found))
 
 
-def pool_impressions(log: Log, times_N: Int64, users_N: Int32, settings: Candidates) -> Iterator[Impressions]:
-    """The pools of consecutive queries, as `pool_chunks` cuts them, as impressions in which nothing was clicked."""
+def pool_impressions(
+    log: Log, times_N: Int64, users_N: Int32, settings: Candidates, horizon: int = 0
+) -> Iterator[Impressions]:
+    """The pools of consecutive queries, as `pool_chunks` cuts them, as impressions in which nothing was clicked.
+
+    horizon: for how long their scores are used, in microseconds.
+    """
     for part, offsets, item in pool_chunks(log, times_N, users_N, settings):
         clicked = np.zeros(len(item), dtype=np.bool_)
-        yield Impressions(user=users_N[part], time=times_N[part], offsets=offsets, item=item, clicked=clicked)
+        user, time = users_N[part], times_N[part]
+        yield Impressions(user=user, time=time, offsets=offsets, item=item, clicked=clicked, horizon=horizon)
 
 
 def pool_sizes(log: Log, times_N: Int64, settings: Candidates) -> Int64:
@@ -259,12 +265,16 @@ def _thinned(impressions: Impressions, n: int, generator: np.random.Generator) -
         chosen_NC[:, step] = np.where(top_N < 0, -1, np.where(taken_N, top_N, draw_N))
     drawn = (chosen_NC + _offsets(size_N)[:-1, None])[chosen_NC >= 0]
     keep = np.sort(np.concatenate((np.flatnonzero(impressions.clicked), others[drawn])))
-    return Impressions(
-        user=impressions.user,
-        time=impressions.time,
-        offsets=_offsets(np.bincount(impressions.row[keep], minlength=len(impressions))),
-        item=impressions.item[keep],
-        clicked=impressions.clicked[keep],
+    return kept(impressions, keep)
+
+
+def kept(impressions: Impressions, pairs: Int64) -> Impressions:
+    """The impressions with these pairs alone, positions that ascend; those that keep none are empty."""
+    return replace(
+        impressions,
+        offsets=_offsets(np.bincount(impressions.row[pairs], minlength=len(impressions))),
+        item=impressions.item[pairs],
+        clicked=impressions.clicked[pairs],
     )
 
 

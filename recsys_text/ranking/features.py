@@ -12,10 +12,20 @@ from numpy.typing import NDArray
 
 from recsys_text.ranking.affinity import AFFINITY
 from recsys_text.ranking.candidates import histories
+from recsys_text.ranking.categories import category_affinity
 from recsys_text.ranking.coclick import NEXT_SPANS, coclick, following
+from recsys_text.ranking.item_state import (
+    AGES,
+    ALIKE_SPANS,
+    CLICK_SPANS,
+    FIRST_SPANS,
+    ITEM_COLUMNS,
+    clicks_of_alike,
+    item_state,
+)
 from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log
 from recsys_text.ranking.neighbours import TOGETHER
-from recsys_text.ranking.opinions import OPINIONS, opinions, shrunk_means
+from recsys_text.ranking.repeats import REPEATS, repeats
 from recsys_text.ranking.states import arrives
 
 Float32 = NDArray[np.float32]
@@ -24,8 +34,6 @@ Float32 = NDArray[np.float32]
 HISTORY = 10
 #: Clicks of a user that tell a taste.
 _TASTE = 20
-#: Impressions of the usual rate that an item's click rate starts with.
-_SHOWN = 20.0
 #: The share of an impression's clicks is shrunk as if it had so many more.
 _DOUBT = 5.0
 _DAY = 24 * HOUR
@@ -35,25 +43,28 @@ _ROWS = 4096
 # have 16 bits each beside the 32 of a value.
 _PLACE_BITS = 16
 _BLOCK = 1 << _PLACE_BITS
-_SPANS = {"clicks_30m": HOUR // 2, "clicks_2h": 2 * HOUR, "clicks_6h": 6 * HOUR, "clicks_24h": _DAY}
-_ALIKE = {"alike_2h": 2 * HOUR, "alike_24h": _DAY}
 _NEXT = tuple(f"next_{span}" for span in NEXT_SPANS)
 _NEXT_SHARES = tuple(f"next_share_{span}" for span in NEXT_SPANS)
-_COUNTS = (*_SPANS, "clicks_total", "user_clicks", *_ALIKE, *_NEXT)
-_HOURS = ("age_hours", "since_click_hours", "user_idle_hours")
 _COCLICKS = (
     "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_6h", "coclick_last_24h", "coclick_last_total",
 )  # fmt: skip
 _TASTES = ("taste_age", "taste_clicks")
-_RATES = ("click_rate", "click_rate_24h")
+#: Counts and hours, which are given as log1p.
+_LOGARITHMS = (
+    *CLICK_SPANS, "clicks_total", *FIRST_SPANS, "user_clicks", *ALIKE_SPANS, *_NEXT, "own_clicks",
+    *AGES, "user_idle_hours", "own_since_hours", "own_interval_hours", "horizon_hours",
+)  # fmt: skip
 _RANKED = (
-    "clicks_30m", "clicks_2h", "clicks_24h", "age_hours", "since_click_hours",
-    "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_total", "interest", "near",
-    "together_late",
+    "clicks_30m", "clicks_2h", "clicks_24h", "clicks_7d", "clicks_28d", "first_clicks_28d", "age_hours",
+    "since_click_hours", "coclick_6h", "coclick_24h", "coclick_total", "coclick_last_total", "interest", "near",
+    "together_late", "bm25",
 )  # fmt: skip
 
 #: The columns of `counts`.
-COUNTS: tuple[str, ...] = (*_COUNTS, *_HOURS, "hour", *_COCLICKS, *_NEXT_SHARES, *_TASTES, *_RATES, *OPINIONS)
+COUNTS: tuple[str, ...] = (
+    *ITEM_COLUMNS, *ALIKE_SPANS, "user_clicks", "user_idle_hours", "hour", "horizon_hours", *_COCLICKS, *_NEXT,
+    *_NEXT_SHARES, *_TASTES, "category_affinity", *REPEATS,
+)  # fmt: skip
 #: Columns that are also given as their share of the impression's sum.
 _SHARED = ("clicks_2h", "coclick_6h", "coclick_24h")
 #: The columns that come from the items' texts; what is left without them is the ranker without text.
@@ -68,42 +79,31 @@ FEATURES: tuple[str, ...] = (
 def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     """What the log says of each pair strictly before its impression's time, float32[P] each, on natural scales.
 
-    clicks_30m, _2h, _6h, _24h, _total: positive events on the item; user_clicks: of the user; alike_2h, _24h: on the
-    item, by users who arrived with that click where this user arrives, else by users who read on (`ranking.states`);
-    next_*, coclick_*: see `ranking.coclick`; age_hours: since the item is known; since_click_hours: since its last
-    click (its age where it has none); user_idle_hours: since the user's last click (a month where there is none or it
-    is longer ago); hour: of the day, UTC; taste_*: see `_tastes`; click_rate*: see `_click_rates`;
-    category_affinity, value: see `opinions`.
+    Of the item: see `item_state`. alike_2h, _24h: clicks on it by users who arrived with that click where this user
+    arrives, else by users who read on (`ranking.states`). user_clicks: of the user; user_idle_hours: since the last of
+    them (a month where there is none or it is longer ago); hour: of the day, UTC; horizon_hours: for how long the
+    scores are used; next_*, coclick_*: see `ranking.coclick`; taste_*: see `_tastes`; category_affinity: see there;
+    what the user had before: see `ranking.repeats`.
     """
-    time_N, row_P, item_P = impressions.time, impressions.row, impressions.item
-    clicks = log.clicks_of_item
-    stop_P, begin_P = clicks.stop(item_P, clicks.rank(time_N)[row_P]), clicks.begin(item_P)
-    columns = {
-        name: (stop_P - clicks.stop(item_P, clicks.rank(time_N - span)[row_P])).astype(np.float32)
-        for name, span in _SPANS.items()
-    }
-    columns["clicks_total"] = (stop_P - begin_P).astype(np.float32)
-    age_P = np.maximum(time_N[row_P] - log.known_at[item_P], 0)
-    since_P = age_P.copy()
-    some_P = stop_P > begin_P
-    since_P[some_P] = (time_N[row_P] - _last(clicks.time, stop_P))[some_P]
-    columns["age_hours"] = _hours(age_P)
-    columns["since_click_hours"] = _hours(since_P)
+    time_N, row_P = impressions.time, impressions.row
     own = log.clicks_of_user
     stop_N, begin_N = own.stop(impressions.user, own.rank(time_N)), own.begin(impressions.user)
     idle_N = np.where(stop_N > begin_N, time_N - _last(own.time, stop_N), 30 * _DAY)
-    columns["user_clicks"] = (stop_N - begin_N).astype(np.float32)[row_P]
-    columns["user_idle_hours"] = _hours(np.minimum(idle_N, 30 * _DAY))[row_P]
-    columns["hour"] = _hours(time_N % _DAY)[row_P]
+    of_users = {
+        "user_clicks": (stop_N - begin_N).astype(np.float32),
+        "user_idle_hours": _hours(np.minimum(idle_N, 30 * _DAY)),
+        "hour": _hours(time_N % _DAY),
+        "horizon_hours": np.full(len(time_N), impressions.horizon / HOUR, np.float32),
+    }
     history_NH = histories(log, impressions.user, time_N, HISTORY)
     return (
-        columns
-        | _clicks_of_alike(log, impressions)
+        item_state(log, impressions)
+        | clicks_of_alike(log, impressions, arrives(own, impressions.user, time_N))
+        | {name: values_N[row_P] for name, values_N in (of_users | _tastes(log, begin_N, stop_N)).items()}
         | coclick(log, impressions, history_NH)
         | following(log, impressions, history_NH[:, -1])
-        | {name: values_N[row_P] for name, values_N in _tastes(log, begin_N, stop_N).items()}
-        | _click_rates(log, impressions)
-        | opinions(log, impressions)
+        | category_affinity(log, impressions)
+        | repeats(log, impressions)
     )
 
 
@@ -124,7 +124,7 @@ def assemble(counts: Mapping[str, Float32], said: Mapping[str, Float32], offsets
     shares = {f"{name}_share": _log_share(columns[name], offsets) for name in _SHARED}
     columns["velocity"] = np.log1p(columns["clicks_2h"]) - np.log1p(columns["clicks_24h"] / 12)
     columns["pace"] = np.log((columns["clicks_total"] + 0.5) / (columns["age_hours"] + 1))
-    columns |= ranks | shares | {name: np.log1p(columns[name]) for name in (*_COUNTS, *_HOURS)}
+    columns |= ranks | shares | {name: np.log1p(columns[name]) for name in _LOGARITHMS}
     matrix_PF = np.empty((len(columns["interest"]), len(FEATURES)), dtype=np.float32)
     # Some rows at a time, which stay in the cache while their columns come in.
     for start in range(0, len(matrix_PF), _ROWS):
@@ -132,17 +132,6 @@ def assemble(counts: Mapping[str, Float32], said: Mapping[str, Float32], offsets
         for at, name in enumerate(FEATURES):
             matrix_PF[rows, at] = columns[name][rows]
     return matrix_PF
-
-
-def _clicks_of_alike(log: Log, impressions: Impressions) -> dict[str, Float32]:
-    clicks, row_P = log.clicks_of_arrival, impressions.row
-    arrives_N = arrives(log.clicks_of_user, impressions.user, impressions.time)
-    group_P = impressions.item.astype(np.int64) * 2 + arrives_N[row_P]
-    stop_P = clicks.stop(group_P, clicks.rank(impressions.time)[row_P])
-    return {
-        name: (stop_P - clicks.stop(group_P, clicks.rank(impressions.time - span)[row_P])).astype(np.float32)
-        for name, span in _ALIKE.items()
-    }
 
 
 def _log_share(values_P: Float32, offsets: Int64) -> Float32:
@@ -162,7 +151,7 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
     own, clicks = log.clicks_of_user, log.clicks_of_item
     at_Q = at_NH[known_NH]
     item_Q, time_Q = own.value[at_Q], own.time[at_Q]
-    now_Q, before_Q = clicks.rank(time_Q), clicks.rank(time_Q - _SPANS["clicks_2h"])
+    now_Q, before_Q = clicks.rank(time_Q), clicks.rank(time_Q - 2 * HOUR)
     values = {
         "taste_age": np.maximum(time_Q - log.known_at[item_Q], 0) / HOUR,
         "taste_clicks": clicks.stop(item_Q, now_Q) - clicks.stop(item_Q, before_Q),
@@ -173,15 +162,6 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
         name: (np.bincount(row_Q, weights=np.log1p(value_Q), minlength=len(of_N)) / of_N).astype(np.float32)
         for name, value_Q in values.items()
     }
-
-
-def _click_rates(log: Log, impressions: Impressions) -> dict[str, Float32]:
-    """The share of an item's logged impressions that were clicked, ever and in a day; 0 where nothing is logged."""
-    if not len(log.shown_sums.own):
-        return {name: np.zeros(len(impressions.item), np.float32) for name in _RATES}
-    spans = dict(zip(_RATES, (None, _DAY), strict=True))
-    means, _ = shrunk_means(log.shown_sums, impressions, spans, _SHOWN)
-    return {name: mean_P.astype(np.float32) for name, mean_P in means.items()}
 
 
 def percentile(values_P: Float32, offsets: Int64) -> Float32:

@@ -39,7 +39,8 @@ class Impressions:
     """N lists of candidates: those of impression n are `item[offsets[n]:offsets[n + 1]]`.
 
     user: int32[N], -1 for a user that the log does not know; time: int64[N]; offsets: int64[N + 1]; item: int32[P];
-    clicked: bool[P].
+    clicked: bool[P]. horizon: for how many microseconds scores as of `time` are used, 0 where they are made when they
+    are asked for.
     """
 
     user: Int32
@@ -47,6 +48,7 @@ class Impressions:
     offsets: Int64
     item: Int32
     clicked: Bool
+    horizon: int = 0
 
     def __len__(self) -> int:
         return len(self.user)
@@ -68,6 +70,7 @@ class Impressions:
                     offsets=self.offsets[low : high + 1] - first,
                     item=self.item[first:last],
                     clicked=self.clicked[first:last],
+                    horizon=self.horizon,
                 )
 
 
@@ -134,6 +137,14 @@ class Log:
         """The positive events by item; the value is the user."""
         on = self.positive
         return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
+
+    @cached_property
+    def first_clicks_of_item(self) -> Timeline:
+        """The first positive event of each user, by item."""
+        own = self.clicks_of_user
+        first = own.start[:-1][np.diff(own.start) > 0]
+        item = own.value[first].astype(np.int32)
+        return timeline(item, own.time[first], np.zeros(len(first), np.int8), len(self.item_ids))
 
     @cached_property
     def clicks_of_user(self) -> Timeline:

@@ -150,7 +150,8 @@ def take(impressions: Impressions, rows: Int64) -> Impressions:
         return no_impressions()
     size_N = np.diff(impressions.offsets)[rows]
     pairs = expand(impressions.offsets[rows], size_N)
-    return Impressions(
+    return replace(
+        impressions,
         user=impressions.user[rows],
         time=impressions.time[rows],
         offsets=np.concatenate(([0], np.cumsum(size_N))),

@@ -4,7 +4,6 @@ Shapes: J items that have weights, N impressions, R of them at a time, P pairs o
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,30 +19,41 @@ from recsys_text.ranking.timeline import expand
 
 Float32 = NDArray[np.float32]
 
-#: What a click weighs beside the next one, by column: the whole history alike, the newest ten or so, the newest few.
-DECAYS: dict[str, float] = {"together": 1.0, "together_late": 0.95, "together_latest": 0.8}
+#: The weights that a column goes by, and what a click weighs beside the next one: the whole history alike, the newest
+#: ten or so, the newest few.
+_COLUMNS: dict[str, tuple[str, float]] = {
+    "together": ("ease", 1.0),
+    "together_late": ("ease", 0.95),
+    "together_latest": ("ease", 0.8),
+    "bm25": ("bm25", 1.0),
+    "bm25_latest": ("bm25", 0.8),
+}
 #: The columns of `together`.
-TOGETHER: tuple[str, ...] = tuple(DECAYS)
+TOGETHER: tuple[str, ...] = tuple(_COLUMNS)
+#: The kinds of weights, by their columns.
+KINDS = tuple(dict.fromkeys(kind for kind, _ in _COLUMNS.values()))
 # Numbers in the dense scores that are held at a time: 64 MB.
 _CHUNK = 1 << 24
-_COLUMNS = 512
+_AT_A_TIME = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Neighbours:
-    """weights_JJ[i, j] is what a click on item_ids[i] says for item_ids[j]; 0 but for the top neighbours of each j."""
+    """Sparse item-item weights of each of KINDS, csr_matrix[J, J].
+
+    weights[kind][i, j] is what a click on item_ids[i] says for item_ids[j]; 0 but for the top neighbours of each j.
+    """
 
     item_ids: list[str]
-    weights_JJ: csr_matrix
+    weights: dict[str, csr_matrix]
 
     def save(self, folder: Path) -> None:
         """Writes `neighbours.safetensors` and `neighbours.json` into a folder that exists."""
-        weights = self.weights_JJ
-        arrays = {
-            "data": weights.data.astype(np.float32),
-            "indices": weights.indices.astype(np.int32),
-            "indptr": weights.indptr.astype(np.int64),
-        }
+        arrays = {}
+        for kind, weights in self.weights.items():
+            arrays[f"{kind}.data"] = weights.data.astype(np.float32)
+            arrays[f"{kind}.indices"] = weights.indices.astype(np.int32)
+            arrays[f"{kind}.indptr"] = weights.indptr.astype(np.int64)
         save_file(arrays, folder / "neighbours.safetensors")
         (folder / "neighbours.json").write_text(json.dumps(self.item_ids, ensure_ascii=False))
 
@@ -51,16 +61,17 @@ class Neighbours:
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
         item_ids = json.loads((folder / "neighbours.json").read_text())
-        arrays = load_file(folder / "neighbours.safetensors")
+        arrays, shape = load_file(folder / "neighbours.safetensors"), (len(item_ids), len(item_ids))
         return cls(
             item_ids=item_ids,
-            weights_JJ=csr_matrix(
-                (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(len(item_ids), len(item_ids))
-            ),
+            weights={
+                kind: csr_matrix(tuple(arrays[f"{kind}.{part}"] for part in ("data", "indices", "indptr")), shape=shape)
+                for kind in KINDS
+            },
         )
 
 
-def nearest(item_ids: Sequence[str], weights_JJ: Float32, count: int) -> Neighbours:
+def nearest(weights_JJ: Float32, count: int) -> csr_matrix:
     """Keeps, for each candidate (column), the `count` clicks (rows) whose weights are farthest from 0.
 
     Cut so, a candidate is judged by what belongs to it most, however many neighbours a popular click has. Weights as
@@ -69,22 +80,22 @@ def nearest(item_ids: Sequence[str], weights_JJ: Float32, count: int) -> Neighbo
     size = len(weights_JJ)
     parts = [csr_matrix((size, 0), dtype=np.float32)]
     # Some columns at a time: the copies that sorting takes would need twice the memory of the weights.
-    for start in range(0, size, _COLUMNS):
-        part_JC = weights_JJ[:, start : start + _COLUMNS]
+    for start in range(0, size, _AT_A_TIME):
+        part_JC = weights_JJ[:, start : start + _AT_A_TIME]
         far_JC = np.abs(part_JC)
         least_C = np.partition(far_JC, max(0, size - count), axis=0)[max(0, size - count)]
         parts.append(csr_matrix(np.where(far_JC >= least_C, part_JC, 0)))
-    return Neighbours(item_ids=list(item_ids), weights_JJ=hstack(parts, format="csr"))
+    return hstack(parts, format="csr")
 
 
 def together(log: Log, impressions: Impressions, neighbours: Neighbours) -> dict[str, Float32]:
-    """For each decay of DECAYS the sum of the weights from the user's clicks strictly before to each candidate.
+    """For each column of TOGETHER the sum of the weights from the user's clicks strictly before to each candidate.
 
-    float32[P] each. An item counts once, by its newest click, decay ** k where k clicks of the user came later. 0 for
-    an item without weights and a user without clicks.
+    float32[P] each; its weights and its decay: see _COLUMNS. An item counts once, by its newest click, decay ** k where
+    k clicks of the user came later. 0 for an item without weights and a user without clicks.
     """
     size = len(neighbours.item_ids)
-    columns = {name: np.zeros(len(impressions.item), np.float32) for name in DECAYS}
+    columns = {name: np.zeros(len(impressions.item), np.float32) for name in TOGETHER}
     codes = log.item_codes(pl.Series(neighbours.item_ids, dtype=pl.String))
     place_I = np.full(len(log.item_ids), -1, np.int64)
     place_I[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
@@ -98,10 +109,10 @@ def together(log: Log, impressions: Impressions, neighbours: Neighbours) -> dict
         row_P, place_P = impressions.row[pairs] - first, place_I[impressions.item[pairs]]
         if some.start == some.stop:
             continue
-        for name, decay in DECAYS.items():
+        for name, (kind, decay) in _COLUMNS.items():
             weight_Q = np.power(decay, back_Q[some]).astype(np.float32)
             history_RJ = csr_matrix((weight_Q, (row_Q[some] - first, place_Q[some])), shape=(last - first, size))
-            said_RJ = (history_RJ @ neighbours.weights_JJ).toarray()
+            said_RJ = (history_RJ @ neighbours.weights[kind]).toarray()
             columns[name][pairs] = np.where(place_P >= 0, said_RJ[row_P, place_P], 0)
     return columns
 

@@ -1,9 +1,9 @@
 """What all sections are made of: frozen, unknown keys refused, durations and times as texts."""
 
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from recsys_text.lake.windows import parse_duration, parse_time
 
@@ -33,4 +33,14 @@ PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
+    """`AUTO` names the keys that are decided from the log where they are not set; "auto" says so by name."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+    AUTO: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decided_later(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if not (key in cls.AUTO and value == "auto")}

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -112,7 +112,12 @@ class Windows(Section):
 
 
 class Candidates(Section):
-    """Which items are ranked for a user at a time; see `ranking.candidates`. repeat: also those that the user had."""
+    """Which items are ranked for a user at a time; see `ranking.candidates`. repeat: also those that the user had.
+
+    What is not set is decided from the training windows; see `fitting.recipe`.
+    """
+
+    AUTO: ClassVar[frozenset[str]] = frozenset({"pool", "active", "fresh", "repeat"})
 
     pool: Literal["alive", "all"] = "alive"
     active: Duration = timedelta(hours=24)

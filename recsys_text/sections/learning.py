@@ -1,6 +1,6 @@
 """How a bundle is made and measured: model, training, blend, evaluation."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -95,7 +95,7 @@ class Training(Section):
     full_every: PositiveInt | None = None
     adapt: Literal["all", "lora"] = "all"
     replay: float = Field(default=0.5, ge=0, lt=1)
-    blend_windows: PositiveInt = 7
+    blend_windows: PositiveInt = 60
     max_clicks: PositiveInt = 100_000
     task: Literal["next", "hidden"] = "next"
     hidden: float = Field(default=0.3, gt=0, lt=1)
@@ -121,8 +121,11 @@ class Blend(Section):
 
 class Evaluation(Section):
     """`windows` newest closed windows are the test, of which at most `max_impressions` are ranked: `at` each "click",
-    or once for each user at the start of the "window", which needs an order alone, no clock.
+    or once for each user at the start of the "window", which needs an order alone, no clock. Where `at` is not set, the
+    times of the training windows decide; see `fitting.recipe`.
     """
+
+    AUTO: ClassVar[frozenset[str]] = frozenset({"at"})
 
     windows: PositiveInt = 1
     at: Literal["click", "window"] = "click"

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -14,9 +15,9 @@ from recsys_text.errors import ContractError, UnavailableError
 from recsys_text.evaluation.baselines import baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
-from recsys_text.evaluation.freshness import AGES, CANDIDATES, drawn, made_at, served
+from recsys_text.evaluation.freshness import AGES, CANDIDATES, aged, drawn
 from recsys_text.evaluation.lists import Catalogue, surprise
-from recsys_text.evaluation.measure import AS_SERVED, SCORE, evaluation_table
+from recsys_text.evaluation.measure import AS_SERVED, FRESH, INTEREST, SCORE, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
@@ -24,12 +25,23 @@ from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.features import Float32, counts
-from recsys_text.ranking.log import Impressions, Int64, Log, micros
+from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
+from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.ranking.timeline import expand
 from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, with_events, write_parquet
 from recsys_text.tracking import CHAMPION
+
+
+class Ranked(Protocol):
+    """What says which items are ranked, and when: a bundle."""
+
+    @property
+    def candidates(self) -> Candidates: ...
+
+    @property
+    def at(self) -> Literal["click", "window"]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,74 +103,85 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     progress.stage("Reading: the newest windows, which it has not seen")
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
-    impressions, dropped = impressions_of(settings, data, windows, bundle.candidates)
+    impressions, dropped = impressions_of(settings, data, windows, bundle)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
-    starts_W = np.array([micros(window.start) for window in windows])
-    time_N = np.concatenate([impressions.time, *made_at(impressions.time, starts_W).values()])
-    bundle = followed(bundle, log, items, time_N, windows=data.spans, evaluation=settings.evaluation)
-    progress.stage(f"Measuring: scores of {len(impressions):,} impressions that it has not seen")
-    interest_P, score_P, without_P = bundle.compare(
-        log, items, impressions, on_progress=part_of(progress, 0, len(impressions))
+    published = as_published(impressions, publications(data.spans, settings.schedule.refresh))
+    unknown_P = unknown_then(log, published)
+    rows = drawn(impressions, CANDIDATES, settings.evaluation.seed)
+    few = take(impressions, rows)
+    old_N = [few.time - age * HOUR for age in AGES]
+    bundle = followed(
+        bundle,
+        log,
+        items,
+        np.concatenate([impressions.time, published.time, *old_N]),
+        windows=data.spans,
+        refresh=settings.schedule.refresh,
+        seed=settings.evaluation.seed,
     )
-    known = counts(log, impressions)
+    progress.stage(f"Measuring: published scores of {len(impressions):,} impressions that it has not seen")
+    interest_P, score_P, without_P = bundle.compare(
+        log, items, published, on_progress=part_of(progress, 0, len(impressions))
+    )
+    progress.stage("Freshness: the scores as they are when they are made sooner or later")
+    total = len(impressions) + len(AGES) * len(few)
+    _, fresh_P = bundle.score(log, items, impressions, on_progress=part_of(progress, 0, total))
+    ages = itertools.count()
+
+    def aged_scores(old: Impressions) -> Float32:
+        done = len(impressions) + next(ages) * len(few)
+        return bundle.score(log, items, old, on_progress=part_of(progress, done, total))[1]
+
+    others = aged(aged_scores, log, few)
     progress.stage("Baselines: popularity, words, neighbours, factors")
     methods = (
-        {"score": score_P, "interest": interest_P, "score without interest": without_P}
-        | baseline_scores(log, impressions, data.texts, known, cutoff=cutoff)
-        | collaborative_scores(log, impressions, cutoff=cutoff)
+        {SCORE: score_P, INTEREST: interest_P, "score without interest": without_P}
+        | baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
+        | collaborative_scores(log, published, cutoff=cutoff)
     )
+    # All are as published: what was not known yet then stands below all others.
+    methods = {name: np.where(unknown_P, np.min(scores_P) - 1, scores_P) for name, scores_P in methods.items()}
     catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(clicks_before(log, cutoff)))
     progress.stage("Intervals: of every method in every slice")
     table = evaluation_table(
-        methods,
+        methods | {FRESH: fresh_P},
         impressions,
-        slices(log, impressions, categories, cutoff=cutoff),
+        slices(log, published, categories, cutoff=cutoff),
         catalogue,
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )
-    rows = drawn(impressions, CANDIDATES, settings.evaluation.seed)
-    few = take(impressions, rows)
     few_P = expand(impressions.offsets[rows], np.diff(few.offsets))
-    progress.stage("Freshness: the scores as they are when they are served later")
-    ages = itertools.count()
-
-    def aged_scores(old: Impressions) -> Float32:
-        on_progress = part_of(progress, next(ages) * len(few), (1 + len(AGES)) * len(few))
-        return bundle.score(log, items, old, on_progress=on_progress)[1]
-
-    aged = evaluation_table(
-        {"score": score_P[few_P]} | served(aged_scores, log, few, starts_W),
+    of_ages = evaluation_table(
+        {SCORE: methods[SCORE][few_P], FRESH: fresh_P[few_P]} | others,
         few,
         {AS_SERVED: np.ones(len(few), np.bool_)},
         catalogue,
         resamples=settings.evaluation.resamples,
         seed=settings.evaluation.seed,
     )
-    table = pl.concat([table, aged])
+    table = pl.concat([table, of_ages])
     return Measured(
         table=table,
-        reliability=reliability(calibration(score_P, impressions.clicked)),
+        reliability=reliability(calibration(score_P[~unknown_P], impressions.clicked[~unknown_P])),
         dropped=dropped,
         windows=windows,
         data=data,
         items=items,
-        impressions=impressions,
+        impressions=published,
         score_P=score_P,
     )
 
 
-def impressions_of(
-    settings: Settings, data: Inputs, windows: list[Window], pool: Candidates
-) -> tuple[Impressions, int]:
-    """What a bundle with such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
+def impressions_of(settings: Settings, data: Inputs, windows: list[Window], ranked: Ranked) -> tuple[Impressions, int]:
+    """What a bundle that ranks so is measured on, and the clicks left out. Raises ContractError for nothing."""
     chosen = settings.evaluation
     impressions, dropped = evaluated_impressions(
         data.log,
         [(window.start, window.end) for window in windows],
-        pool,
-        at=chosen.at,
+        ranked.candidates,
+        at=ranked.at,
         max_impressions=chosen.max_impressions,
         seed=chosen.seed,
     )

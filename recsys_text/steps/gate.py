@@ -23,6 +23,7 @@ from recsys_text.following import followed
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
+from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.sections import Gate
 from recsys_text.steps.evaluate import impressions_of, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker
@@ -93,11 +94,13 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
     cutoff = max(bundle.cutoff for bundle in bundles)
     windows = newest_windows(settings, cutoff)
     data = inputs(settings)
-    shown, _ = impressions_of(settings, data, windows, bundles[0].candidates)
+    shown, _ = impressions_of(settings, data, windows, bundles[0])
+    shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
+    unknown_P = unknown_then(data.log, shown)
     progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")
     scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
     challenger_P, champion_P = (
-        score(shown, on_progress=part_of(progress, place * len(shown), 2 * len(shown)))[1]
+        np.where(unknown_P, -1, score(shown, on_progress=part_of(progress, place * len(shown), 2 * len(shown)))[1])
         for place, score in enumerate(scorers)
     )
     challenger_N, champion_N = (
@@ -133,7 +136,15 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
 def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions) -> Score:
     """What gives the click probabilities of impressions as they would be published."""
     items = bundle.text.items(data.texts, data.log.item_ids)
-    following = followed(bundle, data.log, items, shown.time, windows=data.spans, evaluation=settings.evaluation)
+    following = followed(
+        bundle,
+        data.log,
+        items,
+        shown.time,
+        windows=data.spans,
+        refresh=settings.schedule.refresh,
+        seed=settings.evaluation.seed,
+    )
     return partial(following.score, data.log, items)
 
 

@@ -18,6 +18,7 @@ from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
+from recsys_text.ranking.publication import publications
 from recsys_text.ranking.topk import topk
 from recsys_text.sources.mind import prediction_lines
 from recsys_text.steps.inputs import (
@@ -53,7 +54,15 @@ def rank(
     data = inputs(settings, with_open=True)
     coded = impressions_from_frame(frame, data.log)
     items = bundle.text.items(data.texts, data.log.item_ids)
-    bundle = followed(bundle, data.log, items, coded.time, windows=data.spans, evaluation=settings.evaluation)
+    bundle = followed(
+        bundle,
+        data.log,
+        items,
+        coded.time,
+        windows=data.spans,
+        refresh=settings.schedule.refresh,
+        seed=settings.evaluation.seed,
+    )
     interest_P, score_P = bundle.score(data.log, items, coded)
     scored = pl.DataFrame(
         {
@@ -125,7 +134,8 @@ def _score_rows(
     none = np.zeros(0, np.int32)
     yield batch(none, np.zeros(1, np.int64), none, none, none)
     done = 0
-    for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates):
+    served_for = publications(ready.data.spans, settings.schedule.refresh).horizon
+    for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates, served_for):
         interest_P, score_P = bundle.score(log, ready.items, everyone, on_progress=part_of(progress, done, len(users)))
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)
         yield batch(everyone.user, ends, everyone.item[best], score_P[best], interest_P[best])

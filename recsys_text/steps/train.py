@@ -19,7 +19,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.evaluation.reliability import svg
-from recsys_text.fitting import Stages, check_teachable, continue_bundle, doubts, filled, fit_bundle, forgetting
+from recsys_text.fitting import Stages, check_teachable, continue_bundle, decide, doubts, filled, fit_bundle, forgetting
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.progress import EpochResult
@@ -72,10 +72,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
             *(len(empty), empty[0], empty[-1], tests[-1]),
         )
     parent = champion_of(registry) if warm_start else None
-    progress.stage("Looking: whether the log can teach and be measured")
-    _check_teachable(settings, cutoff, tests)
     progress.stage("Reading: what is before the cutoff")
     before = inputs(settings, before=cutoff)
+    settings = decided(settings, before, progress)
+    progress.stage("Looking: whether the log can teach and be measured")
+    _check_teachable(settings, cutoff, tests)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
         if count:
             _LOG.warning(
@@ -162,6 +163,17 @@ def fitted(
     forgotten = forgetting(former, continued.bundle, log, texts, starts, settings)
     about = {"mode": f"warm start, {settings.training.adapt}", "parent": parent}
     return continued.bundle, about | {"trainable_share": continued.trainable}, forgotten
+
+
+def decided(settings: Settings, before: Inputs, progress: Stages) -> Settings:
+    """The settings with all that was open decided from the windows that train, each decision told in one line."""
+    spans = [span for span in filled(before.log, before.spans)][-settings.training.history :]
+    if not spans:  # what is missing is said where it is looked for
+        return settings
+    found = decide(before.log, spans, settings)
+    for line in found.lines:
+        progress.stage(line)
+    return found.settings
 
 
 def starts_of(before: Inputs, settings: Settings) -> list[datetime]:

@@ -76,7 +76,9 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     ready = opened(settings, plan)
     log, items = ready.data.log, ready.items
     at, windows = np.array([ready.time]), ready.data.spans
-    bundle = followed(ready.bundle, log, items, at, windows=windows, evaluation=settings.evaluation)
+    bundle = followed(
+        ready.bundle, log, items, at, windows=windows, refresh=settings.schedule.refresh, seed=settings.evaluation.seed
+    )
     popular_I = popularity(bundle, log, items, ready.time)
     match = fit_match(bundle, log, items, popular_I, ready.time, seed=settings.evaluation.seed)
     if ITEM_VECTORS in plan["views"]:
