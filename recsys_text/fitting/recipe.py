@@ -16,6 +16,7 @@ from recsys_text.config import Settings
 from recsys_text.ranking.candidates import in_pool
 from recsys_text.ranking.log import Bool, Int64, Log, micros
 from recsys_text.ranking.publication import publications
+from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
 
 Span = tuple[datetime, datetime]
@@ -111,7 +112,7 @@ def _pool(log: Log, clicks_E: Int64, start: int, end: int) -> tuple[timedelta | 
     )
 
 
-def _quiet(log: Log, items: Int64, times: Int64) -> Int64:
+def _quiet(log: Log, items: Ints, times: Int64) -> Int64:
     """Microseconds since each item was clicked last, or became known, strictly before its time."""
     clicks = log.clicks_of_item
     stop = clicks.stop(items, clicks.rank(times))

@@ -4,7 +4,6 @@ import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -29,19 +28,8 @@ from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.ranking.timeline import expand
-from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, with_events, write_parquet
 from recsys_text.tracking import CHAMPION
-
-
-class Ranked(Protocol):
-    """What says which items are ranked, and when: a bundle."""
-
-    @property
-    def candidates(self) -> Candidates: ...
-
-    @property
-    def at(self) -> Literal["click", "window"]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +91,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     progress.stage("Reading: the newest windows, which it has not seen")
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
-    impressions, dropped = impressions_of(settings, data, windows, bundle)
+    impressions, dropped = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
     published = as_published(impressions, publications(data.spans, settings.schedule.refresh))
@@ -180,8 +168,8 @@ def impressions_of(settings: Settings, data: Inputs, windows: list[Window], rank
     impressions, dropped = evaluated_impressions(
         data.log,
         [(window.start, window.end) for window in windows],
-        ranked.candidates,
-        at=ranked.at,
+        pool,
+        at=at,
         max_impressions=chosen.max_impressions,
         seed=chosen.seed,
     )

@@ -94,7 +94,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
     cutoff = max(bundle.cutoff for bundle in bundles)
     windows = newest_windows(settings, cutoff)
     data = inputs(settings)
-    shown, _ = impressions_of(settings, data, windows, bundles[0])
+    shown, _ = impressions_of(settings, data, windows, bundles[0].candidates, bundles[0].at)
     shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
     unknown_P = unknown_then(data.log, shown)
     progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")

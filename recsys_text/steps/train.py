@@ -167,7 +167,7 @@ def fitted(
 
 def decided(settings: Settings, before: Inputs, progress: Stages) -> Settings:
     """The settings with all that was open decided from the windows that train, each decision told in one line."""
-    spans = [span for span in filled(before.log, before.spans)][-settings.training.history :]
+    spans = filled(before.log, before.spans)[-settings.training.history :]
     if not spans:  # what is missing is said where it is looked for
         return settings
     found = decide(before.log, spans, settings)

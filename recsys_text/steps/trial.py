@@ -21,11 +21,12 @@ from recsys_text.fitting import Stages, fit_bundle
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.search import Choice, Range, Value, changed, present, space_around
-from recsys_text.progress import EpochResult
+from recsys_text.progress import SILENT, EpochResult
 from recsys_text.ranking.log import Impressions
+from recsys_text.ranking.publication import as_published, publications
 from recsys_text.steps.evaluate import impressions_of, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, windows_of
-from recsys_text.steps.train import Logged
+from recsys_text.steps.train import Logged, decided
 from recsys_text.tracking import Tracker
 
 #: The sections of the configuration that the space of the search is about.
@@ -129,8 +130,10 @@ def task_of(settings: Settings) -> Task:
         )
     windows = earlier[-count:]
     after = inputs(settings, before=test[0].start)
-    impressions, _ = impressions_of(settings, after, windows, settings.candidates)
     before = inputs(settings, before=windows[0].start)
+    settings = decided(settings, before, SILENT)
+    shown, _ = impressions_of(settings, after, windows, settings.candidates, settings.evaluation.at)
+    impressions = as_published(shown, publications(after.spans, settings.schedule.refresh))
     return Task(settings=settings, windows=windows, before=before, after=after, impressions=impressions)
 
 
