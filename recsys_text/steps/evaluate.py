@@ -162,8 +162,10 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     )
 
 
-def impressions_of(settings: Settings, data: Inputs, windows: list[Window], ranked: Ranked) -> tuple[Impressions, int]:
-    """What a bundle that ranks so is measured on, and the clicks left out. Raises ContractError for nothing."""
+def impressions_of(
+    settings: Settings, data: Inputs, windows: list[Window], pool: Candidates, at: Literal["click", "window"]
+) -> tuple[Impressions, int]:
+    """What a bundle of such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
     chosen = settings.evaluation
     impressions, dropped = evaluated_impressions(
         data.log,
