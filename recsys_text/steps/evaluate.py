@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,7 @@ from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.ranking.timeline import expand
+from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, with_events, write_parquet
 from recsys_text.tracking import CHAMPION
 
