@@ -17,6 +17,8 @@ from recsys_text.ranking.log import Impressions
 
 SCORE = "score"
 INTEREST = "interest"
+#: The score as it would be without what the texts say.
+WITHOUT_TEXT = "score without interest"
 #: How the names of the methods begin that are the score as it is when it was made at another time.
 SERVED = "score, "
 #: The score made at each impression, which a ranking service could serve that ranks when it is asked.
@@ -94,8 +96,8 @@ def evaluation_table(
 
 
 def baselines(table: pl.DataFrame, part: str = "all") -> pl.DataFrame:
-    """The nDCG@10 of the baselines in a slice: every method but the score, as it is or served, and the interest."""
-    ours = pl.col("method").is_in([SCORE, INTEREST]) | pl.col("method").str.starts_with(SERVED)
+    """The nDCG@10 of the baselines in a slice: every method but the score, whenever it was made, and its parts."""
+    ours = pl.col("method").is_in([SCORE, INTEREST, WITHOUT_TEXT]) | pl.col("method").str.starts_with(SERVED)
     return table.filter((pl.col("slice") == part) & (pl.col("metric") == HEADLINE) & ~ours)
 
 

@@ -4,27 +4,32 @@ import polars as pl
 from rich.console import Group
 
 from recsys_text.columns import Column, WholeTable
-from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, baselines
+from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, WITHOUT_TEXT, baselines
 
 
 def verdict(table: pl.DataFrame) -> str:
-    """One line: whether the interval of the score's gain in nDCG@10 over each of the `baselines` lies above zero."""
+    """Whether the score beats every one of the `baselines` in nDCG@10, and then what the texts add to it.
+
+    What gains counts as more where the interval of the gain lies above zero.
+    """
     others = baselines(table)
     if others.is_empty() or others["gain"].null_count():
         return "There is no evidence: no impression with a click, or no baseline, was measured."
     beaten = pl.col("gain_low").fill_null(float("-inf")) > 0
     level = others.filter(~beaten).sort("gain")
-    if level.is_empty():
-        return f"score beats every baseline in nDCG@10 (95% intervals, {others['impressions'][0]:,} impressions)."
-    against = ", ".join(
-        f"{row['method']} (gain {_range(row['gain'], row['gain_low'], row['gain_high'], sign='+')})"
-        for row in level.iter_rows(named=True)
-    )
-    return f"score does NOT beat: {against} in nDCG@10."
+    said = f"score beats every baseline in nDCG@10 (95% intervals, {others['impressions'][0]:,} impressions)."
+    if len(level):
+        against = ", ".join(f"{row['method']} (gain {gain(row)})" for row in level.iter_rows(named=True))
+        said = f"score does NOT beat: {against} in nDCG@10."
+    whole = (pl.col("slice") == "all") & (pl.col("metric") == HEADLINE) & (pl.col("method") == WITHOUT_TEXT)
+    for row in table.filter(whole).iter_rows(named=True):
+        adds = "add to it" if (row["gain_low"] or 0) > 0 else "add nothing that these impressions can tell"
+        said += f" The texts {adds}: gain {gain(row)} over the score without them."
+    return said
 
 
 def render(table: pl.DataFrame) -> Group:
-    """All methods on the whole test, the score as it would have been served, and the score in each slice.
+    """All methods on the whole test as published, the score made sooner or later, and the score in each slice.
 
     Methods come by nDCG@10, best first. Gains are the paired ones of SCORE over a method, in nDCG@10.
     """
@@ -59,13 +64,13 @@ def _methods(whole: pl.DataFrame) -> WholeTable:
 
 def _served(rows: pl.DataFrame) -> WholeTable:
     shown = _table(
-        f"The score as it would have been served, on {rows['impressions'][0]:,} impressions",
-        ("AUC", "nDCG@10", "fresh gains"),
+        f"The score when it is made sooner or later, on {rows['impressions'][0]:,} impressions",
+        ("AUC", "nDCG@10", "published gains"),
     )
     for method, row in by_method(rows, sort=False).items():
         ours = method == SCORE
         shown.add_row(
-            "fresh at every impression" if ours else method.removeprefix(SERVED),
+            "published" if ours else method.removeprefix(SERVED),
             short(row["auc"]["value"]),
             interval(row[HEADLINE]),
             "" if ours else gain(row[HEADLINE]),

@@ -36,6 +36,9 @@ _NEIGHBOUR_PENALTY, _NEIGHBOURS = 100.0, 50
 _BM25_NEIGHBOURS = 100
 #: Pairs whose features the blend is fitted from, about: so many take two minutes on one thread.
 _PAIRS = 16_000_000
+#: What an impression of a cold start weighs. They are few, and what ranks them well differs from what ranks most:
+#: without it their lists were worse than those by recency or popularity alone (questions and answers).
+_COLD_START = 2.0
 #: Pairs that the blend learns from once candidates are left out.
 _ROWS = 600_000
 #: Impressions without which there is nothing to learn, however large the pools.
@@ -100,11 +103,13 @@ class Lesson:
     """What the blend learns from and what calibrates it: impressions of different users.
 
     features: float32[P, F] of the pairs of `taught`, which are impressions as they were when they were shown and again
-    as scores published before then served them; `calibrating` are whole pools, as served.
+    as scores published before then served them; weights: float32[N] of each of `taught`; `calibrating` are whole pools,
+    as served.
     """
 
     features: Floats
     taught: Impressions
+    weights: Floats
     calibrating: Impressions
 
 
@@ -126,6 +131,7 @@ def fit_ranker(
             found.taught.clicked,
             found.taught.offsets,
             found.taught.user,
+            found.weights,
             kind=settings.blend.kind,
             names=[FEATURES[place] for place in places],
             seed=settings.training.seed,
@@ -155,6 +161,7 @@ def continue_ranker(
             found.features[:, places],
             found.taught.clicked,
             found.taught.offsets,
+            found.weights,
             seed=settings.training.seed,
             on_part=parts,
         )
@@ -211,11 +218,17 @@ def lesson(
         found.append(_thinned(text, neighbours, log, items, part, settings, len(parts), on_progress))
         done += len(part)
     calibrating, _ = useful(log, as_published(take(impressions, np.flatnonzero(calibrates_N)), served))
-    return Lesson(
-        features=np.concatenate([features_PF for features_PF, _ in found]),
-        taught=joined([few for _, few in found]),
-        calibrating=calibrating,
-    )
+    features_PF, taught = np.concatenate([part_PF for part_PF, _ in found]), joined([few for _, few in found])
+    return Lesson(features=features_PF, taught=taught, weights=_weights(features_PF, taught), calibrating=calibrating)
+
+
+def _weights(features_PF: Floats, taught: Impressions) -> Floats:
+    """float32[N]: _COLD_START for a user without a click and for a clicked item without one, 1 for the others."""
+    no_clicks_P = features_PF[:, FEATURES.index("clicks_total")] == 0
+    no_history_P = features_PF[:, FEATURES.index("user_clicks")] == 0
+    cold_P = taught.clicked & (no_clicks_P | no_history_P)
+    cold_N = np.bincount(taught.row[cold_P], minlength=len(taught)) > 0
+    return np.where(cold_N, _COLD_START, 1).astype(np.float32)
 
 
 def _thinned(

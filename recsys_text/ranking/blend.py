@@ -113,6 +113,7 @@ def fit_blend(
     clicked_P: Bool,
     offsets_N1: Int,
     users_N: Int,
+    weight_N: Float32,
     *,
     kind: Kind,
     names: Sequence[str],
@@ -122,25 +123,25 @@ def fit_blend(
 ) -> Blend:
     """Learns from the impressions that have both a clicked candidate and another, and leaves the rest out.
 
-    See `fit_trees` and `fit_network`: which of them, says `kind`. `on_part` is called when a ranker is fitted, with the
-    number of all.
+    See `fit_trees` and `fit_network`: which of them, says `kind`. weight_N: of each impression. `on_part` is called
+    when a ranker is fitted, with the number of all.
 
     Raises ContractError where no impression is left, or one has more than MAX_CANDIDATES candidates.
     """
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
-    users_N = users_N[useful_N]
+    users_N, weight_N = users_N[useful_N], weight_N[useful_N]
     seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
     trees: tuple[lgb.Booster, ...] = ()
     networks: tuple[Network, ...] = ()
     all_parts = (kind != "mlp") * MEMBERS + (kind != "lightgbm") * MEMBERS
     if kind != "mlp":
         fitted = (
-            fit_trees(features_PF, clicked_P, offsets_N1, users_N, names=names, seed=own, threads=threads)
+            fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own, threads=threads)
             for own in seeds
         )
         trees = tuple(_told(fitted, all_parts, on_part))
     if kind != "lightgbm":
-        learned = (fit_network(features_PF, clicked_P, offsets_N1, seed=own) for own in seeds)
+        learned = (fit_network(features_PF, clicked_P, offsets_N1, weight_N, seed=own) for own in seeds)
         networks = tuple(_told(learned, all_parts, on_part))
     return _even(Blend(features=tuple(names), trees=trees, networks=networks), features_PF, offsets_N1, threads)
 
@@ -150,6 +151,7 @@ def continue_blend(
     features_PF: Float32,
     clicked_P: Bool,
     offsets_N1: Int,
+    weight_N: Float32,
     *,
     seed: int,
     threads: int = 0,
@@ -159,14 +161,15 @@ def continue_blend(
 
     Raises as `fit_blend` does.
     """
-    features_PF, clicked_P, offsets_N1, _ = _useful(features_PF, clicked_P, offsets_N1)
+    features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
+    weight_N = weight_N[useful_N]
     all_parts = len(former.trees) + len(former.networks)
     grown = (
-        more_trees(each, features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, threads=threads)
+        more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=seed * MEMBERS + number, threads=threads)
         for number, each in enumerate(former.trees)
     )
     learned = (
-        fit_network(features_PF, clicked_P, offsets_N1, seed=seed * MEMBERS + number, former=each)
+        fit_network(features_PF, clicked_P, offsets_N1, weight_N, seed=seed * MEMBERS + number, former=each)
         for number, each in enumerate(former.networks)
     )
     trees = tuple(_told(grown, all_parts, on_part))

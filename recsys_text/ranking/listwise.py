@@ -81,13 +81,19 @@ class Network:
 
 @one_thread()
 def fit_network(
-    features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, former: Network | None = None
+    features_PF: Float32,
+    clicked_P: Bool,
+    offsets_N1: Int,
+    weight_N: Float32,
+    *,
+    seed: int,
+    former: Network | None = None,
 ) -> Network:
     """Softmax cross-entropy over the candidates of each impression (ListNet's top one; Cao et al. 2007).
 
-    Each impression has at least one click; several share its weight. AdamW with warm-up and cosine decay, on a GPU
-    where there is one. The same arguments give the same weights on a CPU, and the global random state is left alone.
-    former: a network of the same features, from which this one goes on in fewer and smaller steps.
+    Each impression has at least one click; several share its weight, `weight_N`. AdamW with warm-up and cosine decay,
+    on a GPU where there is one. The same arguments give the same weights on a CPU, and the global random state is left
+    alone. former: a network of the same features, from which this one goes on in fewer and smaller steps.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     finite_PF = np.nan_to_num(features_PF, posinf=0.0, neginf=0.0)
@@ -101,7 +107,9 @@ def fit_network(
     x_PF = _standard(torch.from_numpy(features_PF).to(device), mean_F.to(device), scale_F.to(device))
     length_N = np.diff(offsets_N1)
     clicks_N = np.diff(np.concatenate([[0], np.cumsum(clicked_P)])[offsets_N1])
-    share_P = torch.from_numpy((clicked_P / np.repeat(clicks_N, length_N)).astype(np.float32)).to(device)
+    # On average an impression weighs 1, so that weights change no learning rate.
+    weight_P = np.repeat(weight_N / np.mean(weight_N) / clicks_N, length_N)
+    share_P = torch.from_numpy((clicked_P * weight_P).astype(np.float32)).to(device)
     begin_N, size_N = torch.from_numpy(offsets_N1[:-1].astype(np.int64)), torch.from_numpy(length_N.astype(np.int64))
     begin_N, size_N = begin_N.to(device), size_N.to(device)
 

@@ -50,6 +50,7 @@ def fit_trees(
     clicked_P: Bool,
     offsets_N1: Int,
     users_N: Int,
+    weight_N: Float32,
     *,
     names: Sequence[str],
     seed: int,
@@ -58,8 +59,8 @@ def fit_trees(
     """LambdaRank (Burges 2010) with early stopping on the nDCG@10 of users held out of the training.
 
     A tenth of the users (by a hash of `users_N` and the seed) is held out; where that leaves either side without an
-    impression, a fixed small number of trees is grown on all. The same arguments give the same trees, whatever
-    `threads`.
+    impression, a fixed small number of trees is grown on all. weight_N: of each impression. The same arguments give the
+    same trees, whatever `threads`.
     """
     length_N = np.diff(offsets_N1)
     held_N = _held_out(users_N, seed)
@@ -71,6 +72,7 @@ def fit_trees(
         return lgb.Dataset(
             features_PF[rows_P],
             label=clicked_P[rows_P].astype(np.int8),
+            weight=np.repeat(weight_N, length_N)[rows_P],
             group=length_N[chosen_N],
             feature_name=list(names),
             reference=reference,
@@ -98,13 +100,21 @@ def _held_out(users_N: Int, seed: int) -> Bool:
 
 
 def more_trees(
-    former: lgb.Booster, features_PF: Float32, clicked_P: Bool, offsets_N1: Int, *, seed: int, threads: int = 0
+    former: lgb.Booster,
+    features_PF: Float32,
+    clicked_P: Bool,
+    offsets_N1: Int,
+    weight_N: Float32,
+    *,
+    seed: int,
+    threads: int = 0,
 ) -> lgb.Booster:
     """The former trees, and MORE_TREES that correct them for these impressions, with a lower rate."""
     parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed, "num_threads": threads}
     rows = lgb.Dataset(
         features_PF,
         label=clicked_P.astype(np.int8),
+        weight=np.repeat(weight_N, np.diff(offsets_N1)),
         group=np.diff(offsets_N1),
         feature_name=former.feature_name(),
         params=parameters,

@@ -17,7 +17,7 @@ from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.evaluation.freshness import AGES, CANDIDATES, aged, drawn
 from recsys_text.evaluation.lists import Catalogue, surprise
-from recsys_text.evaluation.measure import AS_SERVED, FRESH, INTEREST, SCORE, evaluation_table
+from recsys_text.evaluation.measure import AS_SERVED, FRESH, INTEREST, SCORE, WITHOUT_TEXT, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
@@ -126,7 +126,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     others = aged(aged_scores, log, few)
     progress.stage("Baselines: popularity, words, neighbours, factors")
     methods = (
-        {SCORE: score_P, INTEREST: interest_P, "score without interest": without_P}
+        {SCORE: score_P, INTEREST: interest_P, WITHOUT_TEXT: without_P}
         | baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
         | collaborative_scores(log, published, cutoff=cutoff)
     )
