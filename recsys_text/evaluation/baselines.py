@@ -33,7 +33,8 @@ def baseline_scores(
 ) -> dict[str, Float32]:
     """Scores of every baseline, float32[P] each, higher is better; all as of the impression's own time.
 
-    popularity 2h, 24h, all time: clicks on the item; recency: minus its age; pop/age:
+    popularity 2h, 24h, 7d, 28d, all time: clicks on the item; repeat count: the user's own clicks on it, and the clicks
+    of all in 28 days between equal counts, where a candidate is one that its user had; recency: minus its age; pop/age:
     (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; item-item co-click: see `coclick`, of all time; category
     popularity: see there, where items have categories; TF-IDF profile: see `tfidf_profile`.
 
@@ -42,15 +43,23 @@ def baseline_scores(
     """
     known = (log.category >= 0).any()
     by_category = {"category popularity": category_popularity(log, impressions)} if known else {}
-    return by_category | {
-        "popularity 2h": counts["clicks_2h"],
-        "popularity 24h": counts["clicks_24h"],
-        "popularity all time": counts["clicks_total"],
-        "recency": -counts["age_hours"],
-        "pop/age": (counts["clicks_24h"] + np.float32(0.5)) / (counts["age_hours"] + 1) ** np.float32(0.8),
-        "item-item co-click": counts["coclick_total"],
-        "TF-IDF profile": tfidf_profile(log, impressions, texts, cutoff=cutoff),
-    }
+    month_P, own_P = counts["clicks_28d"], counts["own_clicks"]
+    by_repeats = {"repeat count": own_P + month_P / (month_P.max(initial=0) + 1)} if own_P.any() else {}
+    return (
+        by_category
+        | by_repeats
+        | {
+            "popularity 2h": counts["clicks_2h"],
+            "popularity 24h": counts["clicks_24h"],
+            "popularity 7d": counts["clicks_7d"],
+            "popularity 28d": month_P,
+            "popularity all time": counts["clicks_total"],
+            "recency": -counts["age_hours"],
+            "pop/age": (counts["clicks_24h"] + np.float32(0.5)) / (counts["age_hours"] + 1) ** np.float32(0.8),
+            "item-item co-click": counts["coclick_total"],
+            "TF-IDF profile": tfidf_profile(log, impressions, texts, cutoff=cutoff),
+        }
+    )
 
 
 def category_popularity(log: Log, impressions: Impressions) -> Float32:
