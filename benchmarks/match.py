@@ -50,7 +50,8 @@ def main() -> None:
     data = inputs(settings, before=as_of)
     log, known = data.log, bundle.text.items(data.texts, data.log.item_ids)
     at = np.array([micros(as_of)])
-    bundle = followed(bundle, log, known, at, windows=data.spans, refresh=settings.schedule.refresh, seed=settings.evaluation.seed)
+    refresh, seed = settings.schedule.refresh, settings.evaluation.seed
+    bundle = followed(bundle, log, known, at, windows=data.spans, refresh=refresh, seed=seed)
 
     drawn = np.random.default_rng(SEED).choice(len(log.user_ids), min(USERS, len(log.user_ids)), replace=False)
     drawn = np.sort(drawn).astype(np.int32)

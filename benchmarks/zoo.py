@@ -10,9 +10,9 @@ citeulike  ten saved papers of each reader, in an order that is drawn
 
 Each log is a config file with its sources, the number of its test windows and nothing else. It is extracted and trained
 by the command line, which is timed. The table has the nDCG@10 of the score as published, of the best simple method
-(popularity, repeat count, BM25, EASE, ALS, TF-IDF, recency and the like, all as published too), and the paired gain with
-its 95% interval over users, for all impressions and in the slices of cold starts. --out: the whole evaluation tables,
-with the columns of `recsys-text evaluate` and log, seconds and peak_mb.
+(popularity, repeat count, BM25, EASE, ALS, TF-IDF, recency and the like, all as published too), and the paired gain
+with its 95% interval over users, for all impressions and in the slices of cold starts. --out: the whole evaluation
+tables, with the columns of `recsys-text evaluate` and log, seconds and peak_mb.
 """
 
 import argparse

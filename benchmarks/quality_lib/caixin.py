@@ -147,7 +147,8 @@ def _scored(
             trained_bundle = Bundle.load(trained / "bundle")
             shown, evaluation = impressions(), settings_of(NAME).evaluation
             items = trained_bundle.text.items(log().texts, log().log.item_ids)
-            bundle = followed(trained_bundle, log().log, items, shown.time, windows=(), refresh=None, seed=evaluation.seed)
+            seed = evaluation.seed
+            bundle = followed(trained_bundle, log().log, items, shown.time, windows=(), refresh=None, seed=seed)
             scores = dict(
                 zip(
                     ("interest", "score", "score without interest"),
