@@ -147,5 +147,6 @@ def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: b
     if verdict["promoted"]:
         out.print(f"Version {result.version} is champion: {verdict['reason']}")
     else:
-        out.print(f"Version {result.version} stays challenger, and the champion stays: {verdict['reason']}")
+        stays = "and the champion stays" if verdict["champion"] else "and there is no champion"
+        out.print(f"Version {result.version} stays challenger, {stays}: {verdict['reason']}")
     return verdict

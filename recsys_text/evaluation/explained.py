@@ -46,6 +46,11 @@ def questions(verdict: Told) -> list[Question]:
 
 def headline(verdict: Told) -> str:
     """Who was asked, against whom, and on what."""
+    if "baseline" in verdict:
+        return (
+            f"Version {verdict['version']}, the first, against the best baseline, {verdict['baseline']}: "
+            f"{verdict['impressions']:,} impressions of {verdict['users']:,} users, {verdict['window']}"
+        )
     if "guards" not in verdict:
         return f"Version {verdict['version']}: nothing was scored"
     return (
@@ -60,7 +65,8 @@ def outcome(verdict: Told) -> str:
     why = "" if "guards" in verdict else f": {verdict['reason']}"
     if verdict["promoted"]:
         return f"Promoted {when}: version {verdict['version']} is champion{why}"
-    return f"Refused {when}: champion {verdict['champion']} stays, and version {verdict['version']} stays registered"
+    stays = f"champion {verdict['champion']} stays" if verdict["champion"] else f"there is no champion{why}"
+    return f"Refused {when}: {stays}, and version {verdict['version']} stays registered"
 
 
 def markdown(verdict: Told) -> str:

@@ -1,6 +1,7 @@
 """Evaluate: lake and bundle to a table of methods and slices on windows that it has not seen. Knows no store."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.features import Float32, counts
-from recsys_text.ranking.log import HOUR, Impressions, Int64, Log, micros
+from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.ranking.timeline import expand
@@ -125,13 +126,8 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
 
     others = aged(aged_scores, log, few)
     progress.stage("Baselines: popularity, words, neighbours, factors")
-    methods = (
-        {SCORE: score_P, INTEREST: interest_P, WITHOUT_TEXT: without_P}
-        | baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
-        | collaborative_scores(log, published, cutoff=cutoff)
-    )
-    # All are as published: what was not known yet then stands below all others.
-    methods = {name: np.where(unknown_P, np.min(scores_P) - 1, scores_P) for name, scores_P in methods.items()}
+    ours = {SCORE: score_P, INTEREST: interest_P, WITHOUT_TEXT: without_P}
+    methods = last_where(unknown_P, ours) | simple_methods(data, published, cutoff=cutoff)
     catalogue = Catalogue(neutral=log.neutral, vectors=items.about, surprise=surprise(clicks_before(log, cutoff)))
     progress.stage("Intervals: of every method in every slice")
     table = evaluation_table(
@@ -162,6 +158,19 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
         impressions=published,
         score_P=score_P,
     )
+
+
+def simple_methods(data: Inputs, published: Impressions, *, cutoff: int) -> dict[str, Float32]:
+    """What every baseline says of published impressions, float32[P] each; what was not known yet then comes last."""
+    log = data.log
+    found = baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
+    found |= collaborative_scores(log, published, cutoff=cutoff)
+    return last_where(unknown_then(log, published), found)
+
+
+def last_where(chosen_P: Bool, methods: Mapping[str, Float32]) -> dict[str, Float32]:
+    """The scores of each method, in which the chosen pairs stand below all others, level with their like."""
+    return {name: np.where(chosen_P, np.min(said_P, initial=0) - 1, said_P) for name, said_P in methods.items()}
 
 
 def impressions_of(

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -15,9 +16,11 @@ from recsys_text.bundle import Bundle, Floats
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation import metrics
+from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.explained import markdown
 from recsys_text.evaluation.gate import Verdict, decide
-from recsys_text.evaluation.guards import Guard, guards, slowdown
+from recsys_text.evaluation.guards import FEWEST, Guard, guards, slowdown
+from recsys_text.evaluation.measure import SCORE
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
 from recsys_text.progress import SILENT, Stages, part_of
@@ -25,7 +28,7 @@ from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.sections import Gate
-from recsys_text.steps.evaluate import impressions_of, newest_windows
+from recsys_text.steps.evaluate import impressions_of, last_where, newest_windows, simple_methods
 from recsys_text.steps.inputs import Inputs, inputs, tracker
 from recsys_text.steps.report import tell_verdict
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
@@ -40,14 +43,15 @@ Score = Callable[..., tuple[Floats, Floats]]
 
 
 def gate(settings: Settings, version: str | None = None, *, progress: Stages = SILENT) -> dict[str, Any]:
-    """Makes a version champion if it is the first, or beats the champion on the same impressions of the newest windows.
+    """Makes a version champion if it beats the champion on the same impressions of the newest windows.
 
     `version` is the challenger by default. The lower bound of the paired bootstrap interval of its gain in nDCG@10 must
-    clear `gate.min_gain`, and no guard of [gate] refuse. A champion that this version cannot score with counts as none:
-    it must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where both were
-    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells. All of it is kept on the version, as
-    tags, as VERDICT and REPORT of its run and on its page. The same windows give the same verdict, but for the time of
-    scoring.
+    clear `gate.min_gain`, and no guard of [gate] refuse. The first one is compared with the best baseline, and refused
+    where it is worse, its whole interval below that. A champion that this version cannot score with counts as none: it
+    must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where something was
+    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells, or the gain over "baseline". All of it is
+    kept on the version, as tags, as VERDICT and REPORT of its run and on its page. The same windows give the same
+    verdict, but for the time of scoring.
 
     Raises ConfigError without a challenger, ContractError where there is nothing to measure on.
     """
@@ -59,9 +63,9 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
     if champion == version:
         reason = "it is champion already"
         return {"promoted": True, "version": version, "champion": champion, "reason": reason, "at": _now()}
-    if champion is None:
-        return _keep(settings, registry, version, champion, {"promoted": True, "reason": "there was no champion"})
     challenging = _bundle(registry, version)
+    if champion is None:
+        return _keep(settings, registry, version, champion, _judge_first(settings, challenging, progress))
     try:
         bundles = [challenging, _bundle(registry, champion)]
     except ContractError as error:
@@ -129,8 +133,43 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
         guards=[*found, *_slowdown(scorers, shown, settings.gate)],
     )
     keys = dict.fromkeys((windows[0].key, windows[-1].key))
-    users = len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
-    return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": users}
+    return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": _users(shown)}
+
+
+def _judge_first(settings: Settings, bundle: Bundle, progress: Stages) -> dict[str, Any]:
+    """What is told of a version that has no champion to beat: it must not be worse than the best baseline."""
+    progress.stage("Reading: the newest windows, which it has not seen")
+    windows, data = newest_windows(settings, bundle.cutoff), inputs(settings)
+    shown, _ = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
+    shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
+    progress.stage(f"Gate: scores of {len(shown):,} impressions, and what simple methods say of them")
+    score_P = _scorer(settings, bundle, data, shown)(shown, on_progress=part_of(progress, 0, len(shown)))[1]
+    methods = last_where(unknown_then(data.log, shown), {SCORE: score_P})
+    methods |= simple_methods(data, shown, cutoff=micros(bundle.cutoff))
+    ndcg = {name: metrics.evaluate(said_P, shown.clicked, shown.offsets)["ndcg@10"] for name, said_P in methods.items()}
+    score_N = ndcg.pop(SCORE)
+    best = max(ndcg, key=lambda name: float(np.nanmean(ndcg[name])))
+    chosen = settings.evaluation
+    gain = interval(score_N - ndcg[best], shown.user, resamples=chosen.resamples, seed=chosen.seed)
+    users = _users(shown)
+    worse = users >= FEWEST and gain.high < 0
+    told = f"gain over the best baseline, {best}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+    keys = dict.fromkeys((windows[0].key, windows[-1].key))
+    return {
+        "promoted": not worse,
+        "reason": f"there was no champion, and it is worse than a baseline: {told}" if worse else f"the first; {told}",
+        **{name: None if np.isnan(value) else value for name, value in asdict(gain).items() if name != "mean"},
+        "gain": None if np.isnan(gain.mean) else gain.mean,
+        "baseline": best,
+        "window": "..".join(keys),
+        "impressions": len(shown),
+        "users": users,
+    }
+
+
+def _users(shown: Impressions) -> int:
+    """Who was shown them; each whom the log does not know counts by himself."""
+    return len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
 
 
 def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions) -> Score:
