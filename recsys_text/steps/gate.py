@@ -49,8 +49,8 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
     clear `gate.min_gain`, and no guard of [gate] refuse. The first one is compared with the best baseline, and refused
     where it is worse, its whole interval below that. A champion that this version cannot score with counts as none: it
     must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where something was
-    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells, or the gain over "baseline". All of it is
-    kept on the version, as tags, as VERDICT and REPORT of its run and on its page. The same windows give the same
+    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells, or the gain over "baseline". All of it
+    is kept on the version, as tags, as VERDICT and REPORT of its run and on its page. The same windows give the same
     verdict, but for the time of scoring.
 
     Raises ConfigError without a challenger, ContractError where there is nothing to measure on.
