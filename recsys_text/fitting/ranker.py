@@ -131,7 +131,7 @@ def fit_ranker(
             found.taught.clicked,
             found.taught.offsets,
             found.taught.user,
-            found.weights,
+            weight_N=found.weights,
             kind=settings.blend.kind,
             names=[FEATURES[place] for place in places],
             seed=settings.training.seed,
@@ -161,7 +161,7 @@ def continue_ranker(
             found.features[:, places],
             found.taught.clicked,
             found.taught.offsets,
-            found.weights,
+            weight_N=found.weights,
             seed=settings.training.seed,
             on_part=parts,
         )

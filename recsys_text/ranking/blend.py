@@ -113,23 +113,23 @@ def fit_blend(
     clicked_P: Bool,
     offsets_N1: Int,
     users_N: Int,
-    weight_N: Float32,
     *,
     kind: Kind,
     names: Sequence[str],
     seed: int,
+    weight_N: Float32 | None = None,
     threads: int = 0,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> Blend:
     """Learns from the impressions that have both a clicked candidate and another, and leaves the rest out.
 
-    See `fit_trees` and `fit_network`: which of them, says `kind`. weight_N: of each impression. `on_part` is called
-    when a ranker is fitted, with the number of all.
+    See `fit_trees` and `fit_network`: which of them, says `kind`. weight_N: of each impression, by default 1. `on_part`
+    is called when a ranker is fitted, with the number of all.
 
     Raises ContractError where no impression is left, or one has more than MAX_CANDIDATES candidates.
     """
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
-    users_N, weight_N = users_N[useful_N], weight_N[useful_N]
+    users_N, weight_N = users_N[useful_N], _weights(weight_N, useful_N)
     seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
     trees: tuple[lgb.Booster, ...] = ()
     networks: tuple[Network, ...] = ()
@@ -141,7 +141,7 @@ def fit_blend(
         )
         trees = tuple(_told(fitted, all_parts, on_part))
     if kind != "lightgbm":
-        learned = (fit_network(features_PF, clicked_P, offsets_N1, weight_N, seed=own) for own in seeds)
+        learned = (fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own) for own in seeds)
         networks = tuple(_told(learned, all_parts, on_part))
     return _even(Blend(features=tuple(names), trees=trees, networks=networks), features_PF, offsets_N1, threads)
 
@@ -151,9 +151,9 @@ def continue_blend(
     features_PF: Float32,
     clicked_P: Bool,
     offsets_N1: Int,
-    weight_N: Float32,
     *,
     seed: int,
+    weight_N: Float32 | None = None,
     threads: int = 0,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> Blend:
@@ -162,14 +162,14 @@ def continue_blend(
     Raises as `fit_blend` does.
     """
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
-    weight_N = weight_N[useful_N]
+    weight_N = _weights(weight_N, useful_N)
     all_parts = len(former.trees) + len(former.networks)
     grown = (
         more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=seed * MEMBERS + number, threads=threads)
         for number, each in enumerate(former.trees)
     )
     learned = (
-        fit_network(features_PF, clicked_P, offsets_N1, weight_N, seed=seed * MEMBERS + number, former=each)
+        fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=seed * MEMBERS + number, former=each)
         for number, each in enumerate(former.networks)
     )
     trees = tuple(_told(grown, all_parts, on_part))
@@ -204,6 +204,10 @@ def _useful(features_PF: Float32, clicked_P: Bool, offsets_N1: Int) -> tuple[Flo
         features_PF, clicked_P = features_PF[rows_P], clicked_P[rows_P]
         offsets_N1 = np.concatenate([[0], np.cumsum(length_N[useful_N])])
     return features_PF, clicked_P, offsets_N1, useful_N
+
+
+def _weights(weight_N: Float32 | None, useful_N: Bool) -> Float32:
+    return np.ones(int(useful_N.sum()), np.float32) if weight_N is None else weight_N[useful_N]
 
 
 def _even(blend: Blend, features_PF: Float32, offsets_N1: Int, threads: int) -> Blend:

@@ -84,14 +84,15 @@ def fit_network(
     features_PF: Float32,
     clicked_P: Bool,
     offsets_N1: Int,
-    weight_N: Float32,
     *,
     seed: int,
+    weight_N: Float32 | None = None,
     former: Network | None = None,
 ) -> Network:
     """Softmax cross-entropy over the candidates of each impression (ListNet's top one; Cao et al. 2007).
 
-    Each impression has at least one click; several share its weight, `weight_N`. AdamW with warm-up and cosine decay,
+    Each impression has at least one click; several share its weight, `weight_N`, by
+    default 1. AdamW with warm-up and cosine decay,
     on a GPU where there is one. The same arguments give the same weights on a CPU, and the global random state is left
     alone. former: a network of the same features, from which this one goes on in fewer and smaller steps.
     """
@@ -108,6 +109,8 @@ def fit_network(
     length_N = np.diff(offsets_N1)
     clicks_N = np.diff(np.concatenate([[0], np.cumsum(clicked_P)])[offsets_N1])
     # On average an impression weighs 1, so that weights change no learning rate.
+    if weight_N is None:
+        weight_N = np.ones(len(length_N), np.float32)
     weight_P = np.repeat(weight_N / np.mean(weight_N) / clicks_N, length_N)
     share_P = torch.from_numpy((clicked_P * weight_P).astype(np.float32)).to(device)
     begin_N, size_N = torch.from_numpy(offsets_N1[:-1].astype(np.int64)), torch.from_numpy(length_N.astype(np.int64))

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from recsys_text.evaluation.freshness import drawn, served
+from recsys_text.evaluation.freshness import aged, drawn
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, build_log
 
@@ -40,14 +40,10 @@ def clicks(log):
     return lambda impressions: counts(log, impressions)["clicks_total"] / 10
 
 
-STARTS = np.array([at(0), at(24), at(48)])
-
-
 def test_clicks_are_counted_as_of_the_time_of_the_scores():
     log = log_of([("u", "a", hours) for hours in (1, 5.5, 10, 23.5, 25, 28.5, 29.8)])
-    found = served(clicks(log), log, shown(30), STARTS)
+    found = aged(clicks(log), log, shown(30))
     assert {name: round(10 * float(score[0])) for name, score in found.items()} == {
-        "score, published at window start": 4,
         "score, 1 h old": 6,
         "score, 6 h old": 4,
         "score, 24 h old": 2,
@@ -56,23 +52,16 @@ def test_clicks_are_counted_as_of_the_time_of_the_scores():
 
 def test_what_was_not_known_then_is_ranked_last():
     log = log_of([("u", "a", 1)])
-    found = served(clicks(log), log, shown(30), STARTS)
-    assert [score.tolist()[1:] for score in found.values()] == [[-1, -1], [0, -1], [-1, -1], [-1, -1]]
-
-
-def test_each_impression_has_the_start_of_its_own_window():
-    log = log_of([("u", "a", hours) for hours in (1, 23.9, 24, 47.9, 48)])
-    found = served(clicks(log), log, shown(23.95, 24, 24.1, 47.99, 48.1), STARTS)
-    score_NC = found["score, published at window start"].reshape(5, 3)
-    assert np.round(10 * score_NC[:, 0]).tolist() == [0, 2, 2, 2, 4]
+    found = aged(clicks(log), log, shown(30))
+    assert [score.tolist()[1:] for score in found.values()] == [[0, -1], [-1, -1], [-1, -1]]
 
 
 def test_nothing_at_or_after_the_time_of_the_scores_changes_them():
     events = [("u", "a", hours) for hours in (1, 5.9, 6, 10, 23.9)]
-    later = {"published at window start": 24, "1 h old": 29, "6 h old": 24, "24 h old": 6}
+    later = {"1 h old": 29, "6 h old": 24, "24 h old": 6}
     for name, hour in later.items():
         one, other = (
-            served(clicks(log), log, shown(30), STARTS)[f"score, {name}"]
+            aged(clicks(log), log, shown(30))[f"score, {name}"]
             for log in (
                 log_of(events),
                 log_of([*(e for e in events if e[2] < hour), ("v", "a", hour), ("v", "b", hour)]),

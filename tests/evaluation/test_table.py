@@ -64,7 +64,7 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
         "history_over_20": np.arange(NUMBER) < 30,
         "category: " + 30 * "x": shown.user < 2,
     }
-    served = {"score, published at window start": scores["weak"], "score, 24 h old": scores["chance"]}
+    served = {"score, fresh": scores["weak"], "score, 24 h old": scores["chance"]}
     table = pl.concat(
         [
             table_of(scores | {"category popularity": scores["weak"]}, shown, parts),
@@ -83,10 +83,10 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
     line = next(line for line in whole.splitlines() if line.startswith("weak"))
     assert f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" in line
     assert f"{number(row['gain'], '+')} [{number(row['gain_low'], '+')}, {number(row['gain_high'], '+')}]" in line
-    assert aged.splitlines()[0] == "The score as it would have been served, on 300 impressions"
+    assert aged.splitlines()[0] == "The score when it is made sooner or later, on 300 impressions"
     assert [line.split("  ")[0].split(" .")[0].strip() for line in aged.splitlines()[3:]] == [
-        "fresh at every impression",
-        "published at window start",
+        "published",
+        "fresh",
         "24 h old",
     ]
     line = next(line for line in sliced.splitlines() if line.startswith("history_over_20"))
@@ -95,6 +95,13 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
     assert " 30 " in line
     assert number(row["value"]) in line
     assert line.rstrip().endswith(f"{number(row['gain_high'], '+')}]")
+
+
+@pytest.mark.parametrize(("without", "said"), [("weak", "The texts add to it"), ("score", "The texts add nothing")])
+def test_the_verdict_says_what_the_texts_add(shown, scores, without, said):
+    table = table_of(scores | {"score without interest": scores[without]}, shown)
+    assert said in verdict(table)
+    assert "score without interest" not in verdict(table)
 
 
 def test_one_slice_and_no_age_make_one_table(shown, scores):

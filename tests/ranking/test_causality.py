@@ -14,7 +14,7 @@ from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
 from recsys_text.ranking.log import Log, build_log, impressions_from_frame
 from recsys_text.ranking.logged import with_logged
-from recsys_text.ranking.neighbours import nearest, together
+from recsys_text.ranking.neighbours import KINDS, Neighbours, nearest, together
 from recsys_text.sections import Candidates
 from tests.ranking.test_features import valued
 
@@ -23,7 +23,13 @@ TIME: Any = pl.Datetime("us", "UTC")
 ITEMS, USERS = "abcde", "tuvwx"
 QUARTER = 900_000_000
 VECTORS = np.random.default_rng(0).normal(size=(len(ITEMS), 3)).astype(np.float32)
-BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
+BELONGING = Neighbours(
+    item_ids=list(ITEMS),
+    weights={
+        kind: nearest(np.random.default_rng(n).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
+        for n, kind in enumerate(KINDS, start=1)
+    },
+)
 CATEGORIES = dict(zip(ITEMS, ("one", "one", "two", None, "two"), strict=True))
 #: So that a sum over all of them rounds, and would tell of what comes later.
 VALUES = (None, 0.1, 2.0, 1e12)

@@ -19,7 +19,7 @@ from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.coclick import DECAY
 from recsys_text.ranking.features import FEATURES, HISTORY, INTEREST_FEATURES, assemble, counts, percentile
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
-from recsys_text.ranking.neighbours import nearest, together
+from recsys_text.ranking.neighbours import KINDS, Neighbours, nearest, together
 from recsys_text.ranking.states import PAUSE
 from recsys_text.ranking.transitions import WINDOW
 
@@ -33,7 +33,13 @@ half_hours = st.builds(lambda half, micros: half * HOUR // 2 + micros, st.intege
 event_lists = st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), half_hours), max_size=30, unique=True)
 
 
-BELONGING = nearest(list(ITEMS), np.random.default_rng(1).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
+BELONGING = Neighbours(
+    item_ids=list(ITEMS),
+    weights={
+        kind: nearest(np.random.default_rng(n).normal(size=(len(ITEMS), len(ITEMS))).astype(np.float32), 2)
+        for n, kind in enumerate(KINDS, start=1)
+    },
+)
 
 
 def log_of(events: list[Event]) -> Log:
@@ -99,7 +105,14 @@ def test_counts_and_ages_are_what_the_definition_says(events: list[Event]) -> No
     columns = counts(log, everything(log, [*USERS, "stranger"], NOW))
     past = [event for event in events if event[2] < NOW]
     pairs = [(user, item) for user in [*USERS, "stranger"] for item in ITEMS]
-    spans = {"clicks_30m": 0.5, "clicks_2h": 2, "clicks_6h": 6, "clicks_24h": 24, "clicks_total": math.inf}
+    spans = {
+        "clicks_30m": 0.5,
+        "clicks_2h": 2,
+        "clicks_6h": 6,
+        "clicks_24h": 24,
+        "clicks_7d": 168,
+        "clicks_total": math.inf,
+    }
     for name, span in spans.items():
         expected = [sum(i == item and NOW - time <= span * HOUR for _, i, time in past) for _, item in pairs]
         assert columns[name].tolist() == expected, name
@@ -110,6 +123,8 @@ def test_counts_and_ages_are_what_the_definition_says(events: list[Event]) -> No
     idle = [min(NOW - max(active[user] or [-(10**15)]), 720 * HOUR) / HOUR for user, _ in pairs]
     assert columns["age_hours"] == pytest.approx([40 - known[item] / HOUR for _, item in pairs])
     assert columns["since_click_hours"] == pytest.approx(since, rel=1e-6)
+    since_first = [(NOW - min(clicked[item] or [known[item]])) / HOUR for _, item in pairs]
+    assert columns["since_first_click_hours"] == pytest.approx(since_first, rel=1e-6)
     assert columns["user_idle_hours"] == pytest.approx(idle, rel=1e-6)
     assert columns["user_clicks"].tolist() == [len(active[user]) for user, _ in pairs]
     assert columns["hour"].tolist() == [16.0] * len(pairs)

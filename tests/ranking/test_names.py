@@ -7,11 +7,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_text.ranking import neighbours
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.features import FEATURES, HISTORY, assemble, counts
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
-from recsys_text.ranking.neighbours import nearest, together
 from tests.ranking.test_features import NOW, TIME, at, valued
 
 ITEMS, USERS = "abcde", "uvw"
@@ -57,8 +57,11 @@ def seen(events: list[tuple[str, str, int]], items: dict[str, str], users: dict[
     )
     text = {"interest": np.tile(np.arange(5, dtype=np.float32), len(USERS))}
     text |= affinity(log, by_code, shown, histories(log, shown.user, shown.time, HISTORY))
-    belonging = nearest([items[name] for name in ITEMS], WEIGHTS, 2)
-    return assemble(counts(log, shown), text | together(log, shown, belonging), shown.offsets)
+    belonging = neighbours.Neighbours(
+        item_ids=[items[name] for name in ITEMS],
+        weights=dict.fromkeys(neighbours.KINDS, neighbours.nearest(WEIGHTS, 2)),
+    )
+    return assemble(counts(log, shown), text | neighbours.together(log, shown, belonging), shown.offsets)
 
 
 @settings(deadline=None)

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from recsys_text.ranking.affinity import affinity
+from recsys_text.ranking.categories import category_affinity
 from recsys_text.ranking.cold import without_items
+from recsys_text.ranking.item_state import item_state
 from recsys_text.ranking.log import HOUR, Impressions, Log, build_log
-from recsys_text.ranking.opinions import opinions
 from tests.ranking.test_features import TIME, at, valued
 
 #: item: its category
@@ -47,27 +48,29 @@ def shown(log: Log, user: str, hour: int) -> Impressions:
 def test_category_affinity_worked_by_hand() -> None:
     log = log_of(EVENTS)
     # Of four clicks two are on the sea, two on land; u has two on the sea.
-    found = opinions(log, shown(log, "u", 6))["category_affinity"]
+    found = category_affinity(log, shown(log, "u", 6))["category_affinity"]
     sea, land = (2 + 5 * 0.5) / 7, (0 + 5 * 0.5) / 7
     np.testing.assert_allclose(found, [np.log(sea / 0.5)] * 2 + [np.log(land / 0.5), 0], rtol=1e-6)
 
 
 def test_category_affinity_says_nothing_of_a_stranger_or_before_the_first_click_or_without_categories() -> None:
     log = log_of(EVENTS)
-    assert opinions(log, shown(log, "stranger", 6))["category_affinity"].tolist() == pytest.approx([0] * 4, abs=1e-7)
-    assert opinions(log, shown(log, "u", 1))["category_affinity"].tolist() == [0] * 4
+    assert category_affinity(log, shown(log, "stranger", 6))["category_affinity"].tolist() == pytest.approx(
+        [0] * 4, abs=1e-7
+    )
+    assert category_affinity(log, shown(log, "u", 1))["category_affinity"].tolist() == [0] * 4
     plain = log_of(EVENTS, dict.fromkeys(ITEMS))
-    assert opinions(plain, shown(plain, "u", 6))["category_affinity"].tolist() == [0] * 4
+    assert category_affinity(plain, shown(plain, "u", 6))["category_affinity"].tolist() == [0] * 4
 
 
 def test_value_is_how_far_an_items_values_are_above_all_values() -> None:
     log = log_of(EVENTS)
     usual = (5 + 2 + 1 + 2) / 4
     expected = [(5 + 1 + 5 * usual) / 7 - usual, 0, (2 + 2 + 5 * usual) / 7 - usual, 0]
-    np.testing.assert_allclose(opinions(log, shown(log, "u", 6))["value"], expected, rtol=1e-6, atol=1e-7)
-    assert opinions(log, shown(log, "u", 1))["value"].tolist() == [0] * 4
+    np.testing.assert_allclose(item_state(log, shown(log, "u", 6))["value"], expected, rtol=1e-6, atol=1e-7)
+    assert item_state(log, shown(log, "u", 1))["value"].tolist() == [0] * 4
     silent = log_of([(*event[:4], None) for event in EVENTS])
-    assert opinions(silent, shown(silent, "u", 6))["value"].tolist() == [0] * 4
+    assert item_state(silent, shown(silent, "u", 6))["value"].tolist() == [0] * 4
 
 
 def test_what_resembles_a_dislike_is_told_and_only_to_whom_disliked_it() -> None:
@@ -83,4 +86,4 @@ def test_what_resembles_a_dislike_is_told_and_only_to_whom_disliked_it() -> None
 def test_items_that_leave_the_training_take_their_values_and_dislikes_with_them() -> None:
     log = without_items(log_of(EVENTS), np.array([True, False, False, False]))
     assert not log.disliked.any()
-    assert opinions(log, shown(log, "u", 6))["value"].tolist() == [0] * 4
+    assert item_state(log, shown(log, "u", 6))["value"].tolist() == [0] * 4
