@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import polars as pl
+import pytest
 from rich.console import Console
 
 from recsys_text.evaluation.measure import AS_SERVED
