@@ -66,27 +66,33 @@ def user_vectors(bundle: Bundle, log: Log, items: Items, users_N: Int32, time: i
     return bundle.text.users(items, history_NH, bundle.text.who(users_N, log.user_ids)), history_NH
 
 
-def popularity(bundle: Bundle, log: Log, items: Items, time: int) -> Floats:
-    """What a user of whom nothing is known scores each item, float32[I]; NaN for items outside the pool at the time."""
+def popularity(bundle: Bundle, log: Log, items: Items, time: int, horizon: int = 0) -> Floats:
+    """What a user of whom nothing is known scores each item, float32[I]; NaN for items outside the pool at the time.
+
+    horizon: for how long these scores are used; both in microseconds.
+    """
     popular_I = np.full(len(items), np.nan, np.float32)
-    for pool in pool_impressions(log, np.array([time]), np.array([-1], np.int32), bundle.candidates):
+    for pool in pool_impressions(log, np.array([time]), np.array([-1], np.int32), bundle.candidates, horizon):
         popular_I[pool.item] = bundle.score(log, items, pool)[1]
     return popular_I
 
 
-def fit_match(bundle: Bundle, log: Log, items: Items, popular_I: Floats, time: int, *, seed: int) -> Match:
+def fit_match(
+    bundle: Bundle, log: Log, items: Items, popular_I: Floats, time: int, horizon: int = 0, *, seed: int
+) -> Match:
     """The match nearest to the scores in cross-entropy, over the pools of users drawn evenly, about PAIRS in all.
 
     Its mean is that of the scores (a fractional logit, Papke and Wooldridge 1996). Least squares of the logits orders
     the many at the bottom of a pool a little better and tells the few at its top several times too much: what has no
-    score would stand above what has one. popular_I: from `popularity` for that time. Where there is no user or no
+    score would stand above what has one. popular_I: from `popularity` for that time and
+    horizon. Where there is no user or no
     pool, what is popular is all there is.
     """
     alive = max(1, int((~np.isnan(popular_I)).sum()))
     count = min(len(log.user_ids), max(1, PAIRS // alive))
     users = np.sort(np.random.default_rng(seed).choice(len(log.user_ids), count, replace=False)).astype(np.int32)
     known, scores = [np.zeros((0, 3))], [np.zeros(0)]
-    for pools in pool_impressions(log, np.full(len(users), time), users, bundle.candidates):
+    for pools in pool_impressions(log, np.full(len(users), time), users, bundle.candidates, horizon):
         interest_P, score_P = bundle.score(log, items, pools)
         odds_P = logit(popular_I[pools.item].astype(np.float64))
         known.append(np.stack([np.ones(len(odds_P)), interest_P, odds_P], axis=1))

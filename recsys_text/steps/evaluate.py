@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -94,6 +94,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     progress.stage("Reading: the newest windows, which it has not seen")
     windows = newest_windows(settings, bundle.cutoff)
     data = inputs(settings)
+    bundle = as_configured(settings, bundle)
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
@@ -158,6 +159,12 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
         impressions=published,
         score_P=score_P,
     )
+
+
+def as_configured(settings: Settings, bundle: Bundle) -> Bundle:
+    """The bundle, which ranks at each click or at the start of a window as `evaluation.at` says where it is set."""
+    chosen = settings.evaluation
+    return replace(bundle, at=chosen.at) if "at" in chosen.model_fields_set else bundle
 
 
 def simple_methods(data: Inputs, published: Impressions, *, cutoff: int) -> dict[str, Float32]:

@@ -28,7 +28,7 @@ from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.sections import Gate
-from recsys_text.steps.evaluate import impressions_of, last_where, newest_windows, simple_methods
+from recsys_text.steps.evaluate import as_configured, impressions_of, last_where, newest_windows, simple_methods
 from recsys_text.steps.inputs import Inputs, inputs, tracker
 from recsys_text.steps.report import tell_verdict
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
@@ -63,11 +63,11 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
     if champion == version:
         reason = "it is champion already"
         return {"promoted": True, "version": version, "champion": champion, "reason": reason, "at": _now()}
-    challenging = _bundle(registry, version)
+    challenging = as_configured(settings, _bundle(registry, version))
     if champion is None:
         return _keep(settings, registry, version, champion, _judge_first(settings, challenging, progress))
     try:
-        bundles = [challenging, _bundle(registry, champion)]
+        bundles = [challenging, as_configured(settings, _bundle(registry, champion))]
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
         return _keep(settings, registry, version, champion, {"promoted": True, "reason": reason})

@@ -23,6 +23,7 @@ from recsys_text.following import followed
 from recsys_text.matching import fit_match, half, popularity, user_vectors
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.log import Int32, micros
+from recsys_text.ranking.publication import publications
 from recsys_text.ranking.similar import most_alike
 from recsys_text.steps.inputs import ITEM_PART, ITEM_VECTORS, Inputs, check_unchanged, inputs, the_store
 from recsys_text.steps.races import lost
@@ -79,8 +80,9 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     bundle = followed(
         ready.bundle, log, items, at, windows=windows, refresh=settings.schedule.refresh, seed=settings.evaluation.seed
     )
-    popular_I = popularity(bundle, log, items, ready.time)
-    match = fit_match(bundle, log, items, popular_I, ready.time, seed=settings.evaluation.seed)
+    horizon = publications(windows, settings.schedule.refresh).horizon
+    popular_I = popularity(bundle, log, items, ready.time, horizon)
+    match = fit_match(bundle, log, items, popular_I, ready.time, horizon, seed=settings.evaluation.seed)
     if ITEM_VECTORS in plan["views"]:
         rows = _item_rows(ready, popular_I)
         try:

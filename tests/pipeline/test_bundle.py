@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,6 @@ from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.event_types import EVENT_TYPES
 from recsys_text.ranking.log import Impressions, build_log, micros
-from recsys_text.sections import Evaluation
 from recsys_text.steps.inputs import Inputs, bundle_path, tracker
 from recsys_text.steps.train import train
 from tests.conftest import DAYS, START
@@ -85,8 +85,9 @@ def scores_at(
     )
     known = bundle.text.items(data.texts, log.item_ids)
     with mock.patch.object(following, "MOST", 24):  # few enough that some are drawn
-        evaluation = Evaluation(at=at)
-        bundle = following.followed(bundle, log, known, impressions.time, windows=data.spans, evaluation=evaluation)
+        bundle = following.followed(
+            replace(bundle, at=at), log, known, impressions.time, windows=data.spans, refresh=None, seed=7
+        )
     interest_P, score_P = bundle.score(log, known, impressions)
     keys = [(user, item) for user in ("u000", "u007", "nobody") for item in log.item_ids]
     return dict(zip(keys, zip(interest_P.tolist(), score_P.tolist(), strict=True), strict=True))

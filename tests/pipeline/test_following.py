@@ -1,7 +1,7 @@
 """Calibration that goes with the clicks since a bundle's cutoff."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,6 @@ from recsys_text.following import EVERY, followed
 from recsys_text.ranking.candidates import pools
 from recsys_text.ranking.log import Impressions, Log, build_log, micros
 from recsys_text.ranking.logged import take
-from recsys_text.sections import Evaluation
 from recsys_text.steps.evaluate import measure
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, the_store
 from tests.pipeline.conftest import run_cli
@@ -37,8 +36,9 @@ def held(
     log, spans = log or data.log, [(bundle.cutoff + start * HOUR, bundle.cutoff + end * HOUR) for start, end in windows]
     time_N = np.array([micros(bundle.cutoff + HOUR * hour) for hour in hours], np.int64)
     items = bundle.text.items(data.texts, log.item_ids)
-    found = followed(bundle, log, items, time_N, windows=spans, evaluation=Evaluation(at=at)).calibrator.later
-    return {(time - micros(bundle.cutoff)) / micros_of(HOUR): [level, slope] for time, level, slope in found}
+    found = followed(replace(bundle, at=at), log, items, time_N, windows=spans, refresh=None, seed=7)
+    later = found.calibrator.later
+    return {(time - micros(bundle.cutoff)) / micros_of(HOUR): [level, slope] for time, level, slope in later}
 
 
 def micros_of(span: timedelta) -> float:
@@ -98,7 +98,7 @@ def test_pools_do_not_stand_in_for_lists_once_lists_are_logged(trained: tuple[Bu
 
     def looked_at(log: Log, start: timedelta) -> list[int]:
         span = bundle.cutoff + start, bundle.cutoff + start + EVERY
-        return np.diff(following._clicked(bundle, log, span, Evaluation()).offsets).tolist()
+        return np.diff(following._clicked(bundle, log, span, 7).offsets).tolist()
 
     whole = replace(data.log, logged=lists)
     assert looked_at(whole, hours[0]) == looked_at(whole, hours[2] - EVERY) == [3]
@@ -112,11 +112,11 @@ def test_few_impressions_are_looked_at_where_pools_are_large(
 ) -> None:
     bundle, data = trained
     span = bundle.cutoff, bundle.cutoff + 24 * HOUR
-    assert len(following._clicked(bundle, data.log, span, Evaluation())) > 20
+    assert len(following._clicked(bundle, data.log, span, 7)) > 20
     monkeypatch.setattr(following, "PAIRS", 20 * len(data.log.item_ids))
-    assert len(following._clicked(bundle, data.log, span, Evaluation())) == 20
+    assert len(following._clicked(bundle, data.log, span, 7)) == 20
     monkeypatch.setattr(following, "MOST", 8)
-    assert len(following._clicked(bundle, data.log, (span[0], span[0] + 12 * HOUR), Evaluation())) == 4
+    assert len(following._clicked(bundle, data.log, (span[0], span[0] + 12 * HOUR), 7)) == 4
     shown = Impressions(
         user=np.zeros(1, np.int32),
         time=np.array([micros(bundle.cutoff + HOUR)]),
@@ -125,7 +125,7 @@ def test_few_impressions_are_looked_at_where_pools_are_large(
         clicked=np.array([True, False]),
     )
     monkeypatch.setattr(following, "PAIRS", 5 * len(data.log.item_ids))
-    windows = following._clicked(bundle, replace(data.log, logged=shown), span, Evaluation(at="window"))
+    windows = following._clicked(replace(bundle, at="window"), replace(data.log, logged=shown), span, 7)
     assert len(windows) == 5, "users of a window are ranked among pools, also where lists are logged"
 
 
@@ -133,7 +133,7 @@ def test_evaluation_follows_and_keeps_the_order(published: Settings, monkeypatch
     bundle = Bundle.load(bundle_path(published, "champion")[1])
 
     def value(table: pl.DataFrame, metric: str) -> float:
-        found = table.filter(method="score", slice="all", metric=metric)["value"].item()
+        found = table.filter(method="score, fresh", slice="all", metric=metric)["value"].item()
         assert isinstance(found, float)
         return found
 
@@ -144,27 +144,28 @@ def test_evaluation_follows_and_keeps_the_order(published: Settings, monkeypatch
     assert value(with_it, "calibration_error") != value(without, "calibration_error")
 
 
-def test_what_is_published_is_what_rank_says_and_follows(published: Settings, tmp_path: Path) -> None:
+def test_what_is_published_is_what_the_followed_bundle_says_for_a_day(published: Settings) -> None:
     config = str(published.project.root.parent / "recsys.toml")
     assert run_cli("extract", "-c", config, "--window", "2024-05-06") == 0
     assert run_cli("publish", "-c", config) == 0
     data, bundle = inputs(published), Bundle.load(bundle_path(published, "champion")[1])
-    as_of: datetime = data.windows[-1].end
+    as_of = np.array([micros(data.windows[-1].end)])
     user = data.log.user_codes(pl.Series(["u001"]))
-    offsets, pool = pools(data.log, np.array([micros(as_of)]), user, bundle.candidates)
-    names = [data.log.item_ids[item] for item in pool]
-    shown = {"impression_id": ["a"], "user_id": ["u001"], "shown_at": [as_of], "candidates": [names]}
-    path, out = tmp_path / "shown.parquet", tmp_path / "scores.parquet"
-    pl.DataFrame(shown).write_parquet(path)
-    assert run_cli("rank", str(path), "--out", str(out), "-c", config) == 0
-    said = dict(pl.read_parquet(out).select("item_id", "score").iter_rows())
+    offsets, pool = pools(data.log, as_of, user, bundle.candidates)
+    impression = Impressions(
+        user=user,
+        time=as_of,
+        offsets=offsets,
+        item=pool,
+        clicked=np.zeros(len(pool), np.bool_),
+        horizon=round(micros_of(24 * HOUR)),
+    )
+    items = bundle.text.items(data.texts, data.log.item_ids)
+    following_it = followed(bundle, data.log, items, as_of, windows=data.spans, refresh=None, seed=7)
+    (_, now), (_, unfollowed) = (each.score(data.log, items, impression) for each in (following_it, bundle))
+    said = dict(zip((data.log.item_ids[item] for item in pool), now.tolist(), strict=True))
     with the_store(published) as store:
         row = store.reader("user_scores").get("u001")
     assert row is not None
     assert row["score"] == pytest.approx([said[item] for item in row["item_id"]], rel=1e-5)
-    impression = Impressions(
-        user=user, time=np.array([micros(as_of)]), offsets=offsets, item=pool, clicked=np.zeros(len(pool), np.bool_)
-    )
-    items = bundle.text.items(data.texts, data.log.item_ids)
-    _, unfollowed = bundle.score(data.log, items, impression)
-    assert unfollowed.tolist() != pytest.approx([said[name] for name in names], rel=1e-3)
+    assert unfollowed.tolist() != pytest.approx(now.tolist(), rel=1e-3)

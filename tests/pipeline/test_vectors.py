@@ -22,11 +22,10 @@ from recsys_text.config import Settings, load
 from recsys_text.following import followed
 from recsys_text.matching import Match, fit_match, half, popularity, user_vectors
 from recsys_text.ranking.candidates import pool_impressions
-from recsys_text.ranking.log import Impressions, build_log, micros
+from recsys_text.ranking.log import HOUR, Impressions, build_log, micros
 from recsys_text.steps.inputs import Inputs, the_store
 from recsys_text.steps.publish import VIEWS
 from tests.conftest import DAYS, START
-from tests.pipeline.conftest import run_cli
 
 Floats = NDArray[np.float32]
 END = micros(START + timedelta(days=DAYS - 1))
@@ -120,20 +119,20 @@ def test_items_are_described(published_template: Path, tables: dict[str, pl.Data
 
 
 def test_popular_is_what_a_stranger_is_told(
-    published: Settings, tables: dict[str, pl.DataFrame], tmp_path: Path
+    trained: tuple[Bundle, Inputs], published: Settings, tables: dict[str, pl.DataFrame]
 ) -> None:
+    bundle, data = now(trained, published), trained[1]
     items = tables["item_vectors"]
-    shown = {
-        "impression_id": ["a"],
-        "user_id": ["nobody knows me"],
-        "shown_at": [START + timedelta(days=DAYS - 1)],
-        "candidates": [items["item_id"].to_list()],
-    }
-    path, out = tmp_path / "shown.parquet", tmp_path / "scores.parquet"
-    pl.DataFrame(shown, schema_overrides={"shown_at": pl.Datetime("us", "UTC")}).write_parquet(path)
-    config = str(published.project.root.parent / "recsys.toml")
-    assert run_cli("rank", str(path), "--out", str(out), "-c", config) == 0
-    assert items["popular"].to_list() == pytest.approx(pl.read_parquet(out)["score"].to_list(), rel=1e-5)
+    impression = Impressions(
+        user=np.array([-1], np.int32),
+        time=np.array([END]),
+        offsets=np.array([0, len(items)]),
+        item=data.log.item_codes(items["item_id"]),
+        clicked=np.zeros(len(items), np.bool_),
+        horizon=24 * HOUR,
+    )
+    _, score_P = bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), impression)
+    assert items["popular"].to_list() == pytest.approx(score_P.tolist(), rel=1e-5)
     assert items["popular"].n_unique() > 5
 
 
@@ -141,12 +140,12 @@ def now(trained: tuple[Bundle, Inputs], settings: Settings) -> Bundle:
     bundle, data = trained
     items = bundle.text.items(data.texts, data.log.item_ids)
     at = np.array([END])
-    return followed(bundle, data.log, items, at, windows=data.spans, evaluation=settings.evaluation)
+    return followed(bundle, data.log, items, at, windows=data.spans, refresh=None, seed=settings.evaluation.seed)
 
 
 def scored(bundle: Bundle, data: Inputs) -> tuple[Impressions, Floats, Floats]:
     users = np.arange(len(data.log.user_ids), dtype=np.int32)
-    (pools,) = pool_impressions(data.log, np.full(len(users), END), users, bundle.candidates)
+    (pools,) = pool_impressions(data.log, np.full(len(users), END), users, bundle.candidates, 24 * HOUR)
     interest_P, score_P = bundle.score(data.log, bundle.text.items(data.texts, data.log.item_ids), pools)
     return pools, interest_P, score_P
 
