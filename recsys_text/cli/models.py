@@ -91,14 +91,14 @@ def tune(
 def evaluate(config: Config = CONFIG, model: Model = "champion") -> None:
     """Measure a bundle beside the baselines on the newest windows, which it has not seen."""
     settings = load(config)
-    from recsys_text.evaluation.table import render, verdict
+    from recsys_text.evaluation.table import left_out, render, verdict
     from recsys_text.steps.evaluate import evaluate as step
 
     with terminal.WorkProgress(out) as progress:
-        table, path, dropped = step(settings, model, progress=progress)
-    out.print(render(table), soft_wrap=True)
-    out.print(verdict(table), soft_wrap=True)
-    out.print(f"{dropped:,} clicks outside their pool, or alone in what was shown, were left out. Saved as {path}")
+        found = step(settings, model, progress=progress)
+    out.print(render(found.table), soft_wrap=True)
+    out.print(verdict(found.table), soft_wrap=True)
+    out.print(f"{left_out(found.dropped, found.missed)} Saved as {found.path}", soft_wrap=True)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def _repeat(settings: Settings, like: str) -> None:
 
 
 def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: bool = False) -> dict[str, Any]:
-    from recsys_text.evaluation.table import render
+    from recsys_text.evaluation.table import left_out, render
     from recsys_text.evaluation.table import verdict as summed_up
     from recsys_text.steps.gate import gate as gate_step
     from recsys_text.steps.train import train as step
@@ -138,6 +138,7 @@ def train_and_gate(settings: Settings, cutoff: datetime | None, *, warm_start: b
         result = step(settings, cutoff=cutoff, warm_start=warm_start, progress=progress)
     out.print(render(result.table), soft_wrap=True)
     out.print(summed_up(result.table), soft_wrap=True)
+    out.print(left_out(result.dropped, result.missed), soft_wrap=True)
     out.print(f"Registered version {result.version} of model '{settings.project.name}' (run {result.run_id})")
     if result.report is not None:
         out.print(f"Its report is {result.report}", soft_wrap=True)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys_text.evaluation.metrics import Bool
+from recsys_text.ranking.candidates import kept
 from recsys_text.ranking.log import HOUR, NEVER, Impressions, Int64, Log
+from recsys_text.ranking.repeats import repeats
 from recsys_text.ranking.timeline import Timeline
 
 #: A clicked item with so many clicks in a day, or fewer, is in the slice few_clicks.
@@ -17,14 +19,29 @@ FEW = 5
 CATEGORIES = 3
 
 
+#: What the impressions of a slice have, by its name; of a category its own. "Then" is when their scores were made.
+DEFINITIONS = {
+    "new_item": "a clicked item without a click before the cutoff of the training",
+    "new_user": "a user without a click before the cutoff of the training",
+    "no_history": "a user without a click by then",
+    "one_click": "a user with one click by then",
+    "history_2-5": "a user with 2 to 5 clicks by then",
+    "history_6-20": "a user with 6 to 20 clicks by then",
+    "history_over_20": "a user with more than 20 clicks by then",
+    "never_clicked": "a clicked item without a click by then",
+    "few_clicks": f"a clicked item with at most {FEW} clicks in the 24 hours before",
+    "repeated": "a clicked item that its user had clicked by then",
+    "not_repeated": "no clicked item that its user had clicked by then",
+}
+
+
 def slices(log: Log, impressions: Impressions, categories: Sequence[str | None], *, cutoff: int) -> dict[str, Bool]:
     """The name of each slice and the impressions in it, bool[N]; slices without impressions are left out.
 
-    As of the training, whose cutoff is in microseconds: new_item, a clicked candidate that nobody had clicked before
-    it; new_user, a user who had clicked nothing before it. As of the impression, strictly before it: no_history,
-    one_click, history_2-5, _6-20 and _over_20, by the user's clicks; never_clicked, a clicked candidate that nobody had
-    clicked; few_clicks, one with at most FEW clicks in 24 hours. category: NAME, a clicked candidate of one of the
-    CATEGORIES that most impressions have. `categories` has one of each item, or None.
+    See DEFINITIONS; the time of the impressions is when their scores were made, and what is as of it is strictly
+    before. cutoff: of the training, in microseconds. category: NAME, a clicked candidate of one of the CATEGORIES that
+    most impressions have. `categories` has one of each item, or None. Where no user repeats an item, no slice is about
+    that.
     """
     clicks, time_N, number = log.clicks_of_item, impressions.time, len(impressions)
     own = log.clicks_of_user
@@ -51,6 +68,10 @@ def slices(log: Log, impressions: Impressions, categories: Sequence[str | None],
         "never_clicked": holding(stop_Q == clicks.begin(item_Q)),
         "few_clicks": holding(day_Q <= FEW),
     }
+    own_Q = repeats(log, kept(impressions, clicked))["own_clicks"]
+    if (own_Q > 0).any():
+        repeated_N = holding(own_Q > 0)
+        found |= {"repeated": repeated_N, "not_repeated": ~repeated_N}
     names, code_I = np.unique([name or "" for name in categories], return_inverse=True)
     of_category = {str(name): holding(code_I[item_Q] == code) for code, name in enumerate(names) if name}
     largest = sorted(of_category, key=lambda name: (-int(of_category[name].sum()), name))[:CATEGORIES]

@@ -5,6 +5,7 @@ from rich.console import Group
 
 from recsys_text.columns import Column, WholeTable
 from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, WITHOUT_TEXT, baselines
+from recsys_text.evaluation.slices import DEFINITIONS
 
 
 def verdict(table: pl.DataFrame) -> str:
@@ -40,7 +41,17 @@ def render(table: pl.DataFrame) -> Group:
         shown += ["", _served(aged)]
     if sliced["slice"].n_unique() > 1:
         shown += ["", _slices(sliced)]
+        named = [name for name in sliced["slice"].unique(maintain_order=True) if name in DEFINITIONS]
+        shown += ["", "Slices, as of when the scores were made:", *(f"  {name}: {DEFINITIONS[name]}" for name in named)]
     return Group(*shown)
+
+
+def left_out(dropped: int, missed: int) -> str:
+    """One line: how many clicks were not measured, how many could not be foreseen, and why."""
+    return (
+        f"{dropped:,} clicks outside their candidate pool, or alone in what was shown, were left out; {missed:,} on "
+        "items that were not known yet when scores were published count as missed."
+    )
 
 
 def _methods(whole: pl.DataFrame) -> WholeTable:

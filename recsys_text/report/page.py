@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, baselines
 from recsys_text.evaluation.reliability import PARTS, with_interval
+from recsys_text.evaluation.slices import DEFINITIONS
 from recsys_text.evaluation.table import by_method, gain, interval, short, verdict
 from recsys_text.report import plots
 from recsys_text.report.content import Content
@@ -158,6 +159,7 @@ def _slices(table: pl.DataFrame) -> list[dict[str, Any]]:
         found.append(
             {
                 "slice": name,
+                "definition": DEFINITIONS.get(name, ""),
                 "impressions": part["impressions"][0],
                 "score": short(headline[SCORE]["value"]),
                 "interest": short(headline[INTEREST]["value"]) if INTEREST in headline else "",

@@ -37,18 +37,30 @@ from recsys_text.tracking import CHAMPION
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The evaluation table, the bins of the reliability diagram, how many clicks were left out, and what was measured:
-    the score of each pair of the impressions of the windows, float32[P], and the items as the model has them.
+    """The evaluation table, the bins of the reliability diagram, how many clicks were left out (`dropped`) and how many
+    were on items that were not known yet when scores were published (`missed`), and what was measured: the score of
+    each pair of the impressions of the windows, float32[P], and the items as the model has them.
     """
 
     table: pl.DataFrame
     reliability: pl.DataFrame
     dropped: int
+    missed: int
     windows: list[Window]
     data: Inputs
     items: Items
     impressions: Impressions
     score_P: Float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The evaluation table, the Parquet file that holds it, and `dropped` and `missed` as in `Measured`."""
+
+    table: pl.DataFrame
+    path: Path
+    dropped: int
+    missed: int
 
 
 def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[Window]:
@@ -66,8 +78,8 @@ def newest_windows(settings: Settings, cutoff: datetime | None = None) -> list[W
     return unseen
 
 
-def evaluate(settings: Settings, model: str = CHAMPION, *, progress: Stages = SILENT) -> tuple[pl.DataFrame, Path, int]:
-    """The evaluation table of a bundle on the newest windows, where it is saved, and how many clicks were left out.
+def evaluate(settings: Settings, model: str = CHAMPION, *, progress: Stages = SILENT) -> Evaluated:
+    """What a bundle reaches on the newest windows, and where that is saved.
 
     The bins of the reliability diagram and its picture are saved beside it. Raises ConfigError for an unknown model,
     ContractError where it has seen the newest windows, UnavailableError where nothing can be saved.
@@ -83,7 +95,7 @@ def evaluate(settings: Settings, model: str = CHAMPION, *, progress: Stages = SI
         (reports / f"reliability-{name}.svg").write_text(svg(measured.reliability))
     except OSError as error:
         raise UnavailableError(f"cannot write into {reports}: {error}; give another place or make room") from error
-    return measured.table, path, measured.dropped
+    return Evaluated(table=measured.table, path=path, dropped=measured.dropped, missed=measured.missed)
 
 
 def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) -> Measured:
@@ -153,6 +165,7 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
         table=table,
         reliability=reliability(calibration(score_P[~unknown_P], impressions.clicked[~unknown_P])),
         dropped=dropped,
+        missed=int(np.sum(impressions.clicked & unknown_P)),
         windows=windows,
         data=data,
         items=items,

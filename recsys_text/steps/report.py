@@ -17,6 +17,7 @@ from recsys_text.evaluation import examples, lists
 from recsys_text.evaluation.freshness import drawn
 from recsys_text.evaluation.importance import permuted
 from recsys_text.evaluation.popularity import by_popularity
+from recsys_text.evaluation.table import left_out
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, parse_window
 from recsys_text.ranking.candidates import histories, with_negatives
@@ -162,7 +163,7 @@ def _facts(cutoff: datetime, run: Recorded | None, measured: Measured | None) ->
     if measured:
         keys = dict.fromkeys((measured.windows[0].key, measured.windows[-1].key))
         facts.append(("Tested on", " to ".join(keys)))
-        facts.append(("Clicks left out of the test", f"{measured.dropped:,} outside their pool, or alone in a list"))
+        facts.append(("Clicks of the test", left_out(measured.dropped, measured.missed)))
     if run:
         facts.append(("MLflow run", f"{run.run_id}, {run.status.lower()}, begun {run.started:%Y-%m-%d %H:%M} UTC"))
         names = {"recsys_text": "recsys-text", "python": "Python", "mlflow.source.git.commit": "commit"}

@@ -39,7 +39,7 @@ _ABANDONED = timedelta(days=14)
 class Trained:
     """A registered version and what it measured on the windows that it has not seen.
 
-    report: its page, None where it could not be written. parent: the version that a warm start began with. trainable:
+    dropped, missed: see `steps.evaluate.Measured`. report: its page, None where it could not be written. parent: the version that a warm start began with. trainable:
     the share of the network's weights that were trained. forgotten: see `fitting.forgetting`; empty for a whole
     training.
     """
@@ -49,6 +49,7 @@ class Trained:
     cutoff: datetime
     table: pl.DataFrame
     dropped: int
+    missed: int
     report: Path | None = None
     parent: str | None = None
     trainable: float = 1.0
@@ -102,6 +103,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         registry.text(svg(measured.reliability), "reliability.svg")
         left_out = {
             "clicks_outside_pool": measured.dropped,
+            "clicks_not_known_when_published": measured.missed,
             "events_without_item": before.log.dropped,
             "candidates_without_item": before.log.unknown,
         }
@@ -130,6 +132,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         cutoff=cutoff,
         table=measured.table,
         dropped=measured.dropped,
+        missed=measured.missed,
         report=page,
         parent=parent,
         trainable=about["trainable_share"],

@@ -16,7 +16,8 @@ def values(table: pl.DataFrame, part: str = "all") -> dict[str, float]:
 
 
 def test_every_method_is_measured_and_saved_with_its_diagram(published: Settings) -> None:
-    table, path, _ = evaluate(published)
+    found = evaluate(published)
+    table, path = found.table, found.path
     assert set(values(table)) >= {
         "score", "interest", "popularity 24h", "recency", "item-item co-click", "TF-IDF profile", "EASE",
         "BM25 item-item", "ALS",
@@ -40,9 +41,9 @@ def test_training_logs_the_diagram_beside_the_table(published: Settings) -> None
 
 
 def test_a_window_is_ranked_once_for_each_user(published: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    each, _, _ = evaluate(published)
+    each = evaluate(published).table
     monkeypatch.setenv("RECSYS_TEXT_EVALUATION__AT", "window")
-    once, _, _ = evaluate(load(published.project.root.parent / "recsys.toml"))
+    once = evaluate(load(published.project.root.parent / "recsys.toml")).table
     assert once["impressions"][0] == once["users"][0] == each["users"][0] < each["impressions"][0]
 
 
@@ -56,7 +57,7 @@ def test_a_table_of_80_columns(published: Settings, capsys: pytest.CaptureFixtur
 
 
 def test_a_picture_that_cannot_be_written(published: Settings) -> None:
-    _, path, _ = evaluate(published)
+    path = evaluate(published).path
     picture = path.with_name(path.name.replace("evaluation", "reliability")).with_suffix(".svg")
     picture.unlink()
     picture.mkdir()

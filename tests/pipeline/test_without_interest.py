@@ -24,5 +24,5 @@ def test_the_score_without_interest_sees_no_text(published: Settings) -> None:
 
 
 def test_it_is_a_line_of_the_table(published: Settings) -> None:
-    table, _, _ = evaluate(published)
+    table = evaluate(published).table
     assert "score without interest" in table["method"].to_list()
