@@ -17,6 +17,7 @@ from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log
 from recsys_text.ranking.neighbours import TOGETHER
 from recsys_text.ranking.opinions import OPINIONS, opinions, shrunk_means
 from recsys_text.ranking.states import arrives
+from recsys_text.ranking.timeline import Times
 
 Float32 = NDArray[np.float32]
 
@@ -86,12 +87,12 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     age_P = np.maximum(time_N[row_P] - log.known_at[item_P], 0)
     since_P = age_P.copy()
     some_P = stop_P > begin_P
-    since_P[some_P] = (time_N[row_P] - _last(clicks.time, stop_P))[some_P]
+    since_P[some_P] = (time_N[row_P] - _last(clicks, stop_P))[some_P]
     columns["age_hours"] = _hours(age_P)
     columns["since_click_hours"] = _hours(since_P)
     own = log.clicks_of_user
     stop_N, begin_N = own.stop(impressions.user, own.rank(time_N)), own.begin(impressions.user)
-    idle_N = np.where(stop_N > begin_N, time_N - _last(own.time, stop_N), 30 * _DAY)
+    idle_N = np.where(stop_N > begin_N, time_N - _last(own, stop_N), 30 * _DAY)
     columns["user_clicks"] = (stop_N - begin_N).astype(np.float32)[row_P]
     columns["user_idle_hours"] = _hours(np.minimum(idle_N, 30 * _DAY))[row_P]
     columns["hour"] = _hours(time_N % _DAY)[row_P]
@@ -161,7 +162,7 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
     known_NH = at_NH >= begin_N[:, None]
     own, clicks = log.clicks_of_user, log.clicks_of_item
     at_Q = at_NH[known_NH]
-    item_Q, time_Q = own.value[at_Q], own.time[at_Q]
+    item_Q, time_Q = own.value[at_Q], own.times(at_Q)
     now_Q, before_Q = clicks.rank(time_Q), clicks.rank(time_Q - _SPANS["clicks_2h"])
     values = {
         "taste_age": np.maximum(time_Q - log.known_at[item_Q], 0) / HOUR,
@@ -237,8 +238,8 @@ def _sortable(values_P: Float32) -> NDArray[np.uint32]:
     return (bits ^ (bits >> 31 | np.int32(-(1 << 31)))).view(np.uint32)
 
 
-def _last(times: Int64, stop: Int64) -> Int64:
-    return times[np.maximum(stop - 1, 0)] if len(times) else np.zeros(len(stop), dtype=np.int64)
+def _last(events: Times, stop: Int64) -> Int64:
+    return events.times(np.maximum(stop - 1, 0)) if len(events.clock) else np.zeros(len(stop), dtype=np.int64)
 
 
 def _hours(micros: Int64) -> Float32:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,13 +20,14 @@ from recsys_text.errors import ContractError
 from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.ranking.states import clicks_by_arrival
 from recsys_text.ranking.sums import Categories, Sums, categories, sums
-from recsys_text.ranking.timeline import Timeline, timeline
-from recsys_text.ranking.transitions import PairIndex, pair_index
+from recsys_text.ranking.timeline import Timeline, Times, timeline
+from recsys_text.ranking.transitions import Transitions, transitions
 from recsys_text.tables import is_positive
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 HOUR = 3_600_000_000
 #: The time of what never happens: the expiry of an item that does not expire.
@@ -130,16 +131,20 @@ class Log:
     absent: Absences = field(default_factory=no_absences)
 
     @cached_property
-    def clicks_of_item(self) -> Timeline:
-        """The positive events by item; the value is the user."""
-        on = self.positive
-        return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
+    def click_times(self) -> Int64:
+        """The times of the positive events, which all timelines of them share."""
+        return self._positive(self.time)
+
+    @cached_property
+    def clicks_of_item(self) -> Times:
+        """The positive events by item."""
+        clock = self.click_times
+        return Times.of(self._positive(self.item), np.searchsorted(clock, clock), clock, len(self.item_ids))
 
     @cached_property
     def clicks_of_user(self) -> Timeline:
         """The positive events by user; the value is the item."""
-        on = self.positive
-        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+        return timeline(self._positive(self.user), self.click_times, self._positive(self.item), len(self.user_ids))
 
     @cached_property
     def dislikes_of_user(self) -> Timeline:
@@ -151,38 +156,33 @@ class Log:
     def value_sums(self) -> Sums:
         """Of the events that have a value, by item."""
         on = ~np.isnan(self.value)
-        return sums(timeline(self.item[on], self.time[on], self.value[on], len(self.item_ids)))
+        return sums(self.item[on], self.time[on], self.value[on], len(self.item_ids))
 
     @cached_property
     def categories(self) -> Categories:
         """Who clicked in which category."""
-        return categories(self.clicks_of_item, self.clicks_of_user, self.category)
+        return categories(self.clicks_of_user, self.category)
 
     @cached_property
     def consumed(self) -> Timeline:
-        """The first event of each user with each item, of any type, by user; the value is the item."""
-        pair = self.user.astype(np.int64) * len(self.item_ids) + self.item
-        first = np.unique(pair, return_index=True)[1]
-        return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
+        """The events by user, of any type; the value is the item."""
+        if self.positive.all():
+            return self.clicks_of_user
+        return timeline(self.user, self.time, self.item, len(self.user_ids))
 
     @cached_property
     def shown_sums(self) -> Sums:
         """Of the logged candidates by item, once they are settled; the value is 1 where it was clicked, else 0."""
         shown, settled = self.logged, self.logged.time + self.settle
-        return sums(timeline(shown.item, settled[shown.row], shown.clicked.astype(np.int8), len(self.item_ids)))
+        return sums(shown.item, settled[shown.row], shown.clicked.astype(np.int8), len(self.item_ids))
 
     @cached_property
-    def pairs(self) -> PairIndex:
+    def transitions(self) -> Transitions:
         """Which click followed which."""
-        return pair_index(self.clicks_of_user, len(self.item_ids))
+        return transitions(self.clicks_of_user, self.clicks_of_item)
 
     @cached_property
-    def next_pairs(self) -> PairIndex:
-        """Which click followed which at once."""
-        return pair_index(self.clicks_of_user, len(self.item_ids), window=1)
-
-    @cached_property
-    def clicks_of_arrival(self) -> Timeline:
+    def clicks_of_arrival(self) -> Times:
         """The positive events by `item * 2 + (whether their user arrived with them)`."""
         return clicks_by_arrival(self.clicks_of_user, len(self.item_ids))
 
@@ -200,6 +200,10 @@ class Log:
     def user_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of user ids, -1 where a user has no event and no logged impression."""
         return _codes(ids, self.user_ids)
+
+    def _positive(self, column: NDArray[Scalar]) -> NDArray[Scalar]:
+        """A column of the positive events; where all are, the column itself."""
+        return column if self.positive.all() else column[self.positive]
 
 
 def micros(time: datetime) -> int:

@@ -3,15 +3,19 @@
 Shapes: E events in G groups, U users, Q questions.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys_text.ranking.timeline import Int64, Ints, Timeline, timeline
+from recsys_text.ranking.timeline import Int64, Ints, Timeline, Times, Values, timeline
 
 Doubles = NDArray[np.float64]
+
+#: Events that are summed at a time, and those of one group that has more.
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +25,7 @@ class Sums:
     Each group is summed by itself: what rounding does to one depends on no other, nor on what comes later.
     """
 
-    events: Timeline
+    events: Times
     own: Doubles
     all: Doubles
 
@@ -35,28 +39,39 @@ class Sums:
         return np.where(stop_Q > self.events.begin(group_Q), self.own[np.maximum(stop_Q - 1, 0)], 0.0)
 
 
-def sums(events: Timeline) -> Sums:
-    group_E = np.repeat(np.arange(len(events.start) - 1), np.diff(events.start))
-    values = pl.DataFrame({"group": group_E, "value": events.value.astype(np.float64)})
-    by_time = events.value[np.argsort(events.time, kind="stable")]
+def sums(group: Ints, time: Int64, value: Values, groups: int) -> Sums:
+    """Of events that come in the order of time."""
+    events = timeline(group, time, value.astype(np.float64), groups)
     return Sums(
-        events=events,
-        own=values.select(pl.col("value").cum_sum().over("group"))["value"].to_numpy(),
-        all=np.concatenate(([0.0], np.cumsum(by_time, dtype=np.float64))),
+        events=Times(packed=events.packed, start=events.start, clock=events.clock),
+        own=_sums_of_groups(events),
+        all=np.concatenate(([0.0], np.cumsum(value, dtype=np.float64))),
     )
+
+
+def _sums_of_groups(events: Timeline) -> Doubles:
+    """The sum of a group's values up to each event, some groups at a time: polars holds several copies."""
+    own = np.empty(len(events.value))
+    cuts = np.searchsorted(events.start, np.arange(0, len(own), _CHUNK))
+    for first, last in itertools.pairwise([*np.unique(cuts).tolist(), len(events.start) - 1]):
+        stops = events.start[first : last + 1]
+        group = np.repeat(np.arange(last - first), np.diff(stops))
+        part = slice(stops[0], stops[-1])
+        values = pl.DataFrame({"group": group, "value": events.value[part]})
+        own[part] = values.select(pl.col("value").cum_sum().over("group"))["value"].to_numpy()
+    return own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Categories:
     """Clicks by category and by user and category; code: int64[I], an item's category, 0 where it has none.
 
-    pair: the users and categories that met, `user * G + category`, sorted; of_pair: their clicks.
+    of_category: the clicks by category; of_pair: by `user * G + category`, where there are G categories.
     """
 
     code: Int64
-    of_category: Timeline
-    pair: Int64
-    of_pair: Timeline
+    of_category: Times
+    of_pair: Times
 
     def shares(
         self, user_Q: Ints, item_Q: Ints, rank_Q: Int64, clicks_Q: Int64, weight: float
@@ -68,24 +83,18 @@ class Categories:
         category_Q = self.code[item_Q]
         everyone_Q = self.of_category.stop(category_Q, rank_Q) - self.of_category.begin(category_Q)
         share_Q = everyone_Q / np.maximum(rank_Q, 1)
-        wanted_Q = user_Q.astype(np.int64) * (len(self.of_category.start) - 1) + category_Q
-        at_Q = np.minimum(np.searchsorted(self.pair, wanted_Q), max(0, len(self.pair) - 1))
-        known_Q = self.pair[at_Q] == wanted_Q if len(self.pair) else np.zeros(len(at_Q), np.bool_)
-        met_Q = np.where(known_Q, at_Q, -1)
-        both_Q = self.of_pair.stop(met_Q, rank_Q) - self.of_pair.begin(met_Q)
+        pair_Q = user_Q.astype(np.int64) * (len(self.of_category.start) - 1) + category_Q
+        both_Q = self.of_pair.stop(pair_Q, rank_Q) - self.of_pair.stop(pair_Q, np.zeros_like(rank_Q))
         return (both_Q + weight * share_Q) / (clicks_Q + weight), share_Q
 
 
-def categories(clicks_of_item: Timeline, clicks_of_user: Timeline, category_I: Ints) -> Categories:
+def categories(clicks_of_user: Timeline, category_I: Ints) -> Categories:
     """category_I: -1 for an item without one."""
     code_I, own = category_I.astype(np.int64) + 1, clicks_of_user
-    groups = int(code_I.max(initial=0)) + 1
-    of_items = np.repeat(code_I, np.diff(clicks_of_item.start))
-    user = np.repeat(np.arange(len(own.start) - 1), np.diff(own.start))
-    pair, place = np.unique(user * groups + code_I[own.value], return_inverse=True)
-    return Categories(
-        code=code_I,
-        of_category=timeline(of_items, clicks_of_item.time, clicks_of_item.value, groups),
-        pair=pair,
-        of_pair=timeline(place, own.time, own.value, len(pair)),
-    )
+    groups, rank = int(code_I.max(initial=0)) + 1, own.ranks(slice(None))
+    of_category = Times.of(code_I[own.value], rank, own.clock, groups)
+    pair = np.repeat(np.arange(len(own.start) - 1), np.diff(own.start))
+    pair *= groups
+    pair += code_I[own.value]
+    # Where each pair begins is searched for: the users times the categories may be more than the clicks.
+    return Categories(code=code_I, of_category=of_category, of_pair=Times.of(pair, rank, own.clock, 0))

@@ -2,30 +2,36 @@
 
 A time is replaced by its rank, the number of events strictly before it, and packed with its group into one sorted
 integer: `group * (E + 1) + rank`. An event lies strictly before t exactly when its rank is below the rank of t, so
-a windowed count is the difference of two binary searches, exact to the microsecond and free of overflow.
+a windowed count is the difference of two binary searches, exact to the microsecond. That takes 8 bytes an event, and
+timelines over the same events share their clock.
+
+Shapes: E events in G groups.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Values = NDArray[np.integer] | NDArray[np.floating]
 
+#: Events that are worked on at a time while a timeline is made, so that little is held beside what is kept.
+_CHUNK = 1 << 18
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Timeline:
-    """E events in G groups. `time` and `value` are ordered by (group, time); those of g start at `start[g]`.
+class Times:
+    """When the events of each group happened; those of group g stand at `start[g]` up to `start[g + 1]`, by time.
 
-    packed: int64[E]; start: int64[G + 1]; time: int64[E]; value: [E]; clock: int64[E], all times in order.
+    packed: int64[E]; start: int64[G + 1]; clock: int64[E], the times of all events in order.
     """
 
     packed: Int64
     start: Int64
-    time: Int64
-    value: Values
     clock: Int64
 
     def rank(self, times: Int64) -> Int64:
@@ -43,19 +49,58 @@ class Timeline:
         """The first event of each group; 0 for the group -1."""
         return np.where(group < 0, 0, self.start[group])
 
+    def ranks(self, at: Int64 | slice) -> Int64:
+        """The rank of the time of each of the events at these positions."""
+        return self.packed[at] % (len(self.clock) + 1)
+
+    def times(self, at: Int64 | slice) -> Int64:
+        """The time of each of the events at these positions, in microseconds."""
+        return self.clock[self.ranks(at)]
+
+    @classmethod
+    def of(cls, group: Ints, rank: Int64, clock: Int64, groups: int) -> Self:
+        """Groups events, in any order, by the rank of each on a clock that they share with others."""
+        packed = group.astype(np.int64)
+        packed *= len(clock) + 1
+        packed += rank
+        packed.sort()
+        return cls(packed=packed, start=_starts(packed, len(clock), groups), clock=clock)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline(Times):
+    """Events with a value each; value: [E], in the order of `packed`."""
+
+    value: Values
+
 
 def timeline(group: Ints, time: Int64, value: Values, groups: int) -> Timeline:
-    """Groups events that come in any order; events of one group and time keep theirs."""
-    clock = np.sort(time)
-    packed = group.astype(np.int64) * (len(time) + 1) + np.searchsorted(clock, time, side="left")
-    order = np.argsort(packed, kind="stable")
-    return Timeline(
-        packed=packed[order],
-        start=np.concatenate(([0], np.cumsum(np.bincount(group, minlength=groups), dtype=np.int64))),
-        time=time[order],
-        value=value[order],
-        clock=clock,
-    )
+    """Group events that come in any order; events of one group and time keep theirs.
+
+    Where they come in the order of time, `time` itself is the clock, and not copied.
+    """
+    if np.any(time[1:] < time[:-1]):
+        order = np.argsort(time, kind="stable")
+        group, time, value = group[order], time[order], value[order]
+    size = len(time) + 1
+    packed = group.astype(np.int64)
+    packed *= size
+    for low in range(0, len(packed), _CHUNK):
+        part = packed[low : low + _CHUNK]
+        part += np.arange(low, low + len(part))
+    # What is sorted has the place of each event, which tells its value; only then comes the rank in its stead.
+    packed.sort()
+    ordered = np.empty_like(value)
+    for low in range(0, len(packed), _CHUNK):
+        part = packed[low : low + _CHUNK]
+        place = part % size
+        ordered[low : low + _CHUNK] = value[place]
+        part += np.searchsorted(time, time[place], side="left") - place
+    return Timeline(packed=packed, start=_starts(packed, len(time), groups), value=ordered, clock=time)
+
+
+def _starts(packed: Int64, events: int, groups: int) -> Int64:
+    return np.searchsorted(packed, np.arange(groups + 1) * (events + 1))
 
 
 def expand(start: Int64, length: Int64) -> Int64:

@@ -94,7 +94,7 @@ def test_shown_candidates_are_counted_strictly_before_a_time() -> None:
     b = np.array([1, 1, 1])
     times = np.array([micros(at(3)), micros(at(3)) + 1, micros(at(9))])
     assert (shown.stop(b, shown.rank(times)) - shown.begin(b)).tolist() == [1, 2, 4]
-    assert shown.value[shown.start[1] : shown.start[2]].tolist() == [1, 0, 0, 1]
+    assert log.shown_sums.own[shown.start[1] : shown.start[2]].tolist() == [1, 1, 1, 2]
 
 
 def test_nothing_logged_is_an_empty_timeline() -> None:
