@@ -29,7 +29,7 @@ NEXT_SPANS: dict[str, int | None] = {"2h": 2, "24h": 24, "total": None}
 #: Next clicks without a candidate that are added to those seen: a share of few is no evidence.
 _DOUBT = 3
 #: Clicks that are looked at together, and sums of impressions and candidates: some tens of megabytes.
-_CLICKS, _SUMS = 1 << 17, 1 << 21
+_CLICKS, _SUMS = 1 << 15, 1 << 20
 
 
 def coclick(log: Log, impressions: Impressions, history_NH: Int32) -> dict[str, Float32]:
