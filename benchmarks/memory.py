@@ -30,7 +30,7 @@ from benchmarks.synthetic import START, Size, write_project
 from recsys_text.lake.extract import extract_windows
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import DAY, windows_between
-from recsys_text.ranking.log import Log, build_log
+from recsys_text.ranking.log import EVENT_COLUMNS, Log, build_log
 from recsys_text.sections import Source, Sources
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ def make(folder: Path, size: Size, seed: int) -> None:
 
 def read(folder: Path) -> Log:
     lake = Lake(folder / "lake")
-    return build_log(lake.items(lake.keys("items")), lake.read("events"))
+    return build_log(lake.items(lake.keys("items")), lake.read("events", columns=EVENT_COLUMNS))
 
 
 def of_reading(folder: Path) -> dict[str, float]:

@@ -29,6 +29,8 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+#: The columns of the lake's events that a log is made of.
+EVENT_COLUMNS = ("user_id", "item_id", "event_type", "occurred_at", "value")
 HOUR = 3_600_000_000
 #: The time of what never happens: the expiry of an item that does not expire.
 NEVER = int(np.iinfo(np.int64).max)
