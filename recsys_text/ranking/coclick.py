@@ -97,8 +97,8 @@ class _Led:
 
     def to_candidates(self, weight_RH: Doubles) -> Doubles:
         """What those that led to each candidate weigh together, float64[P]."""
-        total: Doubles = np.bincount(self.sum, weight_RH.ravel()[self.question], minlength=self.sums)
-        return total[self.sum_P]
+        total = np.bincount(self.sum, weight_RH.ravel()[self.question], minlength=self.sums)
+        return np.asarray(total[self.sum_P], np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

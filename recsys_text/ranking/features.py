@@ -178,10 +178,10 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
 
 def _click_rates(log: Log, impressions: Impressions) -> dict[str, Float32]:
     """The share of an item's logged impressions that were clicked, ever and in a day; 0 where nothing is logged."""
-    if not len(log.shown_sums.own):
+    if not len(log.logged):
         return {name: np.zeros(len(impressions.item), np.float32) for name in _RATES}
     spans = dict(zip(_RATES, (None, _DAY), strict=True))
-    means, _ = shrunk_means(log.shown_sums, impressions, spans, _SHOWN)
+    means, _ = shrunk_means(log.shown_rates, impressions, spans, _SHOWN)
     return {name: mean_P.astype(np.float32) for name, mean_P in means.items()}
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recsys_text.errors import ContractError
 from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.ranking.states import clicks_by_arrival
-from recsys_text.ranking.sums import Categories, Sums, categories, sums
+from recsys_text.ranking.sums import Categories, Rates, Sums, categories, rates, sums
 from recsys_text.ranking.timeline import Timeline, Times, timeline
 from recsys_text.ranking.transitions import Transitions, transitions
 from recsys_text.tables import is_positive
@@ -173,10 +173,10 @@ class Log:
         return timeline(self.user, self.time, self.item, len(self.user_ids))
 
     @cached_property
-    def shown_sums(self) -> Sums:
-        """Of the logged candidates by item, once they are settled; the value is 1 where it was clicked, else 0."""
-        shown, settled = self.logged, self.logged.time + self.settle
-        return sums(shown.item, settled[shown.row], shown.clicked.astype(np.int8), len(self.item_ids))
+    def shown_rates(self) -> Rates:
+        """How often items were shown in logged impressions and clicked there, once those are settled."""
+        shown = self.logged
+        return rates(shown.item, shown.clicked, shown.offsets, shown.time + self.settle, len(self.item_ids))
 
     @cached_property
     def transitions(self) -> Transitions:

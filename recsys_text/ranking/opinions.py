@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text.ranking.log import Impressions, Log
-from recsys_text.ranking.sums import Doubles, Sums
+from recsys_text.ranking.sums import Doubles, Rates, Sums
 
 Float32 = NDArray[np.float32]
 
@@ -47,22 +47,20 @@ def category_shares(log: Log, impressions: Impressions, weight: float) -> tuple[
 
 
 def shrunk_means(
-    sums: Sums, impressions: Impressions, spans: Mapping[str, int | None], weight: float
+    known: Sums | Rates, impressions: Impressions, spans: Mapping[str, int | None], weight: float
 ) -> tuple[dict[str, Doubles], Doubles]:
     """The mean value of each candidate's events in the last microseconds of each span (None: ever), float64[P] each.
 
     Shrunk to the mean of all events before the impression, the second result, by as much as `weight` events weigh;
-    0 before the first event. sums: of events by item.
+    0 before the first event. known: of events by item.
     """
-    item_P, row_P, events = impressions.item, impressions.row, sums.events
-    now_N = events.rank(impressions.time)
-    usual_P = (sums.all[now_N] / np.maximum(now_N, 1))[row_P]
-    stop_P = events.stop(item_P, now_N[row_P])
+    item_P, row_P = impressions.item, impressions.row
+    now_N = known.rank(impressions.time)
+    all_N, total_N = known.overall(now_N)
+    usual_P = (total_N / np.maximum(all_N, 1))[row_P]
     means = {}
     for name, span in spans.items():
-        begin_P = events.begin(item_P)
-        if span is not None:
-            begin_P = events.stop(item_P, events.rank(impressions.time - span)[row_P])
-        total_P = sums.between(item_P, begin_P, stop_P)
-        means[name] = (total_P + weight * usual_P) / (stop_P - begin_P + weight)
+        since_P = None if span is None else known.rank(impressions.time - span)[row_P]
+        count_P, total_P = known.within(item_P, since_P, now_N[row_P])
+        means[name] = (total_P + weight * usual_P) / (count_P + weight)
     return means, usual_P

@@ -1,6 +1,6 @@
 """What grouped events add up to strictly before a time, and which groups users turn to. Knows timelines, no log.
 
-Shapes: E events in G groups, U users, Q questions.
+Shapes: E events in G groups, U users, Q questions, N impressions, P pairs of an impression and a candidate.
 """
 
 import itertools
@@ -29,11 +29,20 @@ class Sums:
     own: Doubles
     all: Doubles
 
-    def between(self, group_Q: Ints, begin_Q: Int64, stop_Q: Int64) -> Doubles:
-        """The sum of a group's events in [begin, stop), positions of the timeline."""
-        return self._until(group_Q, stop_Q) - self._until(group_Q, begin_Q)
+    def rank(self, times: Int64) -> Int64:
+        """The rank of each time, which the other methods ask for."""
+        return self.events.rank(times)
 
-    def _until(self, group_Q: Ints, stop_Q: Int64) -> Doubles:
+    def overall(self, rank_N: Int64) -> tuple[Int64, Doubles]:
+        """How many events lie before each rank, and the sum of their values."""
+        return rank_N, self.all[rank_N]
+
+    def within(self, group_Q: Ints, since_Q: Int64 | None, until_Q: Int64) -> tuple[Int64, Doubles]:
+        """How many events of each group lie in [since, until), ranks (None: ever), and the sum of their values."""
+        begin_Q, stop_Q = self.events.span(group_Q, since_Q, until_Q)
+        return stop_Q - begin_Q, self._up_to(group_Q, stop_Q) - self._up_to(group_Q, begin_Q)
+
+    def _up_to(self, group_Q: Ints, stop_Q: Int64) -> Doubles:
         if not len(self.own):
             return np.zeros(len(stop_Q))
         return np.where(stop_Q > self.events.begin(group_Q), self.own[np.maximum(stop_Q - 1, 0)], 0.0)
@@ -60,6 +69,47 @@ def _sums_of_groups(events: Timeline) -> Doubles:
         values = pl.DataFrame({"group": group, "value": events.value[part]})
         own[part] = values.select(pl.col("value").cum_sum().over("group"))["value"].to_numpy()
     return own
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rates:
+    """Candidates of N impressions by item, whose value is 1 where they were clicked, else 0: no sums need be kept.
+
+    shown, clicked: all candidates and those that were clicked, both by the clock of the impressions; shown_before,
+    clicked_before: int64[N + 1], how many belong to the impressions before each one.
+    """
+
+    shown: Times
+    clicked: Times
+    shown_before: Int64
+    clicked_before: Int64
+
+    def rank(self, times: Int64) -> Int64:
+        """The rank of each time, which the other methods ask for."""
+        return self.shown.rank(times)
+
+    def overall(self, rank_N: Int64) -> tuple[Int64, Int64]:
+        """How many candidates were shown before each rank, and how many of them were clicked."""
+        return self.shown_before[rank_N], self.clicked_before[rank_N]
+
+    def within(self, item_Q: Ints, since_Q: Int64 | None, until_Q: Int64) -> tuple[Int64, Int64]:
+        """How often each item was shown in [since, until), ranks (None: ever), and how often it was clicked there."""
+        (begin_Q, stop_Q), (first_Q, last_Q) = (
+            each.span(item_Q, since_Q, until_Q) for each in (self.shown, self.clicked)
+        )
+        return stop_Q - begin_Q, last_Q - first_Q
+
+
+def rates(item_P: Ints, clicked_P: NDArray[np.bool_], offsets_N1: Int64, time_N: Int64, items: int) -> Rates:
+    """Of the candidates of impressions that come in the order of time."""
+    rank_P = np.repeat(np.searchsorted(time_N, time_N), np.diff(offsets_N1))
+    at = np.flatnonzero(clicked_P)
+    return Rates(
+        shown=Times.of(item_P, rank_P, time_N, items),
+        clicked=Times.of(item_P[at], rank_P[at], time_N, items),
+        shown_before=offsets_N1,
+        clicked_before=np.searchsorted(at, offsets_N1),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

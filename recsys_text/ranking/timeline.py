@@ -1,11 +1,11 @@
 """Grouped events, counted strictly before a time by binary search. Knows neither items nor users.
 
-A time is replaced by its rank, the number of events strictly before it, and packed with its group into one sorted
-integer: `group * (E + 1) + rank`. An event lies strictly before t exactly when its rank is below the rank of t, so
-a windowed count is the difference of two binary searches, exact to the microsecond. That takes 8 bytes an event, and
+A time is replaced by its rank, the number of times on a clock strictly before it, and packed with its group into one
+sorted integer: `group * (C + 1) + rank`. An event lies strictly before t exactly when its rank is below the rank of t,
+so a windowed count is the difference of two binary searches, exact to the microsecond. That takes 8 bytes an event, and
 timelines over the same events share their clock.
 
-Shapes: E events in G groups.
+Shapes: E events in G groups, C times on a clock, one of each event or of each list of events.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _CHUNK = 1 << 18
 class Times:
     """When the events of each group happened; those of group g stand at `start[g]` up to `start[g + 1]`, by time.
 
-    packed: int64[E]; start: int64[G + 1]; clock: int64[E], the times of all events in order.
+    packed: int64[E]; start: int64[G + 1]; clock: int64[C], times in order, those of the events among them.
     """
 
     packed: Int64
@@ -35,7 +35,7 @@ class Times:
     clock: Int64
 
     def rank(self, times: Int64) -> Int64:
-        """How many events lie strictly before each time."""
+        """How many times on the clock lie strictly before each one."""
         return np.searchsorted(self.clock, times, side="left")
 
     def stop(self, group: Ints, rank: Int64) -> Int64:
@@ -48,6 +48,10 @@ class Times:
     def begin(self, group: Ints) -> Int64:
         """The first event of each group; 0 for the group -1."""
         return np.where(group < 0, 0, self.start[group])
+
+    def span(self, group: Ints, since: Int64 | None, until: Int64) -> tuple[Int64, Int64]:
+        """Where the events of each group in [since, until), ranks (None: ever), begin and stop."""
+        return self.begin(group) if since is None else self.stop(group, since), self.stop(group, until)
 
     def ranks(self, at: Int64 | slice) -> Int64:
         """The rank of the time of each of the events at these positions."""

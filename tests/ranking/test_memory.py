@@ -1,15 +1,19 @@
 """What a log of clicks and its indexes take, as tracemalloc sees it: the arrays of numpy, not those of polars."""
 
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from recsys_text.ranking.log import Log, build_log
+from recsys_text.ranking.sums import rates
 from tests.ranking.test_features import TIME, at
 
 CLICKS, USERS, ITEMS = 400_000, 20_000, 4_000
+#: Bytes a click: what is kept, and the most that is held while the last index is made.
 KEPT, PEAK = 90, 120
 
 
@@ -40,16 +44,36 @@ def log_of_clicks() -> Log:
     )
 
 
+@contextmanager
+def measured() -> Iterator[dict[str, int]]:
+    """How many bytes are kept of what is made meanwhile, and the most that were held at one time."""
+    found: dict[str, int] = {}
+    tracemalloc.start()
+    try:
+        yield found
+        found["kept"], found["peak"] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_log_and_all_its_indexes_take_few_bytes_a_click() -> None:
     log = log_of_clicks()
     own = sum(array.nbytes for array in (log.user, log.item, log.time, log.positive, log.disliked, log.value))
     names = [name for name, made in vars(Log).items() if isinstance(made, cached_property)]
-    tracemalloc.start()
-    try:
+    with measured() as found:
         for name in names:
             getattr(log, name)
-        kept, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert (own + kept) / CLICKS <= KEPT
-    assert (own + peak) / CLICKS <= PEAK
+    assert (own + found["kept"]) / CLICKS <= KEPT
+    assert (own + found["peak"]) / CLICKS <= PEAK
+
+
+def test_what_was_shown_takes_few_bytes_a_candidate() -> None:
+    rng = np.random.default_rng(7)
+    shown, size = 20_000, 30
+    time = np.sort(rng.integers(0, 10**13, shown))
+    item, clicked = rng.integers(0, ITEMS, shown * size, dtype=np.int32), rng.random(shown * size) < 1 / size
+    with measured() as found:
+        made = rates(item, clicked, np.arange(shown + 1) * size, time, ITEMS)
+    assert found["kept"] / len(item) <= 10
+    assert found["peak"] / len(item) <= 30
+    assert made.overall(np.array([shown]))[0] == len(item)
