@@ -132,21 +132,25 @@ class Log:
     settle: int = 0
     absent: Absences = field(default_factory=no_absences)
 
+    def of_clicks(self, column: NDArray[Scalar]) -> NDArray[Scalar]:
+        """A column of the positive events; where all are, the column itself."""
+        return column if self.positive.all() else column[self.positive]
+
     @cached_property
     def click_times(self) -> Int64:
         """The times of the positive events, which all timelines of them share."""
-        return self._positive(self.time)
+        return self.of_clicks(self.time)
 
     @cached_property
     def clicks_of_item(self) -> Times:
         """The positive events by item."""
         clock = self.click_times
-        return Times.of(self._positive(self.item), np.searchsorted(clock, clock), clock, len(self.item_ids))
+        return Times.of(self.of_clicks(self.item), np.searchsorted(clock, clock), clock, len(self.item_ids))
 
     @cached_property
     def clicks_of_user(self) -> Timeline:
         """The positive events by user; the value is the item."""
-        return timeline(self._positive(self.user), self.click_times, self._positive(self.item), len(self.user_ids))
+        return timeline(self.of_clicks(self.user), self.click_times, self.of_clicks(self.item), len(self.user_ids))
 
     @cached_property
     def dislikes_of_user(self) -> Timeline:
@@ -202,10 +206,6 @@ class Log:
     def user_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of user ids, -1 where a user has no event and no logged impression."""
         return _codes(ids, self.user_ids)
-
-    def _positive(self, column: NDArray[Scalar]) -> NDArray[Scalar]:
-        """A column of the positive events; where all are, the column itself."""
-        return column if self.positive.all() else column[self.positive]
 
 
 def micros(time: datetime) -> int:

@@ -94,12 +94,12 @@ def timeline(group: Ints, time: Int64, value: Values, groups: int) -> Timeline:
         part += np.arange(low, low + len(part))
     # What is sorted has the place of each event, which tells its value; only then comes the rank in its stead.
     packed.sort()
-    ordered = np.empty_like(value)
+    ordered, rank = np.empty_like(value), np.searchsorted(time, time, side="left")
     for low in range(0, len(packed), _CHUNK):
         part = packed[low : low + _CHUNK]
         place = part % size
         ordered[low : low + _CHUNK] = value[place]
-        part += np.searchsorted(time, time[place], side="left") - place
+        part += rank[place] - place
     return Timeline(packed=packed, start=_starts(packed, len(time), groups), value=ordered, clock=time)
 
 
