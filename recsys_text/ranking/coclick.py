@@ -47,7 +47,7 @@ def coclick(log: Log, impressions: Impressions, history_NH: Int32) -> dict[str, 
         for span, led in part.within(SPANS):
             share_RH = 1 / np.maximum(led.per_click(), 1)
             columns[f"coclick_{span}"][part.pairs] = led.to_candidates(share_RH * weight_H)
-            newest = led.where(led.question % length == length - 1)
+            newest = led.where(part.newest_Q[led.question])
             columns[f"coclick_last_{span}"][part.pairs] = newest.to_candidates(share_RH)
     return columns
 
@@ -75,8 +75,8 @@ class _Led:
     """M transitions from H clicks each of R impressions, and where they led.
 
     question: int64[M], r * H + h for the h-th click of the r-th impression; rank: int64[M], when. sum: int64[M], the
-    place of their impression and item among the sums that are made, 0 for what is no candidate; sum_P: int64[P], that
-    of each candidate; sums: how many there are.
+    place of their impression and item among the sums that are made: one of each candidate and impression, and one more
+    of an impression for what is no candidate; sum_P: int64[P], that of each pair; sums: how many there are.
     """
 
     shape: tuple[int, int]
@@ -103,21 +103,24 @@ class _Led:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
-    """Consecutive impressions, their pairs, all the transitions from their clicks, and the rank of their times less so
-    many hours.
+    """Consecutive impressions, their pairs, and all the transitions from their clicks, the Q questions.
+
+    since: int64[Q] by hours, the rank of the time of each question less so many; newest_Q: bool[Q], which of them ask
+    for the newest click of an impression.
     """
 
     rows: slice
     pairs: slice
     led: _Led
     since: dict[int, Int64]
+    newest_Q: Bool
 
     def within(self, spans: dict[str, int | None]) -> Iterator[tuple[str, _Led]]:
         """The transitions within each span of hours, the longest first, as it holds the others."""
         led = self.led
         for name, hours in reversed(spans.items()):
             if hours is not None:
-                led = led.where(led.rank >= self.since[hours][led.question // led.shape[1]])
+                led = led.where(led.rank >= self.since[hours][led.question])
             yield name, led
 
 
@@ -132,19 +135,24 @@ def _parts(log: Log, impressions: Impressions, item_NH: Int32, window: int) -> I
         row_P, item_P = impressions.row[pairs] - rows.start, impressions.item[pairs]
         candidate_I = np.zeros(len(log.item_ids), np.bool_)
         candidate_I[item_P] = True
-        width, place_I = int(np.count_nonzero(candidate_I)), np.cumsum(candidate_I)
+        place_I, width = np.cumsum(candidate_I) * candidate_I, int(np.count_nonzero(candidate_I)) + 1
         found = known.after(item_NH[rows].ravel(), np.repeat(rank_N[rows], length), window)
-        sum_M = found.question // length * width + place_I[found.item]
-        sum_M *= candidate_I[found.item]
+        number = rows.stop - rows.start
         led = _Led(
-            shape=(rows.stop - rows.start, length),
+            shape=(number, length),
             question=found.question,
             rank=found.rank,
-            sum=sum_M,
+            sum=np.repeat(np.arange(number) * width, length)[found.question] + place_I[found.item],
             sum_P=row_P * width + place_I[item_P],
-            sums=(rows.stop - rows.start) * width + 1,
+            sums=number * width,
         )
-        yield _Part(rows=rows, pairs=pairs, led=led, since={span: rank_N[rows] for span, rank_N in since.items()})
+        yield _Part(
+            rows=rows,
+            pairs=pairs,
+            led=led,
+            since={span: np.repeat(since_N[rows], length) for span, since_N in since.items()},
+            newest_Q=np.tile(np.arange(length) == length - 1, number),
+        )
 
 
 def _cuts(looked_N: Int64, size_N: Int64, items: int) -> Iterator[slice]:
