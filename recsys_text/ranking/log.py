@@ -240,10 +240,13 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[E
         (pl.col("event_type").cast(pl.String) == "dislike").alias("disliked"),
         pl.col("value").cast(pl.Float64) if "value" in events.columns else pl.lit(None, pl.Float64).alias("value"),
     ).filter(pl.col("item") >= 0)
+    dropped = len(events) - len(coded)
+    # What is coded is let go, where nobody else holds it: sorting makes copies of what is left.
+    del events
     user_ids = coded["user_id"].unique().sort().to_list()
-    coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
-    coded = coded.with_columns(turn=pl.Series(_neutral(item_ids)).gather(coded["item"]))
-    coded = coded.sort("time", "user", "turn", "positive", "disliked", "value")
+    coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids))).drop("user_id")
+    coded = coded.with_columns(turn=pl.Series(_neutral(item_ids), dtype=pl.Int32).gather(coded["item"]))
+    coded = coded.sort("time", "user", "turn", "positive", "disliked", "value").drop("turn")
     known_at, names = items["known_at"], items["category"].drop_nulls().unique().sort()
     return Log(
         item_ids=item_ids,
@@ -258,7 +261,7 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[E
         positive=coded["positive"].to_numpy(),
         disliked=coded["disliked"].to_numpy(),
         value=coded["value"].fill_null(np.nan).to_numpy(),
-        dropped=len(events) - len(coded),
+        dropped=dropped,
         absent=_absences(items),
     )
 

@@ -124,9 +124,11 @@ def inputs(
         windows = [parse_window(key, settings.windows.span) for key in keys["events"]]
         state = _state(lake, windows, windows[-1].end, keys)
     items = lake.items(state.keys["items"], grace=settings.sources.items.grace)
-    events = lake.read("events", state.keys["events"], columns=EVENT_COLUMNS)
-    log = build_log(items, events, positive=settings.sources.events.positive)
-    del events  # not needed beside the impressions
+    log = build_log(
+        items,
+        lake.read("events", state.keys["events"], columns=EVENT_COLUMNS),
+        positive=settings.sources.events.positive,
+    )
     log = with_logged(log, lake.read("impressions", state.keys["impressions"]), settle=settle(settings))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=state.windows, digests=state.digests)
 
