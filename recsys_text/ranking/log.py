@@ -133,8 +133,8 @@ class Log:
     absent: Absences = field(default_factory=no_absences)
 
     def of_clicks(self, column: NDArray[Scalar]) -> NDArray[Scalar]:
-        """A column of the positive events; where all are, the column itself."""
-        return column if self.positive.all() else column[self.positive]
+        """A column of the positive events."""
+        return _where(self.positive, column)
 
     @cached_property
     def click_times(self) -> Int64:
@@ -161,8 +161,8 @@ class Log:
     @cached_property
     def value_sums(self) -> Sums:
         """Of the events that have a value, by item."""
-        on = ~np.isnan(self.value)
-        return sums(self.item[on], self.time[on], self.value[on], len(self.item_ids))
+        item, time, value = (_where(~np.isnan(self.value), column) for column in (self.item, self.time, self.value))
+        return sums(item, time, value, len(self.item_ids))
 
     @cached_property
     def categories(self) -> Categories:
@@ -206,6 +206,11 @@ class Log:
     def user_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of user ids, -1 where a user has no event and no logged impression."""
         return _codes(ids, self.user_ids)
+
+
+def _where(on: Bool, column: NDArray[Scalar]) -> NDArray[Scalar]:
+    """The chosen rows of a column; where all are, the column itself, not a copy."""
+    return column if on.all() else column[on]
 
 
 def micros(time: datetime) -> int:

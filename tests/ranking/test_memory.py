@@ -3,18 +3,22 @@
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
+import pytest
 
+from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.log import Log, build_log
 from recsys_text.ranking.sums import rates
+from recsys_text.sections import Candidates
 from tests.ranking.test_features import TIME, at
 
 CLICKS, USERS, ITEMS = 400_000, 20_000, 4_000
 #: Bytes a click: what is kept, and the most that is held while the last index is made.
-KEPT, PEAK = 90, 120
+KEPT, KEPT_WITH_VALUES, PEAK = 80, 105, 120
 
 
 def log_of_clicks() -> Log:
@@ -56,14 +60,16 @@ def measured() -> Iterator[dict[str, int]]:
         tracemalloc.stop()
 
 
-def test_a_log_and_all_its_indexes_take_few_bytes_a_click() -> None:
+@pytest.mark.parametrize("valued", [False, True])
+def test_a_log_and_all_its_indexes_take_few_bytes_a_click(valued: bool) -> None:
     log = log_of_clicks()
+    log = replace(log, value=np.ones(CLICKS)) if valued else log
     own = sum(array.nbytes for array in (log.user, log.item, log.time, log.positive, log.disliked, log.value))
     names = [name for name, made in vars(Log).items() if isinstance(made, cached_property)]
     with measured() as found:
         for name in names:
             getattr(log, name)
-    assert (own + found["kept"]) / CLICKS <= KEPT
+    assert (own + found["kept"]) / CLICKS <= (KEPT_WITH_VALUES if valued else KEPT)
     assert (own + found["peak"]) / CLICKS <= PEAK
 
 
@@ -77,3 +83,11 @@ def test_what_was_shown_takes_few_bytes_a_candidate() -> None:
     assert found["kept"] / len(item) <= 10
     assert found["peak"] / len(item) <= 30
     assert made.overall(np.array([shown]))[0] == len(item)
+
+
+def test_a_pool_needs_no_index_but_those_of_users_and_items() -> None:
+    log = log_of_clicks()
+    start = at(int(log.time[-2000]))
+    sampled_impressions(log, start, at(10**13), Candidates(), max_impressions=50, seed=7)
+    made = {name for name in vars(log) if isinstance(vars(Log).get(name), cached_property)}
+    assert made <= {"click_times", "clicks_of_item", "clicks_of_user", "consumed"}
