@@ -161,8 +161,8 @@ class Log:
     @cached_property
     def value_sums(self) -> Sums:
         """Of the events that have a value, by item."""
-        item, time, value = (_where(~np.isnan(self.value), column) for column in (self.item, self.time, self.value))
-        return sums(item, time, value, len(self.item_ids))
+        on = ~np.isnan(self.value)
+        return sums(_where(on, self.item), _where(on, self.time), _where(on, self.value), len(self.item_ids))
 
     @cached_property
     def categories(self) -> Categories:
