@@ -11,7 +11,7 @@ from recsys_text.evaluation.metrics import Bool
 from recsys_text.ranking.candidates import kept
 from recsys_text.ranking.log import HOUR, NEVER, Impressions, Int64, Log
 from recsys_text.ranking.repeats import repeats
-from recsys_text.ranking.timeline import Timeline
+from recsys_text.ranking.timeline import Times
 
 #: A clicked item with so many clicks in a day, or fewer, is in the slice few_clicks.
 FEW = 5
@@ -79,9 +79,9 @@ def slices(log: Log, impressions: Impressions, categories: Sequence[str | None],
     return {name: chosen_N for name, chosen_N in found.items() if chosen_N.any()}
 
 
-def _first(clicks: Timeline) -> Int64:
+def _first(clicks: Times) -> Int64:
     """int64[G]: when each group's first click was, NEVER where there is none."""
     some = np.diff(clicks.start) > 0
     first = np.full(len(some), NEVER)
-    first[some] = clicks.time[clicks.start[:-1][some]]
+    first[some] = clicks.times(clicks.start[:-1][some])
     return first

@@ -119,7 +119,7 @@ def _quiet(log: Log, items: Ints, times: Int64) -> Int64:
     known = times - log.known_at[items]
     clicked = stop > clicks.begin(items)
     since = known.copy()
-    since[clicked] = np.minimum(known, times - clicks.time[np.maximum(stop - 1, 0)])[clicked]
+    since[clicked] = np.minimum(known[clicked], times[clicked] - clicks.times(stop[clicked] - 1))
     return np.where(known >= 0, since, np.iinfo(np.int64).max)
 
 

@@ -241,13 +241,23 @@ class Lake:
             return pl.LazyFrame(schema={**types, "window": pl.String})
         return pl.concat(frames) if len(frames) > 1 else frames[0]
 
-    def read(self, table: str, keys: Sequence[str] | None = None, *, where: pl.Expr | None = None) -> pl.DataFrame:
+    def read(
+        self,
+        table: str,
+        keys: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
         """The rows of `scan`, or those `where` something holds, all of one moment: no writer replaces any meanwhile.
 
+        columns: those that are read, None for all; the texts of comments take more memory than all else.
         Raises as `scan` does, and ContractError for a part that is not what was written.
         """
-        holds = pl.lit(True) if where is None else where
-        return self._unchanging(table, keys, lambda chosen: self.scan(table, chosen).filter(holds).collect())
+        holds, wanted = pl.lit(True) if where is None else where, pl.all() if columns is None else list(columns)
+        return self._unchanging(
+            table, keys, lambda chosen: self.scan(table, chosen).filter(holds).select(wanted).collect()
+        )
 
     def items(self, keys: Sequence[str], *, grace: int = 0) -> pl.DataFrame:
         """The newest version of each item in these windows, sorted by item_id, and what they say of its time.

@@ -75,7 +75,7 @@ def _slices(offsets_N1: Int64) -> list[slice]:
 
 def _trend(log: Log, unit_ID: Float32, times_N: Int64) -> Float32:
     """The direction of the sum of the vectors of all clicks of a day before each time, float32[N, D], length 1 or 0."""
-    time, item = log.time[log.positive], log.item[log.positive]
+    time, item = log.click_times, log.of_clicks(log.item)
     distinct, which_N = np.unique(times_N, return_inverse=True)
     stops, begins = (np.searchsorted(time, distinct - span, side="left").tolist() for span in (0, _TREND))
     sums = np.zeros((len(distinct), unit_ID.shape[1]), dtype=np.float32)

@@ -170,13 +170,13 @@ def _spans(log: Log, settings: Candidates) -> _Alive:
     if settings.pool == "all":
         return _present(log, items, log.known_at, log.expires_at)
     clicks = log.clicks_of_item
-    clicked = np.repeat(items, np.diff(clicks.start))
+    clicked, time = np.repeat(items, np.diff(clicks.start)), clicks.times(slice(None))
     # Strictly before t, and not longer ago than `active`: s < t <= s + active, one microsecond late on both sides.
     spans = pl.DataFrame(
         {
             "item": np.concatenate((clicked, items)),
-            "start": np.concatenate((clicks.time, log.known_at)) + 1,
-            "end": np.concatenate((clicks.time + _micros(settings.active), log.known_at + _micros(settings.fresh))) + 1,
+            "start": np.concatenate((time, log.known_at)) + 1,
+            "end": np.concatenate((time + _micros(settings.active), log.known_at + _micros(settings.fresh))) + 1,
         }
     )
     reach = pl.col("end").cum_max().shift().over("item")

@@ -27,6 +27,7 @@ from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log
 from recsys_text.ranking.neighbours import TOGETHER
 from recsys_text.ranking.repeats import REPEATS, repeats
 from recsys_text.ranking.states import arrives
+from recsys_text.ranking.timeline import Times
 
 Float32 = NDArray[np.float32]
 
@@ -88,7 +89,7 @@ def counts(log: Log, impressions: Impressions) -> dict[str, Float32]:
     time_N, row_P = impressions.time, impressions.row
     own = log.clicks_of_user
     stop_N, begin_N = own.stop(impressions.user, own.rank(time_N)), own.begin(impressions.user)
-    idle_N = np.where(stop_N > begin_N, time_N - _last(own.time, stop_N), 30 * _DAY)
+    idle_N = np.where(stop_N > begin_N, time_N - _last(own, stop_N), 30 * _DAY)
     of_users = {
         "user_clicks": (stop_N - begin_N).astype(np.float32),
         "user_idle_hours": _hours(np.minimum(idle_N, 30 * _DAY)),
@@ -150,7 +151,7 @@ def _tastes(log: Log, begin_N: Int64, stop_N: Int64) -> dict[str, Float32]:
     known_NH = at_NH >= begin_N[:, None]
     own, clicks = log.clicks_of_user, log.clicks_of_item
     at_Q = at_NH[known_NH]
-    item_Q, time_Q = own.value[at_Q], own.time[at_Q]
+    item_Q, time_Q = own.value[at_Q], own.times(at_Q)
     now_Q, before_Q = clicks.rank(time_Q), clicks.rank(time_Q - 2 * HOUR)
     values = {
         "taste_age": np.maximum(time_Q - log.known_at[item_Q], 0) / HOUR,
@@ -217,8 +218,8 @@ def _sortable(values_P: Float32) -> NDArray[np.uint32]:
     return (bits ^ (bits >> 31 | np.int32(-(1 << 31)))).view(np.uint32)
 
 
-def _last(times: Int64, stop: Int64) -> Int64:
-    return times[np.maximum(stop - 1, 0)] if len(times) else np.zeros(len(stop), dtype=np.int64)
+def _last(events: Times, stop: Int64) -> Int64:
+    return events.times(np.maximum(stop - 1, 0)) if len(events.clock) else np.zeros(len(stop), dtype=np.int64)
 
 
 def _hours(micros: Int64) -> Float32:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text.ranking.log import HOUR, Impressions, Log
-from recsys_text.ranking.sums import Sums
-from recsys_text.ranking.timeline import Int64, Ints, Timeline
+from recsys_text.ranking.sums import Rates, Sums
+from recsys_text.ranking.timeline import Int64, Ints, Times
 
 Float32 = NDArray[np.float32]
 
@@ -43,11 +43,11 @@ class Questions:
     times: Int64
     at: Int64
 
-    def stop(self, events: Timeline, before: int = 0) -> Int64:
+    def stop(self, events: Times, before: int = 0) -> Int64:
         """One past the last event of each group strictly before `before` microseconds before its time."""
         return events.stop(self.group, events.rank(self.times - before)[self.at])
 
-    def counts(self, events: Timeline, spans: dict[str, int]) -> dict[str, Float32]:
+    def counts(self, events: Times, spans: dict[str, int]) -> dict[str, Float32]:
         """How many events of each group lie in each span before its time, float32[Q] for each span."""
         stop_Q = self.stop(events)
         return {name: (stop_Q - self.stop(events, span)).astype(np.float32) for name, span in spans.items()}
@@ -99,22 +99,21 @@ def clicks_of_alike(log: Log, impressions: Impressions, arrives_N: NDArray[np.bo
 
 
 def shrunk_means(
-    sums: Sums, asked: Questions, spans: dict[str, int | None], weight: float
+    known: Sums | Rates, asked: Questions, spans: dict[str, int | None], weight: float
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
     """Return the mean value of each group's events in the last microseconds of each span (None: ever), float64[Q] each.
 
     Shrunk to the mean of all events before the time, the second result, by as much as `weight` events weigh; 0 before
-    the first event. sums: of events by group.
+    the first event. known: of events by group.
     """
-    events = sums.events
-    now_T = events.rank(asked.times)
-    usual_Q = (sums.all[now_T] / np.maximum(now_T, 1))[asked.at]
-    stop_Q = asked.stop(events)
+    now_T = known.rank(asked.times)
+    all_T, total_T = known.overall(now_T)
+    usual_Q = (total_T / np.maximum(all_T, 1))[asked.at]
     means = {}
     for name, span in spans.items():
-        begin_Q = events.begin(asked.group) if span is None else asked.stop(events, span)
-        total_Q = sums.between(asked.group, begin_Q, stop_Q)
-        means[name] = (total_Q + weight * usual_Q) / (stop_Q - begin_Q + weight)
+        since_Q = None if span is None else known.rank(asked.times - span)[asked.at]
+        count_Q, total_Q = known.within(asked.group, since_Q, now_T[asked.at])
+        means[name] = (total_Q + weight * usual_Q) / (count_Q + weight)
     return means, usual_Q
 
 
@@ -126,7 +125,7 @@ def _clicks_and_ages(log: Log, asked: Questions) -> dict[str, Float32]:
 
     def since(place_Q: Int64) -> Float32:
         since_Q = age_Q.copy()
-        since_Q[some_Q] = now_Q[some_Q] - clicks.time[place_Q[some_Q]]
+        since_Q[some_Q] = now_Q[some_Q] - clicks.times(place_Q[some_Q])
         return np.asarray(since_Q / HOUR, np.float32)
 
     return (
@@ -142,9 +141,9 @@ def _clicks_and_ages(log: Log, asked: Questions) -> dict[str, Float32]:
 
 
 def _click_rates(log: Log, asked: Questions) -> dict[str, Float32]:
-    if not len(log.shown_sums.own):
+    if not len(log.logged):
         return {name: np.zeros(len(asked.group), np.float32) for name in RATE_SPANS}
-    means, _ = shrunk_means(log.shown_sums, asked, RATE_SPANS, _SHOWN)
+    means, _ = shrunk_means(log.shown_rates, asked, RATE_SPANS, _SHOWN)
     return {name: mean_Q.astype(np.float32) for name, mean_Q in means.items()}
 
 

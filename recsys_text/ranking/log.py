@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 from recsys_text.errors import ContractError
 from recsys_text.event_types import POSITIVE_TYPES, EventType
 from recsys_text.ranking.states import clicks_by_arrival
-from recsys_text.ranking.sums import Categories, Sums, categories, sums
-from recsys_text.ranking.timeline import Timeline, timeline
-from recsys_text.ranking.transitions import PairIndex, pair_index
+from recsys_text.ranking.sums import Categories, Rates, Sums, categories, rates, sums
+from recsys_text.ranking.timeline import Timeline, Times, timeline
+from recsys_text.ranking.transitions import Transitions, transitions
 from recsys_text.tables import is_positive
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
+#: The columns of the lake's events that a log is made of.
+EVENT_COLUMNS = ("user_id", "item_id", "event_type", "occurred_at", "value")
 HOUR = 3_600_000_000
 #: The time of what never happens: the expiry of an item that does not expire.
 NEVER = int(np.iinfo(np.int64).max)
@@ -132,25 +135,32 @@ class Log:
     settle: int = 0
     absent: Absences = field(default_factory=no_absences)
 
-    @cached_property
-    def clicks_of_item(self) -> Timeline:
-        """The positive events by item; the value is the user."""
-        on = self.positive
-        return timeline(self.item[on], self.time[on], self.user[on], len(self.item_ids))
+    def of_clicks(self, column: NDArray[Scalar]) -> NDArray[Scalar]:
+        """A column of the positive events."""
+        return _where(self.positive, column)
 
     @cached_property
-    def first_clicks_of_item(self) -> Timeline:
+    def click_times(self) -> Int64:
+        """The times of the positive events, which all timelines of them share."""
+        return self.of_clicks(self.time)
+
+    @cached_property
+    def clicks_of_item(self) -> Times:
+        """The positive events by item."""
+        clock = self.click_times
+        return Times.of(self.of_clicks(self.item), np.searchsorted(clock, clock), clock, len(self.item_ids))
+
+    @cached_property
+    def first_clicks_of_item(self) -> Times:
         """The first positive event of each user, by item."""
         own = self.clicks_of_user
         first = own.start[:-1][np.diff(own.start) > 0]
-        item = own.value[first].astype(np.int32)
-        return timeline(item, own.time[first], np.zeros(len(first), np.int8), len(self.item_ids))
+        return Times.of(own.value[first].astype(np.int32), own.ranks(first), own.clock, len(self.item_ids))
 
     @cached_property
     def clicks_of_user(self) -> Timeline:
         """The positive events by user; the value is the item."""
-        on = self.positive
-        return timeline(self.user[on], self.time[on], self.item[on], len(self.user_ids))
+        return timeline(self.of_clicks(self.user), self.click_times, self.of_clicks(self.item), len(self.user_ids))
 
     @cached_property
     def dislikes_of_user(self) -> Timeline:
@@ -162,38 +172,33 @@ class Log:
     def value_sums(self) -> Sums:
         """Of the events that have a value, by item."""
         on = ~np.isnan(self.value)
-        return sums(timeline(self.item[on], self.time[on], self.value[on], len(self.item_ids)))
+        return sums(_where(on, self.item), _where(on, self.time), _where(on, self.value), len(self.item_ids))
 
     @cached_property
     def categories(self) -> Categories:
         """Who clicked in which category."""
-        return categories(self.clicks_of_item, self.clicks_of_user, self.category)
+        return categories(self.clicks_of_user, self.category)
 
     @cached_property
     def consumed(self) -> Timeline:
-        """The first event of each user with each item, of any type, by user; the value is the item."""
-        pair = self.user.astype(np.int64) * len(self.item_ids) + self.item
-        first = np.unique(pair, return_index=True)[1]
-        return timeline(self.user[first], self.time[first], self.item[first], len(self.user_ids))
+        """The events by user, of any type; the value is the item."""
+        if self.positive.all():
+            return self.clicks_of_user
+        return timeline(self.user, self.time, self.item, len(self.user_ids))
 
     @cached_property
-    def shown_sums(self) -> Sums:
-        """Of the logged candidates by item, once they are settled; the value is 1 where it was clicked, else 0."""
-        shown, settled = self.logged, self.logged.time + self.settle
-        return sums(timeline(shown.item, settled[shown.row], shown.clicked.astype(np.int8), len(self.item_ids)))
+    def shown_rates(self) -> Rates:
+        """How often items were shown in logged impressions and clicked there, once those are settled."""
+        shown = self.logged
+        return rates(shown.item, shown.clicked, shown.offsets, shown.time + self.settle, len(self.item_ids))
 
     @cached_property
-    def pairs(self) -> PairIndex:
+    def transitions(self) -> Transitions:
         """Which click followed which."""
-        return pair_index(self.clicks_of_user, len(self.item_ids))
+        return transitions(self.clicks_of_user, self.clicks_of_item)
 
     @cached_property
-    def next_pairs(self) -> PairIndex:
-        """Which click followed which at once."""
-        return pair_index(self.clicks_of_user, len(self.item_ids), window=1)
-
-    @cached_property
-    def clicks_of_arrival(self) -> Timeline:
+    def clicks_of_arrival(self) -> Times:
         """The positive events by `item * 2 + (whether their user arrived with them)`."""
         return clicks_by_arrival(self.clicks_of_user, len(self.item_ids))
 
@@ -211,6 +216,11 @@ class Log:
     def user_codes(self, ids: pl.Series) -> Int32:
         """int32 codes of user ids, -1 where a user has no event and no logged impression."""
         return _codes(ids, self.user_ids)
+
+
+def _where(on: Bool, column: NDArray[Scalar]) -> NDArray[Scalar]:
+    """The chosen rows of a column; where all are, the column itself, not a copy."""
+    return column if on.all() else column[on]
 
 
 def micros(time: datetime) -> int:
@@ -245,10 +255,13 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[E
         (pl.col("event_type").cast(pl.String) == "dislike").alias("disliked"),
         pl.col("value").cast(pl.Float64) if "value" in events.columns else pl.lit(None, pl.Float64).alias("value"),
     ).filter(pl.col("item") >= 0)
+    dropped = len(events) - len(coded)
+    # What is coded is let go, where nobody else holds it: sorting makes copies of what is left.
+    del events
     user_ids = coded["user_id"].unique().sort().to_list()
-    coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids)))
-    coded = coded.with_columns(turn=pl.Series(_neutral(item_ids)).gather(coded["item"]))
-    coded = coded.sort("time", "user", "turn", "positive", "disliked", "value")
+    coded = coded.with_columns(pl.Series("user", _codes(coded["user_id"], user_ids))).drop("user_id")
+    coded = coded.with_columns(turn=pl.Series(_neutral(item_ids), dtype=pl.Int32).gather(coded["item"]))
+    coded = coded.sort("time", "user", "turn", "positive", "disliked", "value").drop("turn")
     known_at, names = items["known_at"], items["category"].drop_nulls().unique().sort()
     return Log(
         item_ids=item_ids,
@@ -263,7 +276,7 @@ def build_log(items: pl.DataFrame, events: pl.DataFrame, *, positive: Sequence[E
         positive=coded["positive"].to_numpy(),
         disliked=coded["disliked"].to_numpy(),
         value=coded["value"].fill_null(np.nan).to_numpy(),
-        dropped=len(events) - len(coded),
+        dropped=dropped,
         absent=_absences(items),
     )
 

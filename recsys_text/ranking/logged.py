@@ -2,7 +2,7 @@
 
 A logged impression is used as it was shown: its candidates are not filtered by the pool nor by what the user
 consumed, and several of them may be clicked. One without a click, or with nothing beside its clicks, says nothing
-about an order and is left out of ranking; it still counts in `Log.shown_sums`.
+about an order and is left out of ranking; it still counts in `Log.shown_rates`.
 """
 
 from collections.abc import Sequence

@@ -39,7 +39,7 @@ def repeats(log: Log, impressions: Impressions) -> dict[str, Float32]:
     place_Q = np.searchsorted(key_P, key_Q, sorter=order)
     found_Q = np.flatnonzero(place_Q < len(key_P))
     found_Q = found_Q[key_P[order[place_Q[found_Q]]] == key_Q[found_Q]]
-    pair_Q, time_Q = order[place_Q[found_Q]], own.time[at_Q[found_Q]]
+    pair_Q, time_Q = order[place_Q[found_Q]], own.times(at_Q[found_Q])
     count_P = np.bincount(pair_Q, minlength=len(key_P))
     # The clicks of a user ascend in time: of several the last assignment holds.
     first_P, last_P = np.zeros((2, len(key_P)), np.int64)

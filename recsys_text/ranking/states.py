@@ -7,7 +7,7 @@ in the user's own state say more than all clicks.
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_text.ranking.timeline import Int64, Ints, Timeline, timeline
+from recsys_text.ranking.timeline import Int64, Ints, Timeline, Times
 
 Bool = NDArray[np.bool_]
 
@@ -15,17 +15,21 @@ Bool = NDArray[np.bool_]
 PAUSE = 1_800_000_000
 
 
-def clicks_by_arrival(clicks_of_user: Timeline, catalogue: int) -> Timeline:
+def clicks_by_arrival(clicks_of_user: Timeline, catalogue: int) -> Times:
     """The clicks in groups `item * 2 + (whether the user arrived with it)`; values of `clicks_of_user` are items."""
-    time, start = clicks_of_user.time, clicks_of_user.start
-    first = np.zeros(len(time), dtype=np.bool_)
-    first[start[:-1][np.diff(start) > 0]] = True
-    arrived = first | (np.diff(time, prepend=0) > PAUSE)
-    group = clicks_of_user.value.astype(np.int64) * 2 + arrived
-    return timeline(group, time, np.zeros(len(time), np.int8), 2 * catalogue)
+    own, rank = clicks_of_user, clicks_of_user.ranks(slice(None))
+    time = own.clock[rank]
+    arrived = np.ones(len(time), dtype=np.bool_)
+    arrived[1:] = time[1:] - time[:-1] > PAUSE
+    del time
+    arrived[own.start[:-1][np.diff(own.start) > 0]] = True
+    group = own.value.astype(np.int64)
+    group *= 2
+    group += arrived
+    return Times.of(group, rank, own.clock, 2 * catalogue)
 
 
-def arrives(clicks_of_user: Timeline, users_N: Ints, times_N: Int64) -> Bool:
+def arrives(clicks_of_user: Times, users_N: Ints, times_N: Int64) -> Bool:
     """Whether each user (-1: unknown) arrives at each time, bool[N]: has no click in the PAUSE strictly before it."""
     stop_N = clicks_of_user.stop(users_N, clicks_of_user.rank(times_N))
     before_N = clicks_of_user.stop(users_N, clicks_of_user.rank(times_N - PAUSE))

@@ -58,13 +58,12 @@ def faults(lake: Lake, key: str) -> list[tuple[str, str, float]]:
 
 
 def _kinds(lake: Lake, keys: Sequence[str]) -> dict[str, int]:
-    return _counts(lake.read("events", keys)["event_type"].cast(pl.String))
+    return _counts(lake.read("events", keys, columns=["event_type"])["event_type"].cast(pl.String))
 
 
 def _clicks(lake: Lake, keys: Sequence[str], positive: Sequence[EventType]) -> pl.DataFrame:
-    clicks = lake.read("events", keys, where=is_positive(positive)).select(
-        "window", "user_id", "item_id", "occurred_at"
-    )
+    columns = ("window", "user_id", "item_id", "occurred_at")
+    clicks = lake.read("events", keys, where=is_positive(positive), columns=columns)
     items = lake.items([key for key in lake.keys("items") if not keys or key <= max(keys)])
     return clicks.join(items.select("item_id", "category", "published_at"), on="item_id", how="left").with_columns(
         ((pl.col("occurred_at") - pl.col("published_at")).dt.total_minutes() / 60).alias("age_hours")

@@ -32,7 +32,7 @@ from recsys_text.lake.result import shortened
 from recsys_text.lake.store import Lake
 from recsys_text.lake.windows import Window, known_until, parse_window, window_key, window_of
 from recsys_text.publications import ITEMS, SCORES, USERS
-from recsys_text.ranking.log import Log, build_log
+from recsys_text.ranking.log import EVENT_COLUMNS, Log, build_log
 from recsys_text.ranking.logged import with_logged
 from recsys_text.text.normalise import item_text
 
@@ -124,7 +124,11 @@ def inputs(
         windows = [parse_window(key, settings.windows.span) for key in keys["events"]]
         state = _state(lake, windows, windows[-1].end, keys)
     items = lake.items(state.keys["items"], grace=settings.sources.items.grace)
-    log = build_log(items, lake.read("events", state.keys["events"]), positive=settings.sources.events.positive)
+    log = build_log(
+        items,
+        lake.read("events", state.keys["events"], columns=EVENT_COLUMNS),
+        positive=settings.sources.events.positive,
+    )
     log = with_logged(log, lake.read("impressions", state.keys["impressions"]), settle=settle(settings))
     return Inputs(log=log, texts=item_text(items).to_list(), items=items, windows=state.windows, digests=state.digests)
 

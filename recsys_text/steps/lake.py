@@ -105,7 +105,7 @@ def expire(settings: Settings, older_than: timedelta, *, dry_run: bool = False) 
 def _needed_items(lake: Lake, old: Sequence[str], events: Sequence[str]) -> Collection[str]:
     """The old windows of items that those which stay cannot do without."""
     ids = lake.item_ids([key for key in lake.keys("items") if key not in set(old)])
-    named = set(lake.read("events", events)["item_id"].unique())
+    named = set(lake.read("events", events, columns=["item_id"])["item_id"].unique())
     needed: set[str] = set()
     for key in reversed(old):
         there = lake.item_ids([key])

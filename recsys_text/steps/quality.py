@@ -53,7 +53,7 @@ def quality(settings: Settings, store: Store, lake: Lake, info: VersionInfo, spa
 
 
 def _clicks(lake: Lake, keys: list[str], positive: Sequence[EventType]) -> pl.DataFrame:
-    return lake.read("events", keys, where=is_positive(positive)).select("user_id", "item_id", "occurred_at")
+    return lake.read("events", keys, where=is_positive(positive), columns=("user_id", "item_id", "occurred_at"))
 
 
 def _lists(store: Store, view: str, version: str, clicks: pl.DataFrame) -> pl.DataFrame:

@@ -40,8 +40,8 @@ class Trained:
     """A registered version and what it measured on the windows that it has not seen.
 
     dropped, missed: see `steps.evaluate.Measured`. report: its page, None where it could not be written. parent: the
-    version that a warm start began with. trainable: the share of the network's weights that were trained. forgotten: see
-    `fitting.forgetting`; empty for a whole training.
+    version that a warm start began with. trainable: the share of the network's weights that were trained. forgotten:
+    see `fitting.forgetting`; empty for a whole training.
     """
 
     version: str

@@ -74,7 +74,8 @@ def test_rendering_fits_a_terminal_of_80_columns(shown, scores):
     )
     text = printed(table)
     assert "…" not in text.split("by slice")[0]
-    whole, aged, sliced = text.split("\n\n")
+    whole, aged, sliced, defined = text.split("\n\n")
+    assert defined.splitlines()[1:] == ["  history_over_20: a user with more than 20 clicks by then"]
     assert whole.splitlines()[0] == "300 impressions of 100 users, with 95% intervals over users"
     named = [line.split("  ")[0].split(" .")[0].strip() for line in whole.splitlines()[3:]]
     assert named[:2] == ["interest", "score"]

@@ -187,3 +187,13 @@ def test_the_manifest_tells_what_a_window_is(tmp_path: Path) -> None:
     assert part["rows"] == 50
     assert part["bytes"] == (tmp_path / "events/window=2024-03-01" / part["name"]).stat().st_size
     assert part["name"] == f"part-0-{part['sha256'][:12]}.parquet"
+
+
+def test_only_the_columns_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write(lake, day_of_events())
+    whole = lake.read("events")
+    for columns in (["item_id"], ["window", "occurred_at", "user_id"]):
+        assert lake.read("events", columns=columns).equals(whole.select(columns))
+    some = lake.read("events", where=pl.col("event_type") == "click", columns=["user_id"])
+    assert some.equals(whole.filter(pl.col("event_type") == "click").select("user_id"))

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_text.lake.clicks import found_clicks, with_clicked
+from recsys_text.ranking import transitions
 from recsys_text.ranking.affinity import affinity
 from recsys_text.ranking.candidates import histories, pools
 from recsys_text.ranking.features import assemble, counts
@@ -88,18 +90,20 @@ def seen(log: Log, asked: list[int]) -> tuple[list[list[str]], list[list[str]], 
 
 
 @settings(deadline=None)
-@given(catalogues, event_lists, event_lists, times, times)
+@given(catalogues, event_lists, event_lists, times, times, st.sampled_from([1, 2, transitions.NEWEST]))
 def test_what_happens_at_or_after_t_changes_nothing_at_t(
-    items: list[tuple[int, int | None]], events: list[Event], others: list[Event], t: int, earlier: int
+    items: list[tuple[int, int | None]], events: list[Event], others: list[Event], t: int, earlier: int, newest: int
 ) -> None:
     asked = [min(t, earlier), t]
     past = [event for event in events if event[3] < t]
     future = [event for event in others if event[3] >= t] + [(user, item, kind, t) for user, item, kind, _ in others]
-    before = seen(log_of(items, events), asked)
-    for changed in (past, past + future):
-        after = seen(log_of(items, changed), asked)
-        assert after[:2] == before[:2]
-        np.testing.assert_array_equal(after[2], before[2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transitions, "NEWEST", newest)
+        before = seen(log_of(items, events), asked)
+        for changed in (past, past + future):
+            after = seen(log_of(items, changed), asked)
+            assert after[:2] == before[:2]
+            np.testing.assert_array_equal(after[2], before[2])
 
 
 @settings(deadline=None)

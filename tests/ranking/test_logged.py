@@ -90,19 +90,19 @@ def test_a_candidate_shown_twice_counts_once_and_is_clicked_if_once() -> None:
 
 def test_shown_candidates_are_counted_strictly_before_a_time() -> None:
     log = with_logged(log_of(*CLICKS), frame_of(*SHOWN))
-    shown = log.shown_sums.events
-    b = np.array([1, 1, 1])
-    times = np.array([micros(at(3)), micros(at(3)) + 1, micros(at(9))])
-    assert (shown.stop(b, shown.rank(times)) - shown.begin(b)).tolist() == [1, 2, 4]
-    assert shown.value[shown.start[1] : shown.start[2]].tolist() == [1, 0, 0, 1]
+    shown, b = log.shown_rates, np.array([1, 1, 1])
+    rank = shown.rank(np.array([micros(at(3)), micros(at(3)) + 1, micros(at(9))]))
+    assert [counts.tolist() for counts in shown.within(b, None, rank)] == [[1, 2, 4], [1, 1, 2]]
+    assert [counts.tolist() for counts in shown.within(b, rank[:1].repeat(3), rank)] == [[0, 1, 3], [0, 0, 1]]
+    assert [counts.tolist() for counts in shown.overall(rank)] == [[3, 5, 11], [2, 2, 5]]
 
 
 def test_nothing_logged_is_an_empty_timeline() -> None:
     log = log_of(*CLICKS)
     assert with_logged(log, frame_of()) is log
-    shown = log.shown_sums.events
-    assert shown.stop(np.array([0, 4]), shown.rank(np.array([micros(at(9))] * 2))).tolist() == [0, 0]
-    assert shown.start.tolist() == [0] * 6
+    shown = log.shown_rates
+    found = shown.within(np.array([0, 4]), None, shown.rank(np.array([micros(at(9))] * 2)))
+    assert [counts.tolist() for counts in found] == [[0, 0], [0, 0]]
 
 
 def test_only_impressions_with_a_click_and_something_else_are_ranked() -> None:
