@@ -115,5 +115,13 @@ def fit_wide_path(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime,
     shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (clicks_UI.nnz / max(1, int(np.sum(others >= 0))))
     known_I = log.known_at < micros(end)
     return fit_wide(
-        texts, log.item_ids, clicks_UI, shown_I, known_I, log.neutral, settings.model, settings.training.seed
+        texts,
+        log.item_ids,
+        clicks_UI,
+        shown_I,
+        known_I,
+        log.neutral,
+        settings.model,
+        settings.training.seed,
+        settings.training.regression_items,
     )

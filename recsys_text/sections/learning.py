@@ -97,6 +97,7 @@ class Training(Section):
     replay: float = Field(default=0.5, ge=0, lt=1)
     blend_windows: PositiveInt = 7
     max_clicks: PositiveInt = 100_000
+    regression_items: PositiveInt = 16_384
     task: Literal["next", "hidden"] = "next"
     hidden: float = Field(default=0.3, gt=0, lt=1)
     negatives: PositiveInt = 15
