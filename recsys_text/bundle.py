@@ -23,6 +23,7 @@ from recsys_text import __version__
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation.parts import in_threads
 from recsys_text.model.text_model import Items, TextModel
+from recsys_text.plan import AS_SET, Plan
 from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
@@ -55,7 +56,7 @@ WITHOUT_INTEREST = [place for place, name in enumerate(FEATURES) if name not in 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """One trained unit. `cutoff`: it has seen only what is strictly before.
+    """One trained unit. `cutoff`: it has seen only what is strictly before. `plan`: the sizes it was trained with.
 
     `without_interest` is the blend fitted on the same rows without INTEREST_FEATURES: what evaluation compares with.
     """
@@ -67,6 +68,7 @@ class Bundle:
     calibrator: Calibrator
     candidates: Candidates
     cutoff: datetime
+    plan: Plan = AS_SET
 
     def score(
         self, log: Log, items: Items, impressions: Impressions, *, on_progress: OnProgress | None = None
@@ -129,6 +131,7 @@ class Bundle:
             "recsys_text": __version__,
             "cutoff": self.cutoff.isoformat(),
             "candidates": self.candidates.model_dump(mode="json"),
+            "plan": self.plan.model_dump(mode="json"),
             "sha256": {
                 path.relative_to(folder).as_posix(): _checksum(path)
                 for path in sorted(folder.rglob("*"))
@@ -161,6 +164,7 @@ class Bundle:
                 calibrator=Calibrator.from_json((folder / "calibrator.json").read_text()),
                 candidates=Candidates.model_validate(about["candidates"]),
                 cutoff=datetime.fromisoformat(about["cutoff"]),
+                plan=Plan.model_validate(about.get("plan", {})),
             )
         except ContractError:
             raise

@@ -53,10 +53,7 @@ def fit_text(
         wide = fit_wide_path(log, texts, train, stop_start, settings)
     teacher = _teacher(wide, texts, log.item_ids, settings)
     before = log.positive & (log.time < micros(stop_start))
-    rows: Rows = train
-    if training.task == "hidden":
-        clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
-        rows = libraries(clicks_UI, known_I, training.hidden, model.history, training.negatives)
+    rows = rows_of(log, train, before, known_I, settings)
     progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
     network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
     results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
@@ -72,6 +69,17 @@ def fit_text(
             fresh_N[:], decays = False, NO_DECAY
         text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
     return text, results
+
+
+def rows_of(
+    log: Log, clicks: TrainSet, before: NDArray[np.bool_], known_I: NDArray[np.bool_], settings: Settings
+) -> Rows:
+    """What the network learns from: the clicks, or the libraries of the events `before`, as `training.task` says."""
+    training = settings.training
+    if training.task == "next":
+        return clicks
+    clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+    return libraries(clicks_UI, known_I, training.hidden, settings.model.history, training.negatives)
 
 
 def own_clicks(

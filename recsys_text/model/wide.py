@@ -187,7 +187,7 @@ def fit_wide(
     mean_NJ = csr_matrix((1 / votes_N[text_J], (text_J, np.arange(len(teaching)))), (len(distinct), len(teaching)))
     rows_NV = terms.transform(distinct)
     kernel_NN = _kernel(Products(rows_NV)(rows_NV), settings.curve)
-    proof_N = np.bincount(text_J, proof_J, minlength=len(distinct))
+    proof_N = np.bincount(text_J, proof_J, minlength=len(distinct)).astype(np.float64)
     rate_N = np.bincount(text_J, proof_J * rate_J, minlength=len(distinct)) / np.maximum(proof_N, 1e-3)
     appeal_N = _appeal(kernel_NN, rate_N, proof_N)
     targets_NW, rank = mean_NJ @ np.hstack([clicked_JM, click_JM, place_JR]), clicked_JM.shape[1]
