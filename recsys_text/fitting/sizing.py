@@ -92,18 +92,7 @@ def size_text(log: Log, texts: Sequence[str], starts: Sequence[datetime], end: d
         return Sized(plan=plan, line=_text_line(plan, work, settings, None))
     speed = _text_speed(log, texts, starts, known_I, plan.applied(settings))
 
-    most = plan.applied(settings).training.regression_items
-    while most > _FEWEST_ITEMS and work.regression(most, settings) / speed.products > _REGRESSION_SHARE * budget:
-        most = max(_FEWEST_ITEMS, most * 9 // 10)
-    plan = plan.at_most(regression_items=most)
-    most = plan.applied(settings).training.regression_items
-    left = _MARGIN * (_TEXT_SHARE * budget - work.regression(most, settings) / speed.products)
-    # A third for the texts at most, and where they need less the clicks have it.
-    plan = plan.at_most(pretrain_epochs=max(0, int(left / 3 * speed.texts / max(1, known))))
-    left -= plan.applied(settings).training.pretrain_epochs * known / speed.texts
-    steps = max(_FEWEST_ROWS, int(left * speed.rows))
-    plan = plan.at_most(epochs=max(1, steps // max(1, work.rows_of(chosen.training))))
-    plan = plan.at_most(max_clicks=max(_FEWEST_ROWS, steps // plan.applied(settings).training.epochs))
+    plan = _cut_text(plan, work, settings, speed)
     return Sized(plan=plan, line=_text_line(plan, work, settings, work.seconds(plan.applied(settings), speed)))
 
 
@@ -130,6 +119,35 @@ def size_ranker(
     if need <= left or not plan.model_dump(exclude_none=True, include={"blend_clicks", "max_impressions"}):
         return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, None))
     speed, work = _ranker_speed(text, log, items, bounds, settings, work)
+    plan = _cut_ranker(plan, work, most, settings, speed, left)
+    chosen = plan.applied(settings)
+    seconds = work.blend(min(chosen.training.blend_clicks, clicks), speed)
+    seconds += work.measurement(chosen.evaluation.max_impressions, speed)
+    return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, seconds))
+
+
+def _cut_text(plan: Plan, work: "_TextWork", settings: Settings, speed: "_TextSpeed") -> Plan:
+    """The plan with a text regression and a text model that fit their share of the budget, or are the smallest."""
+    budget, chosen = settings.training.budget.total_seconds(), plan.applied(settings)
+    most = plan.applied(settings).training.regression_items
+    while most > _FEWEST_ITEMS and work.regression(most, settings) / speed.products > _REGRESSION_SHARE * budget:
+        most = max(_FEWEST_ITEMS, most * 9 // 10)
+    plan = plan.at_most(regression_items=most)
+    most = plan.applied(settings).training.regression_items
+    left = _MARGIN * (_TEXT_SHARE * budget - work.regression(most, settings) / speed.products)
+    # A third for the texts at most, and where they need less the clicks have it.
+    plan = plan.at_most(pretrain_epochs=max(0, int(left / 3 * speed.texts / max(1, work.known))))
+    left -= plan.applied(settings).training.pretrain_epochs * work.known / speed.texts
+    steps = max(_FEWEST_ROWS, int(left * speed.rows))
+    plan = plan.at_most(epochs=max(1, steps // max(1, work.rows_of(chosen.training))))
+    return plan.at_most(max_clicks=max(_FEWEST_ROWS, steps // plan.applied(settings).training.epochs))
+
+
+def _cut_ranker(
+    plan: Plan, work: "_RankerWork", most: int, settings: Settings, speed: "_RankerSpeed", left: float
+) -> Plan:
+    """The plan with a blend of at most `most` impressions, and a measurement, that fit what is left or are smallest."""
+    chosen = plan.applied(settings)
     blend = work.blend(most, speed)
     measurement = work.measurement(chosen.evaluation.max_impressions, speed)
     left *= _MARGIN
@@ -138,11 +156,7 @@ def size_ranker(
     measured = chosen.evaluation.max_impressions
     while measured > _FEWEST_IMPRESSIONS and work.measurement(measured, speed) > max(left - for_blend, 0):
         measured = max(_FEWEST_IMPRESSIONS, measured * 9 // 10)
-    plan = plan.at_most(max_impressions=measured)
-    chosen = plan.applied(settings)
-    seconds = work.blend(min(chosen.training.blend_clicks, clicks), speed)
-    seconds += work.measurement(chosen.evaluation.max_impressions, speed)
-    return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, seconds))
+    return plan.at_most(max_impressions=measured)
 
 
 def _text_line(plan: Plan, work: "_TextWork", settings: Settings, seconds: float | None) -> str:
