@@ -114,7 +114,7 @@ def size_ranker(
     clicks = int(np.sum(log.positive & (log.time >= micros(bounds[0]))))
     most = min(chosen.training.blend_clicks, clicks)
     work = _RankerWork(pool=pool, rows=chosen.training.blend_candidates)
-    slowest = _RankerSpeed(pairs=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS)
+    slowest = _RankerSpeed(pairs=_SLOWEST_PAIRS, ranked=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS)
     need = work.blend(most, slowest) + work.measurement(chosen.evaluation.max_impressions, slowest)
     if need <= left or not plan.model_dump(exclude_none=True, include={"blend_clicks", "max_impressions"}):
         return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, None))
@@ -228,9 +228,10 @@ class _TextWork:
 
 @dataclass(frozen=True, kw_only=True)
 class _RankerSpeed:
-    """Pairs that are scored a second, and rows of pairs from which the blend and its twin are fitted."""
+    """Pairs a second: whose features are made, that a blend ranks, and from which the blend and its twin are fitted."""
 
     pairs: float
+    ranked: float
     rows: float
 
 
@@ -242,11 +243,14 @@ class _RankerWork:
     rows: float
 
     def blend(self, impressions: int, speed: _RankerSpeed) -> float:
-        return impressions * ((1 + _CALIBRATING) * self.pool / speed.pairs + self.rows / speed.rows)
+        features, ranked = (1 + _CALIBRATING) / speed.pairs, _CALIBRATING / speed.ranked
+        return impressions * (self.pool * (features + ranked) + self.rows / speed.rows)
 
     def measurement(self, impressions: int, speed: _RankerSpeed) -> float:
         pairs = impressions * self.pool
-        return (_BASELINES * pairs + _AGES * min(pairs, _AGED_PAIRS)) / speed.pairs
+        aged = _AGES * min(pairs, _AGED_PAIRS)
+        # The blend and its twin rank all pairs, the blend alone those of other ages.
+        return (_BASELINES * pairs + aged) / speed.pairs + (2 * pairs + aged) / speed.ranked
 
 
 @one_thread()
@@ -297,19 +301,20 @@ def _ranker_speed(
     """Times the features of a few impressions, and a blend of them; also tells how many pairs such have clicked."""
     sample = newest_impressions(log, bounds, settings, max(_IMPRESSIONS, round(_PAIRS / work.pool)))
     if not len(sample):
-        return _RankerSpeed(pairs=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS), work
+        return _RankerSpeed(pairs=_SLOWEST_PAIRS, ranked=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS), work
     nobody = Neighbours(item_ids=[], weights_JJ=csr_matrix((0, 0), dtype=np.float32))
     begun = 0.0
     for part in (take(sample, np.arange(1)), sample):  # at first indexes are made
         begun = perf_counter()
-        found = [features(text, nobody, log, items, each)[1] for each in part.chunks(_PAIRS)]
-    pairs = len(sample.item) / (perf_counter() - begun) * (1 + _THREAD * (processors() - 1))
+        features_PF = features(text, nobody, log, items, part)[1]
+    threads = 1 + _THREAD * (processors() - 1)
+    pairs = len(sample.item) / (perf_counter() - begun) * threads
     clicked = float(np.sum(sample.clicked)) / len(sample)
     few = with_negatives(sample, round(_BLENDED * clicked), settings.training.seed)
     kept_P = np.searchsorted(sample.row * len(log.item_ids) + sample.item, few.row * len(log.item_ids) + few.item)
     begun = perf_counter()
-    fit_blend(
-        np.concatenate(found)[kept_P],
+    blend = fit_blend(
+        features_PF[kept_P],
         few.clicked,
         few.offsets,
         few.user,
@@ -318,6 +323,9 @@ def _ranker_speed(
         seed=settings.training.seed,
     )
     rows = len(kept_P) / (2 * (perf_counter() - begun))  # one with the interest, one without
-    return _RankerSpeed(pairs=pairs, rows=rows), replace(
+    begun = perf_counter()
+    blend.predict(features_PF, threads=1)
+    ranked = len(sample.item) / (perf_counter() - begun) * threads
+    return _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows), replace(
         work, pool=len(sample.item) / len(sample), rows=(1 + work.rows) * clicked
     )

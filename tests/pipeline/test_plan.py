@@ -29,7 +29,7 @@ SLOW = _TextSpeed(products=1e6, rows=2.0, texts=1.0)
 ANY = Settings.model_validate(
     {"project": {"name": "any"}, "sources": {name: {"kind": "file", "path": "x"} for name in ("items", "events")}}
 )
-SLOW_RANKER = _RankerSpeed(pairs=50.0, rows=50.0)
+SLOW_RANKER = _RankerSpeed(pairs=50.0, ranked=50.0, rows=50.0)
 
 
 class Told(Quiet):
@@ -166,7 +166,7 @@ def test_what_is_timed_is_the_real_work(project: Settings, data: Inputs, task: s
     text, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
     items = text.items(data.texts, data.log.item_ids)
     found, work = sizing._ranker_speed(text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10))
-    assert min(found.pairs, found.rows) > 0
+    assert min(found.pairs, found.ranked, found.rows) > 0
     assert 1 < work.pool <= 48
 
 
@@ -199,13 +199,14 @@ def test_the_text_model_fits_its_share_or_is_as_small_as_it_can_be(
     pool=st.floats(1, 1e6),
     clicks=st.integers(1, 10**6),
     pairs=st.floats(1e3, 1e7),
+    ranked=st.floats(1e3, 1e7),
     rows=st.floats(1e2, 1e6),
     left=st.floats(-100, 1e4),
 )
 def test_blend_and_measurement_fit_what_is_left_or_are_as_small_as_they_can_be(
-    pool: float, clicks: int, pairs: float, rows: float, left: float
+    pool: float, clicks: int, pairs: float, ranked: float, rows: float, left: float
 ) -> None:
-    work, speed = _RankerWork(pool=pool, rows=60), _RankerSpeed(pairs=pairs, rows=rows)
+    work, speed = _RankerWork(pool=pool, rows=60), _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows)
     most = min(clicks, ANY.training.blend_clicks)
     plan = sizing._cut_ranker(Plan.undecided(ANY), work, most, ANY, speed, left)
     chosen = plan.applied(ANY)
