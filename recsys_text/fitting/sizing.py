@@ -47,9 +47,10 @@ _MARGIN = 0.8
 #: Speeds that every machine has: what fits the budget with them is not timed. Operations, rows of clicks, texts
 #: and pairs of impression and candidate, a second.
 _SLOWEST_PRODUCTS, _SLOWEST_ROWS, _SLOWEST_TEXTS, _SLOWEST_PAIRS = 5e9, 200.0, 200.0, 10_000.0
-#: What is timed: so often a product of matrices of so many rows, so many batches, so many texts, so many pairs of at
-#: least so many impressions, and a blend of so many of them an impression.
-_TIMES, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3, 1536, 3, 256, 60_000, 8, 600
+#: What is timed: so often, as long as it does not take so many seconds, a product of matrices of so many rows, a batch
+#: from the clicks of so many, so many texts, so many pairs of at least so many impressions, and a blend of so many of
+#: them an impression.
+_TIMES, _ENOUGH_S, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3, 3.0, 1536, 3, 256, 60_000, 8, 600
 #: What a factorisation does in the time of such a product.
 _SOLVING = 0.5
 #: Rows without which there is little to learn, whatever the budget.
@@ -259,17 +260,21 @@ def _text_speed(
 ) -> _TextSpeed:
     """Times a small regression, some steps of the network on real rows, and some of its pretraining."""
     training, device = settings.training, resolve_device(settings.training.device)
-    few = training.model_copy(update={"max_clicks": _BATCHES * training.batch_size, "pretrain_epochs": 1})
+    few = training.model_copy(update={"epochs": _TIMES, "pretrain_epochs": 1})
     square = np.ones((_KERNEL, _KERNEL), np.float32)
     begun = perf_counter()
     for _ in range(_TIMES):
         _ = square @ square
     products = _SOLVING * _TIMES * 2 * _KERNEL**3 / (perf_counter() - begun)
 
-    begun = perf_counter()
-    sample = clicks_between(log, starts[0], starts[-1], settings, few.max_clicks)
+    # The newest clicks alone: of all of them a few take as long to draw as the many that are wanted later.
+    times = log.time[log.positive & (log.time < micros(starts[-1]))][-_BATCHES * few.batch_size :]
+    since = next((start for start in reversed(starts[:-1]) if len(times) and micros(start) <= times[0]), starts[0])
+    for most in (1, few.batch_size):  # at first indexes are made
+        begun = perf_counter()
+        sample = clicks_between(log, since, starts[-1], settings, most)
     drawn = len(sample) / (perf_counter() - begun)
-    before = log.positive & (log.time < micros(starts[-1])) & (log.user < few.max_clicks)
+    before = log.positive & (log.time < micros(starts[-1])) & (log.user < few.batch_size)
     rows = rows_of(log, sample, before, known_I, settings)
     some = np.flatnonzero(known_I)[:_TEXTS]
     used = np.union1d(some, [*sample.history_NH.ravel(), *sample.candidates_NC.ravel(), *log.item[before]])
@@ -284,9 +289,11 @@ def _text_speed(
     teacher = Teacher(item_ID=nothing_ID, click_ID=nothing_ID)
     network = build(settings.model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids)).to(device)
     with deterministic(device):
-        optimizer, speed = adamw(network, training), _SLOWEST_ROWS
-        for _ in range(2 if len(rows) else 0):  # at first libraries are loaded and memory is taken
-            _, speed = one_epoch(network, tokens_IT, lengths_I, teacher, rows, few, 1, optimizer, SILENT)
+        optimizer, speed, begun = adamw(network, training), _SLOWEST_ROWS, perf_counter()
+        for epoch in range(_TIMES if len(rows) else 0):  # at first libraries are loaded and memory is taken
+            if epoch and perf_counter() - begun > _ENOUGH_S:
+                break
+            _, speed = one_epoch(network, tokens_IT, lengths_I, teacher, rows, few, 1 + epoch, optimizer, SILENT)
         begun = perf_counter()
         tokens, lengths, nothing = (torch.from_numpy(array[some]) for array in (tokens_IT, lengths_I, nothing_ID))
         generator = torch.Generator().manual_seed(training.seed)
