@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
-from recsys_text.bundle import features
+from recsys_text.bundle import Floats, features, in_parts
 from recsys_text.config import Settings
 from recsys_text.fitting.ranker import newest_impressions
 from recsys_text.fitting.text import clicks_between, rows_of
@@ -30,7 +31,7 @@ from recsys_text.progress import SILENT
 from recsys_text.ranking.blend import fit_blend
 from recsys_text.ranking.candidates import pool_sizes, with_negatives
 from recsys_text.ranking.features import FEATURES
-from recsys_text.ranking.log import Log, micros
+from recsys_text.ranking.log import Impressions, Log, micros
 from recsys_text.ranking.logged import take
 from recsys_text.ranking.neighbours import Neighbours
 from recsys_text.sections import Training
@@ -310,11 +311,14 @@ def _ranker_speed(
     if not len(sample):
         return _RankerSpeed(pairs=_SLOWEST_PAIRS, ranked=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS), work
     nobody = Neighbours(item_ids=[], weights_JJ=csr_matrix((0, 0), dtype=np.float32))
-    begun = 0.0
+    threads = 1 + _THREAD * (processors() - 1)
+
+    def made(part: Impressions) -> Floats:
+        return features(text, nobody, log, items, part)[1]
+
     for part in (take(sample, np.arange(1)), sample):  # at first indexes are made
         begun = perf_counter()
-        features_PF = features(text, nobody, log, items, part)[1]
-    threads = 1 + _THREAD * (processors() - 1)
+        features_PF = np.concatenate(list(in_parts(made, text, log, part)))
     pairs = len(sample.item) / (perf_counter() - begun) * threads
     clicked = float(np.sum(sample.clicked)) / len(sample)
     few = with_negatives(sample, round(_BLENDED * clicked), settings.training.seed)
@@ -331,7 +335,8 @@ def _ranker_speed(
     )
     rows = len(kept_P) / (2 * (perf_counter() - begun))  # one with the interest, one without
     begun = perf_counter()
-    blend.predict(features_PF, threads=1)
+    with threadpool_limits(1, "blas"), one_thread():
+        blend.predict(features_PF, threads=1)
     ranked = len(sample.item) / (perf_counter() - begun) * threads
     return _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows), replace(
         work, pool=len(sample.item) / len(sample), rows=(1 + work.rows) * clicked
