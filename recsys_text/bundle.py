@@ -23,6 +23,7 @@ from recsys_text import __version__
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation.parts import in_threads
 from recsys_text.model.text_model import Items, TextModel
+from recsys_text.plan import AS_SET, Plan
 from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
 from recsys_text.ranking.calibrate import Calibrator
@@ -56,7 +57,7 @@ WITHOUT_INTEREST = [place for place, name in enumerate(FEATURES) if name not in 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """One trained unit. `cutoff`: it has seen only what is strictly before; `candidates` and `at`: what it ranks, and
-    whether at each click or once for each user at the start of a window.
+    whether at each click or once for each user at the start of a window; `plan`: the sizes it was trained with.
 
     `without_interest` is the blend fitted on the same rows without INTEREST_FEATURES: what evaluation compares with.
     """
@@ -69,6 +70,7 @@ class Bundle:
     candidates: Candidates
     at: Literal["click", "window"]
     cutoff: datetime
+    plan: Plan = AS_SET
 
     def score(
         self, log: Log, items: Items, impressions: Impressions, *, on_progress: OnProgress | None = None
@@ -132,6 +134,7 @@ class Bundle:
             "cutoff": self.cutoff.isoformat(),
             "candidates": self.candidates.model_dump(mode="json"),
             "at": self.at,
+            "plan": self.plan.model_dump(mode="json"),
             "sha256": {
                 path.relative_to(folder).as_posix(): _checksum(path)
                 for path in sorted(folder.rglob("*"))
@@ -165,6 +168,7 @@ class Bundle:
                 candidates=Candidates.model_validate(about["candidates"]),
                 at=about["at"],
                 cutoff=datetime.fromisoformat(about["cutoff"]),
+                plan=Plan.model_validate(about.get("plan", {})),
             )
         except ContractError:
             raise

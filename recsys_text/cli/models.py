@@ -1,6 +1,6 @@
 """From the lake to a champion: train, gate, tune, evaluate, rank."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from recsys_text.lake.windows import parse_time
 # Steps are imported by the command that needs them: `versions` must not wait for torch and MLflow.
 # ruff: noqa: PLC0415
 
+_QUICK = timedelta(minutes=2)
+
 
 @app.command()
 def train(
@@ -22,6 +24,9 @@ def train(
     cutoff: Cutoff = None,
     warm_start: Annotated[
         bool, typer.Option("--warm-start", help="Go on from the champion with what came since its cutoff.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take two minutes in place of training.budget, for a first look.")
     ] = False,
     like: Annotated[
         str | None,
@@ -31,10 +36,15 @@ def train(
     """Train a bundle, register it, and make it champion if it beats the champion (exit 4 if not)."""
     settings = load(config)
     if like is not None:
-        if cutoff is not None or warm_start:
-            raise ConfigError("--like repeats a training as it was; leave out --cutoff and --warm-start")
+        if cutoff is not None or warm_start or quick:
+            raise ConfigError("--like repeats a training as it was; leave out --cutoff, --warm-start and --quick")
         _repeat(settings, like)
         return
+    if warm_start and quick:
+        raise ConfigError("--quick sizes a whole training, and --warm-start keeps the champion's sizes; leave out one")
+    if quick:
+        training = settings.training.model_copy(update={"budget": _QUICK})
+        settings = settings.model_copy(update={"training": training})
     verdict = train_and_gate(settings, parse_time(cutoff) if cutoff else None, warm_start=warm_start)
     if not verdict["promoted"]:
         raise GateRefusal(verdict["reason"])

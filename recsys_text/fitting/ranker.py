@@ -39,8 +39,8 @@ _PAIRS = 16_000_000
 #: What an impression of a cold start weighs. They are few, and what ranks them well differs from what ranks most:
 #: without it their lists were worse than those by recency or popularity alone (questions and answers).
 _COLD_START = 2.0
-#: Pairs that the blend learns from once candidates are left out.
-_ROWS = 600_000
+#: Pairs that the blend learns from at most, once candidates are left out.
+ROWS = 600_000
 #: Impressions without which there is nothing to learn, however large the pools.
 _FEWEST = 200
 #: A blend that goes on has a room so many times smaller: it knows most of it.
@@ -247,7 +247,7 @@ def _thinned(
     """
     # As many others beside each click, where several of an impression were clicked.
     clicks = float(np.sum(whole.clicked)) / len(whole)
-    most = max(1, _ROWS // parts // len(whole))
+    most = max(1, ROWS // parts // len(whole))
     few = with_negatives(whole, min(round(settings.training.blend_candidates * clicks), most), settings.training.seed)
     catalogue = len(log.item_ids)
     # Candidates ascend in each impression, so that a pair has one place among all.

@@ -14,7 +14,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import Interest, build, item_vectors
-from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, TextModel, tokens_of
+from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, Floats, TextModel, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.candidates import histories
@@ -51,12 +51,10 @@ def fit_text(
     if wide is None:
         progress.stage(f"Text regression: learning from {int(known_I.sum()):,} texts")
         wide = fit_wide_path(log, texts, train, stop_start, settings)
-    teacher = _teacher(wide, texts, log.item_ids, settings)
+    vectors = wide.items(texts, log.item_ids)
+    teacher = _teacher(wide, vectors, settings)
     before = log.positive & (log.time < micros(stop_start))
-    rows: Rows = train
-    if training.task == "hidden":
-        clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
-        rows = libraries(clicks_UI, known_I, training.hidden, model.history, training.negatives)
+    rows = rows_of(log, train, before, known_I, settings)
     progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
     network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
     results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
@@ -70,8 +68,19 @@ def fit_text(
         decays: Sequence[float] = DECAYS
         if training.task == "hidden":
             fresh_N[:], decays = False, NO_DECAY
-        text = text.weighed(text.items(texts, log.item_ids), valid, fresh_N, decays)
+        text = text.weighed(text.items(texts, log.item_ids, vectors), valid, fresh_N, decays)
     return text, results
+
+
+def rows_of(
+    log: Log, clicks: TrainSet, before: NDArray[np.bool_], known_I: NDArray[np.bool_], settings: Settings
+) -> Rows:
+    """What the network learns from: the clicks, or the libraries of the events `before`, as `training.task` says."""
+    training = settings.training
+    if training.task == "next":
+        return clicks
+    clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+    return libraries(clicks_UI, known_I, training.hidden, settings.model.history, training.negatives)
 
 
 def own_clicks(
@@ -85,10 +94,10 @@ def own_clicks(
     return tuple(log.item_ids[item] for item in clicked)
 
 
-def _teacher(wide: Wide, texts: Sequence[str], item_ids: Sequence[str], settings: Settings) -> Teacher:
+def _teacher(wide: Wide, vectors: tuple[Floats, Floats], settings: Settings) -> Teacher:
     """Match and collaborative side by side, as they weigh before anything is known of a log."""
     match, place, _ = wide.width
-    candidate_IW, click_IW = (vec_IW[:, : match + place] for vec_IW in wide.items(texts, item_ids))
+    candidate_IW, click_IW = (vec_IW[:, : match + place].copy() for vec_IW in vectors)
     for weight, columns in zip(PRIOR[1:3], np.split(np.arange(match + place), [match]), strict=True):
         candidate_IW[:, columns] *= weight
         # Users are of length 1 in each part.
@@ -115,5 +124,13 @@ def fit_wide_path(log: Log, texts: Sequence[str], rows: TrainSet, end: datetime,
     shown_I = np.bincount(others[others >= 0], minlength=size[1]) * (clicks_UI.nnz / max(1, int(np.sum(others >= 0))))
     known_I = log.known_at < micros(end)
     return fit_wide(
-        texts, log.item_ids, clicks_UI, shown_I, known_I, log.neutral, settings.model, settings.training.seed
+        texts,
+        log.item_ids,
+        clicks_UI,
+        shown_I,
+        known_I,
+        log.neutral,
+        settings.model,
+        settings.training.seed,
+        settings.training.regression_items,
     )

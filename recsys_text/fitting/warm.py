@@ -47,7 +47,8 @@ def continue_bundle(
     """Trains the champion on with what came since its cutoff, in a log that ends strictly before the new one.
 
     `starts` are the starts of the training windows, oldest first; one text per item of the log. The champion stays as
-    it is. Raises ConfigError where it is of another [model] or [blend], ContractError where no window is newer than it.
+    it is, and its plan holds on. Raises ConfigError where it is of another [model] or [blend], ContractError where no
+    window is newer than it.
     """
     if champion.text.settings != settings.model or champion.blend.kind != settings.blend.kind:
         raise ConfigError(
@@ -60,12 +61,13 @@ def continue_bundle(
             f"the champion's cutoff is {champion.cutoff:%Y-%m-%dT%H:%MZ}, and no window from then on ends by "
             f"{cutoff:%Y-%m-%dT%H:%MZ}: there is nothing new to learn; extract a newer window or give a later --cutoff"
         )
+    settings = champion.plan.applied(settings)
     progress.stage(f"Blend: going on with what came since {champion.cutoff:%Y-%m-%dT%H:%MZ}")
     items = champion.text.items(texts, log.item_ids)
     ranker = continue_ranker(champion, log, items, [*newer, cutoff], settings, progress)
     text, results, trainable = _continue_text(champion, log, texts, starts[0], cutoff, settings, progress)
     progress.stage("Wide path and neighbours: all clicks")
-    bundle = assembled(text, ranker, log, texts, starts[0], cutoff, settings)
+    bundle = assembled(text, ranker, log, texts, starts[0], cutoff, settings, champion.plan)
     return Continued(bundle=bundle, results=results, trainable=trainable)
 
 

@@ -19,7 +19,7 @@ from recsys_text.errors import ConfigError, ContractError, UnavailableError
 from recsys_text.model.scorer import Interest
 from recsys_text.sections import Model
 
-_STATE = "checkpoint.json"
+_STATE, _BEGUN = "checkpoint.json", "begun.json"
 _WEIGHTS, _SHAPE = "model.safetensors", "model.json"
 
 
@@ -68,9 +68,27 @@ class Checkpoint:
             )
         return load(content), pointer["state"]
 
+    def begin(self, values: Mapping[str, Any]) -> None:
+        """Keeps what was decided for this training, for one that goes on. Raises UnavailableError as `save`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(self.folder / _BEGUN, json.dumps(dict(values)).encode())
+        except OSError as error:
+            raise UnavailableError(f"cannot write the checkpoint in {self.folder}: {error}") from None
+
+    def begun(self) -> dict[str, Any] | None:
+        """What `begin` kept last; None where nothing was. Raises ContractError for a damaged file."""
+        try:
+            return dict(json.loads((self.folder / _BEGUN).read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise ContractError(f"the checkpoint in {self.folder} is damaged ({error}); remove the folder") from None
+
     def clear(self) -> None:
         """Removes what this class wrote, and the folder where nothing else is in it."""
-        (self.folder / _STATE).unlink(missing_ok=True)
+        for name in (_STATE, _BEGUN):
+            (self.folder / name).unlink(missing_ok=True)
         self._remove_but(set())
         with suppress(OSError):
             self.folder.rmdir()

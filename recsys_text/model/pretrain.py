@@ -11,19 +11,20 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 
 from recsys_text.model.encoder import Encoder, grams
 from recsys_text.model.optimise import adamw, autocast, learning_rate, to_device, update
+from recsys_text.model.ridge import Products, solve_in_place
 from recsys_text.model.scorer import Interest
 from recsys_text.sections import Training
 
 #: Small batches: a catalogue has far fewer texts than a log has clicks.
 _BATCH = 64
-_MOST = 16_384
+#: Texts that teach the bag at most: their kernel takes 4 n^2 bytes.
+_MOST = 8192
 #: The penalty of the ridge regression, whose rows have length 1; and what is left of the network's own part when the
 #: bag starts as the teacher.
 _PENALTY, _QUIET = 0.03, 0.1
@@ -91,10 +92,8 @@ def start_bag(
     row_K, place_K = np.nonzero(share_NG)
     size = len(rows), encoder.bag.num_embeddings
     shares_NV = csr_matrix((share_NG[row_K, place_K], (row_K, grams_NG[row_K, place_K])), shape=size)
-    kernel = (shares_NV @ shares_NV.T).toarray()
-    kernel[np.diag_indices(len(kernel))] += np.float32(_PENALTY)
-    factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
-    weights_VD = shares_NV.T @ cho_solve(factor, teacher_ID[known_I][rows], check_finite=False)
+    dual_ND = solve_in_place(Products(shares_NV)(shares_NV), teacher_ID[known_I][rows], np.full(len(rows), _PENALTY))
+    weights_VD = shares_NV.T @ dual_ND
     with torch.no_grad():
         encoder.bag.weight.copy_(torch.from_numpy(np.asarray(weights_VD, np.float32)))
         if encoder.deep:

@@ -88,8 +88,16 @@ class TextModel:
     def settings(self) -> Model:
         return self.network.settings
 
-    def items(self, texts: Sequence[str], item_ids: Sequence[str] | None = None) -> Items:
-        """The vectors of texts; with their ids, clicks on items that training knew have places of their own."""
+    def items(
+        self,
+        texts: Sequence[str],
+        item_ids: Sequence[str] | None = None,
+        of_wide: tuple[Floats, Floats] | None = None,
+    ) -> Items:
+        """The vectors of texts; with their ids, clicks on items that training knew have places of their own.
+
+        of_wide: what the wide path's `items` gave for the same, where it was asked before.
+        """
         distinct, place_I = once(texts)
         text_ID = item_vectors(self.network, *tokens_of(self.tokenizer, distinct, self.settings))[place_I]
         row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
@@ -97,7 +105,7 @@ class TextModel:
         if item_ids is not None:
             rows_I[:] = [row_of.get(item_id, -1) for item_id in item_ids]
         click_ID = click_vectors(self.network, text_ID, rows_I)
-        candidate, click = self.wide.items(texts, item_ids)
+        candidate, click = of_wide or self.wide.items(texts, item_ids)
         content, last = self.wide.width[2], candidate.shape[1] - 1
         about = np.ascontiguousarray(candidate[:, last - content : last]) if content else text_ID
         return Items(candidate=np.hstack([text_ID, candidate]), click=np.hstack([click_ID, click]), about=about)

@@ -1,10 +1,11 @@
 """How a bundle is made and measured: model, training, blend, evaluation."""
 
+from datetime import timedelta
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recsys_text.sections.base import PositiveInt, Section
+from recsys_text.sections.base import Duration, PositiveInt, Section
 
 #: Architectures of papers, which are trained as all others are. LSTUR: An et al. 2019, "Neural News Recommendation with
 #: Long- and Short-term User Representations" (LSTUR-ini, without topics); NAML: Wu et al. 2019, "Neural News
@@ -78,7 +79,11 @@ class Model(Section):
 
 
 class Training(Section):
-    """How a bundle is trained. `history` and `blend_windows` count windows before the cutoff: the blend
+    """How a bundle is trained, in about the time of `budget`, the measurement included: of `regression_items`, whose
+    texts teach the text regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks` and
+    `evaluation.max_impressions`, those that are not set are made smaller until they fit.
+
+    `history` and `blend_windows` count windows before the cutoff: the blend
     and its calibration learn from the last `blend_windows` at most, no more than hold `blend_clicks`, the text model
     from those before, of which it keeps the newest for early stopping. With `task = "next"` each click is to be told
     from `negatives` others of its pool by what was clicked before it; with "hidden", for items that do not age, every
@@ -90,6 +95,7 @@ class Training(Section):
     says whether it trains "all" of the network or, with "lora", adapters of at most 5% of its weights.
     """
 
+    budget: Duration = timedelta(minutes=10)
     history: PositiveInt = 90
     every: PositiveInt = 7
     full_every: PositiveInt | None = None
@@ -97,6 +103,7 @@ class Training(Section):
     replay: float = Field(default=0.5, ge=0, lt=1)
     blend_windows: PositiveInt = 60
     max_clicks: PositiveInt = 100_000
+    regression_items: PositiveInt = 16_384
     task: Literal["next", "hidden"] = "next"
     hidden: float = Field(default=0.3, gt=0, lt=1)
     negatives: PositiveInt = 15

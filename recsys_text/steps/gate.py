@@ -71,7 +71,7 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
         return _keep(settings, registry, version, champion, {"promoted": True, "reason": reason})
-    verdict, about = _judge(settings, bundles, progress)
+    verdict, about = _judge(challenging.plan.applied(settings), bundles, progress)
     told = {"promoted": verdict.promote, "reason": verdict.line} | about | verdict.to_json()
     return _keep(settings, registry, version, champion, told)
 

@@ -33,7 +33,8 @@ class Repeated:
 
 
 def repeat(settings: Settings, like: str, *, progress: Stages) -> Repeated:
-    """Trains with the sections of the configuration, the cutoff, the windows, the seed and the parent of a version.
+    """Trains with the sections of the configuration, the plan, the cutoff, the windows, the seed and the parent of a
+    version.
 
     like: a version's number, champion, challenger, or a published version of the scores. Raises ConfigError where there
     is none, ContractError where a window is gone or was changed since, or the run does not tell what it read.
@@ -43,14 +44,21 @@ def repeat(settings: Settings, like: str, *, progress: Stages) -> Repeated:
     check_windows(settings, found)
     then = as_trained(settings, found)
     before = inputs(then, only=found.windows)
+    former = registry.bundle(found.version)
     with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
         folder = Path(scratch)
         checkpoint = Checkpoint(folder / "checkpoint")
         bundle, *_ = fitted(
-            then, before, found.cutoff, registry, found.parent, checkpoint=checkpoint, progress=progress
+            then,
+            before,
+            found.cutoff,
+            registry,
+            found.parent,
+            checkpoint=checkpoint,
+            progress=progress,
+            plan=Bundle.load(former).plan,
         )
         bundle.save(folder / "bundle")
-        former = registry.bundle(found.version)
         own, other = _checksums(folder / "bundle"), _checksums(former)
     differs = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
     metrics: dict[str, tuple[float, float]] = {}

@@ -22,6 +22,7 @@ from recsys_text.evaluation.reliability import svg
 from recsys_text.fitting import Stages, check_teachable, continue_bundle, decide, doubts, filled, fit_bundle, forgetting
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
+from recsys_text.plan import Plan
 from recsys_text.progress import EpochResult
 from recsys_text.ranking.features import COUNTS
 from recsys_text.steps.evaluate import figures, measure, newest_windows
@@ -97,7 +98,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         )
         registry.mark(about)
         registry.metrics(forgotten)
-        measured = measure(settings, bundle, progress=progress)
+        registry.text(bundle.plan.model_dump_json(indent=1), "plan.json")
+        measured = measure(bundle.plan.applied(settings), bundle, progress=progress)
         registry.table(measured.table, "evaluation")
         registry.table(measured.reliability, "reliability")
         registry.text(svg(measured.reliability), "reliability.svg")
@@ -149,15 +151,16 @@ def fitted(
     *,
     checkpoint: Checkpoint,
     progress: Stages,
+    plan: Plan | None = None,
 ) -> tuple[Bundle, dict[str, Any], dict[str, float]]:
     """A bundle, trained whole or from a registered parent; how it was made, and what it has forgotten of the parent's.
 
-    Registers nothing.
+    plan: see `fit_bundle`. Registers nothing.
     """
     log, texts, starts = before.log, before.texts, starts_of(before, settings)
     if parent is None:
         bundle, _ = fit_bundle(
-            log, texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=progress
+            log, texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=progress, plan=plan
         )
         return bundle, {"mode": "whole", "trainable_share": 1.0}, {}
     former = Bundle.load(registry.bundle(parent))

@@ -29,6 +29,7 @@ def _model(clicked: bool = True) -> TextModel:
         np.arange(len(TEXTS)),
         SHAPE,
         seed=1,
+        most=100,
     )
     return TextModel(tokenizer=tokenizer, network=build(SHAPE, tokenizer.vocabulary, 1), wide=wide, weights=PRIOR)
 

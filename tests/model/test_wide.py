@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys_text.model.wide import Wide, _cosines, _kernel, fit_wide
+from recsys_text.errors import ConfigError
+from recsys_text.model.ridge import Products, solve_in_place
+from recsys_text.model.wide import Wide, _kernel, _largest_eigenpairs, _squared, fit_wide
 from recsys_text.sections import Model
 
 TEXTS = [
@@ -27,7 +29,7 @@ CLICKS = np.array(
 SHOWN = np.full(len(TEXTS), CLICKS.sum() / len(TEXTS))
 
 
-def _fitted(order=None, clicks=CLICKS, shown=SHOWN, **shape) -> Wide:
+def _fitted(order=None, clicks=CLICKS, shown=SHOWN, most=100, **shape) -> Wide:
     order = np.arange(len(TEXTS)) if order is None else order
     settings = Model(**{"match": 6, "collaborative": 2, "content": 3, "penalty": 2.0, "curve": 2.0} | shape)
     return fit_wide(
@@ -39,6 +41,7 @@ def _fitted(order=None, clicks=CLICKS, shown=SHOWN, **shape) -> Wide:
         np.arange(len(TEXTS))[order],
         settings,
         seed=1,
+        most=most,
     )
 
 
@@ -65,7 +68,7 @@ def test_users_of_length_one_are_told_apart_alike():
 
 def test_a_kernel_is_one_for_equal_texts_and_zero_for_strangers():
     rows = _fitted().terms.transform(["red fox hunt", "red fox hunt", "blue whale sea", "red fox song"])
-    kernel = _kernel(_cosines(rows, rows), 2.0)
+    kernel = _kernel(Products(rows)(rows), 2.0)
     assert kernel[0, 1] == pytest.approx(1)
     assert kernel[0, 2] == 0
     assert 0 < kernel[0, 3] < (rows[0] @ rows[3].T).toarray().item()
@@ -157,3 +160,53 @@ def test_few_or_no_clicks_are_enough(known):
     assert np.isfinite(candidate).all()
     assert np.isfinite(click).all()
     assert candidate.shape[1] == sum(wide.width) + 1
+
+
+def test_items_of_one_text_teach_as_if_each_had_a_row_of_its_own():
+    """The kernel holds each text once, however many items have it."""
+    texts = ["red fox hunt", "red fox hunt", "red fox hunt", "blue whale sea", "blue whale song"]
+    clicks = np.array([[1, 0, 1, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 1, 1], [1, 0, 0, 0, 1]], np.float32)
+    wide = fit_wide(
+        texts,
+        IDS[:5],
+        csr_matrix(clicks),
+        np.ones(5),
+        np.ones(5, np.bool_),
+        np.arange(5),
+        Model(match=5, collaborative=2, content=2, penalty=2.0, curve=2.0),
+        seed=1,
+        most=5,
+    )
+    assert wide.rows_NV.shape[0] == 3
+    candidate, click = wide.items(texts, IDS[:5])
+    match = wide.width[0]
+    rows = wide.terms.transform(texts)
+    kernel = np.expm1(2 * (rows @ rows.T).toarray()) / np.expm1(2)
+    direct = clicks @ np.linalg.solve(kernel + 2.0 * np.eye(5), kernel)
+    np.testing.assert_allclose(clicks @ click[:, :match] @ candidate[:, :match].T, direct, atol=1e-3)
+
+
+def test_the_most_clicked_items_teach_where_memory_bounds_their_number():
+    wide = _fitted(most=4)
+    assert wide.rows_NV.shape[0] == 4
+    taught = wide.rows_NV.toarray()
+    most = np.argsort(-CLICKS.sum(0), kind="stable")[:4]
+    np.testing.assert_allclose(
+        np.sort(taught, axis=0), np.sort(wide.terms.transform([TEXTS[i] for i in most]).toarray(), axis=0), atol=1e-6
+    )
+
+
+def test_eigenpairs_that_stand_out_are_nearly_exact():
+    draw = np.random.default_rng(5)
+    clicks = csr_matrix((draw.random((300, 400)) < np.linspace(0.01, 0.4, 400)).astype(np.float32))
+    values, vectors = _largest_eigenpairs(_squared(clicks), 400, 20, seed=1)
+    exact = np.linalg.eigvalsh((clicks.T @ clicks).toarray().astype(np.float64))[::-1]
+    assert values[0] == pytest.approx(exact[0], rel=1e-5)
+    np.testing.assert_allclose(values, exact[:20], rtol=0.05)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(20), atol=1e-4)
+
+
+def test_a_penalty_that_rounding_swallows_is_named():
+    kernel = np.ones((50, 50), np.float32)
+    with pytest.raises(ConfigError, match=r"a regression on 50 texts has no solution with a penalty of 1e-12; raise"):
+        solve_in_place(kernel, np.ones((50, 1), np.float32), np.full(50, 1e-12))

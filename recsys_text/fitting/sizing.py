@@ -1,0 +1,351 @@
+"""Sizes the stages of a training to its budget, by timing pieces of the real work on this machine. Knows no paths.
+
+What is decided is a `Plan`; what it will take is an estimate, which is said and not kept. No test window is looked at:
+all that is timed comes before the cutoff.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys_text.bundle import Floats, features, in_parts
+from recsys_text.config import Settings
+from recsys_text.fitting.ranker import ROWS, newest_impressions
+from recsys_text.fitting.text import clicks_between, rows_of
+from recsys_text.model.fit import one_epoch
+from recsys_text.model.optimise import adamw, deterministic, resolve_device
+from recsys_text.model.pretrain import Teacher, pretrain
+from recsys_text.model.scorer import build
+from recsys_text.model.text_model import Items, TextModel, tokens_of
+from recsys_text.plan import Plan
+from recsys_text.progress import SILENT
+from recsys_text.ranking.blend import fit_blend
+from recsys_text.ranking.candidates import pool_sizes, with_negatives
+from recsys_text.ranking.features import FEATURES
+from recsys_text.ranking.log import Impressions, Log, micros
+from recsys_text.ranking.logged import take
+from recsys_text.ranking.neighbours import KINDS, Neighbours
+from recsys_text.sections import Training
+from recsys_text.text.tokenizer import train_tokenizer
+from recsys_text.threads import processors
+from recsys_text.torch_threads import one_thread
+
+#: Of the budget: what the text regressions may take, and the text model with them; of the rest what the blend may.
+_REGRESSION_SHARE, _TEXT_SHARE, _BLEND_SHARE = 0.15, 0.5, 0.6
+#: Of the machine's memory, what the kernel of the text regression may take.
+_KERNEL_SHARE = 0.125
+#: Of what is left for it, what a stage is sized to: no estimate is exact.
+_MARGIN = 0.8
+#: Speeds that every machine has: what fits the budget with them is not timed. Operations, rows of clicks, texts
+#: and pairs of impression and candidate, a second.
+_SLOWEST_PRODUCTS, _SLOWEST_ROWS, _SLOWEST_TEXTS, _SLOWEST_PAIRS = 5e9, 200.0, 200.0, 10_000.0
+#: What is timed: so often, as long as it does not take so many seconds, a product of matrices of so many rows, a batch
+#: from the clicks of so many, so many texts, so many pairs of at least so many impressions, and a blend of so many of
+#: them an impression.
+_TIMES, _ENOUGH_S, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3, 3.0, 1536, 3, 256, 60_000, 8, 600
+#: What a factorisation does in the time of such a product.
+_SOLVING = 0.5
+#: Rows without which there is little to learn, whatever the budget.
+_FEWEST_ROWS, _FEWEST_ITEMS, _FEWEST_IMPRESSIONS = 2000, 1000, 200
+#: A calibration takes as many impressions again as 4 of 10 that teach; a measurement asks the baselines too, and scores
+#: up to so many pairs at several ages.
+_CALIBRATING, _BASELINES, _AGES, _AGED_PAIRS = 0.4, 1.5, 4, 500_000
+#: What a further thread adds.
+_THREAD = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """A plan, and what is said of it: the sizes that matter to a reader, and how long they take, about."""
+
+    plan: Plan
+    line: str
+
+
+def size_text(log: Log, texts: Sequence[str], starts: Sequence[datetime], end: datetime, settings: Settings) -> Sized:
+    """The sizes of text regression and text model, the rest as large as the settings let it be.
+
+    starts: of the windows that teach the text model; the last of them stops it. end: where they end.
+    """
+    plan, budget = Plan.undecided(settings), settings.training.budget.total_seconds()
+    chosen = plan.applied(settings)
+    known_I = log.known_at < micros(end)
+    before = log.positive & (log.time < micros(starts[-1]))
+    taught, known = len(np.unique(log.item[before])), int(known_I.sum())
+    rows = int(np.sum(before & (log.time >= micros(starts[0]))))
+    if chosen.training.task == "hidden":
+        rows = int(np.sum(np.bincount(log.user[before]) > 1))
+    fitting = int((_KERNEL_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4) ** 0.5)
+    plan = plan.at_most(regression_items=max(_FEWEST_ITEMS, fitting))
+    # What the texts alone teach serves what the clicks teach: few clicks are not worth many passes over a catalogue.
+    work = _TextWork(taught=taught, items=len(texts), known=known, rows=rows)
+    plan = plan.at_most(pretrain_epochs=ceil(work.rows_of(chosen.training) * chosen.training.epochs / max(1, known)))
+    slowest = _TextSpeed(products=_SLOWEST_PRODUCTS, rows=_SLOWEST_ROWS, texts=_SLOWEST_TEXTS)
+    if work.seconds(plan.applied(settings), slowest) <= _TEXT_SHARE * budget or plan == Plan():
+        return Sized(plan=plan, line=_text_line(plan, work, settings, None))
+    speed = _text_speed(log, texts, starts, known_I, plan.applied(settings))
+
+    plan = _cut_text(plan, work, settings, speed)
+    return Sized(plan=plan, line=_text_line(plan, work, settings, work.seconds(plan.applied(settings), speed)))
+
+
+def size_ranker(
+    plan: Plan,
+    text: TextModel,
+    log: Log,
+    items: Items,
+    bounds: Sequence[datetime],
+    settings: Settings,
+    left: float,
+) -> Sized:
+    """The plan with the sizes of the blend and of the measurement, for which so many seconds are left.
+
+    bounds: of the windows that the blend learns from.
+    """
+    chosen = plan.applied(settings)
+    pool = max(1, int(pool_sizes(log, np.array([micros(bounds[-1])]), settings.candidates)[0]))
+    clicks = int(np.sum(log.positive & (log.time >= micros(bounds[0]))))
+    most = min(chosen.training.blend_clicks, clicks)
+    times = 2 if settings.evaluation.at == "click" else 1
+    work = _RankerWork(pool=pool, rows=chosen.training.blend_candidates, times=times)
+    slowest = _RankerSpeed(pairs=_SLOWEST_PAIRS, ranked=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS)
+    need = work.blend(most, slowest) + work.measurement(chosen.evaluation.max_impressions, slowest)
+    if need <= left or not plan.model_dump(exclude_none=True, include={"blend_clicks", "max_impressions"}):
+        return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, None))
+    speed, work = _ranker_speed(text, log, items, bounds, settings, work)
+    plan = _cut_ranker(plan, work, most, settings, speed, left)
+    chosen = plan.applied(settings)
+    seconds = work.blend(min(chosen.training.blend_clicks, clicks), speed)
+    seconds += work.measurement(chosen.evaluation.max_impressions, speed)
+    return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, seconds))
+
+
+def _cut_text(plan: Plan, work: "_TextWork", settings: Settings, speed: "_TextSpeed") -> Plan:
+    """The plan with a text regression and a text model that fit their share of the budget, or are the smallest."""
+    budget, chosen = settings.training.budget.total_seconds(), plan.applied(settings)
+    most = plan.applied(settings).training.regression_items
+    while most > _FEWEST_ITEMS and work.regression(most, settings) / speed.products > _REGRESSION_SHARE * budget:
+        most = max(_FEWEST_ITEMS, most * 9 // 10)
+    plan = plan.at_most(regression_items=most)
+    most = plan.applied(settings).training.regression_items
+    left = _MARGIN * (_TEXT_SHARE * budget - work.regression(most, settings) / speed.products)
+    # A third for the texts at most, and where they need less the clicks have it.
+    plan = plan.at_most(pretrain_epochs=max(0, int(left / 3 * speed.texts / max(1, work.known))))
+    left -= plan.applied(settings).training.pretrain_epochs * work.known / speed.texts
+    steps = max(_FEWEST_ROWS, int(left * speed.rows))
+    plan = plan.at_most(epochs=max(1, steps // max(1, work.rows_of(chosen.training))))
+    return plan.at_most(max_clicks=max(_FEWEST_ROWS, steps // plan.applied(settings).training.epochs))
+
+
+def _cut_ranker(
+    plan: Plan, work: "_RankerWork", most: int, settings: Settings, speed: "_RankerSpeed", left: float
+) -> Plan:
+    """The plan with a blend of at most `most` impressions, and a measurement, that fit what is left or are smallest."""
+    chosen = plan.applied(settings)
+    blend = work.blend(most, speed)
+    measurement = work.measurement(chosen.evaluation.max_impressions, speed)
+    left *= _MARGIN
+    for_blend = min(blend, max(_BLEND_SHARE * left, left - measurement))
+    taught = most
+    while taught > _FEWEST_IMPRESSIONS and work.blend(taught, speed) > for_blend:
+        taught = max(_FEWEST_IMPRESSIONS, taught * 9 // 10)
+    plan = plan.at_most(blend_clicks=taught)
+    measured = chosen.evaluation.max_impressions
+    while measured > _FEWEST_IMPRESSIONS and work.measurement(measured, speed) > max(left - for_blend, 0):
+        measured = max(_FEWEST_IMPRESSIONS, measured * 9 // 10)
+    return plan.at_most(max_impressions=measured)
+
+
+def _text_line(plan: Plan, work: "_TextWork", settings: Settings, seconds: float | None) -> str:
+    training = plan.applied(settings).training
+    rows, what = work.rows_of(training), "users" if training.task == "hidden" else "clicks"
+    return (
+        f"Text model: {rows:,} {what}, {_counted(training.epochs, 'epoch')} after {training.pretrain_epochs} of "
+        f"pretraining, and a regression on the texts of {min(training.regression_items, work.taught):,} items, "
+        f"{_within(seconds, settings)}"
+    )
+
+
+def _ranker_line(plan: Plan, clicks: int, settings: Settings, seconds: float | None) -> str:
+    chosen = plan.applied(settings)
+    taught, measured = min(chosen.training.blend_clicks, clicks), chosen.evaluation.max_impressions
+    return f"Blend: at most {taught:,} impressions teach it and {measured:,} measure it, {_within(seconds, settings)}"
+
+
+def _within(seconds: float | None, settings: Settings) -> str:
+    took = "within" if seconds is None else f"in about {_spoken(seconds)} of"
+    return f"{took} the budget of {_spoken(settings.training.budget.total_seconds())} (training.budget)"
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.3g} min"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TextSpeed:
+    """Floating point operations, rows of clicks and texts a second."""
+
+    products: float
+    rows: float
+    texts: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TextWork:
+    """How much there is: items that could teach the regression, items, those known, and rows of clicks."""
+
+    taught: int
+    items: int
+    known: int
+    rows: int
+
+    def regression(self, most: int, settings: Settings) -> float:
+        """Floating point operations of both text regressions, and of asking them about all items."""
+        model, n = settings.model, min(most, self.taught)
+        columns = 2 * model.match + model.collaborative + model.content
+        factor, solve, ask = n**3 / 3, 2 * n * n * columns, 2 * self.items * n * columns
+        return 2 * (factor + solve + ask + 20 * n * (model.match + model.content) ** 2) + ask
+
+    def rows_of(self, training: Training) -> int:
+        """Users, or the clicks that are drawn of all."""
+        return self.rows if training.task == "hidden" else min(self.rows, training.max_clicks)
+
+    def seconds(self, settings: Settings, speed: _TextSpeed) -> float:
+        training, rows = settings.training, self.rows_of(settings.training)
+        return (
+            self.regression(training.regression_items, settings) / speed.products
+            + training.pretrain_epochs * self.known / speed.texts
+            + training.epochs * rows / speed.rows
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RankerSpeed:
+    """Pairs a second: whose features are made, that a blend ranks, and from which the blend and its twin are fitted."""
+
+    pairs: float
+    ranked: float
+    rows: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RankerWork:
+    """Candidates of a pool, pairs of an impression that the blend is fitted from, and how often it sees each: as it was
+    when it was shown, and as published.
+    """
+
+    pool: float
+    rows: float
+    times: int
+
+    def blend(self, impressions: int, speed: _RankerSpeed) -> float:
+        features, ranked = (self.times + _CALIBRATING) / speed.pairs, _CALIBRATING / speed.ranked
+        rows = min(impressions * self.times * self.rows, ROWS)
+        return impressions * self.pool * (features + ranked) + rows / speed.rows
+
+    def measurement(self, impressions: int, speed: _RankerSpeed) -> float:
+        pairs = impressions * self.pool
+        aged = _AGES * min(pairs, _AGED_PAIRS)
+        # The blend and its twin rank all pairs, the blend alone those of other ages.
+        return (_BASELINES * pairs + aged) / speed.pairs + (2 * pairs + aged) / speed.ranked
+
+
+@one_thread()
+def _text_speed(
+    log: Log, texts: Sequence[str], starts: Sequence[datetime], known_I: NDArray[np.bool_], settings: Settings
+) -> _TextSpeed:
+    """Times a small regression, some steps of the network on real rows, and some of its pretraining."""
+    training, device = settings.training, resolve_device(settings.training.device)
+    few = training.model_copy(update={"epochs": _TIMES, "pretrain_epochs": 1})
+    square = np.ones((_KERNEL, _KERNEL), np.float32)
+    begun = perf_counter()
+    for _ in range(_TIMES):
+        _ = square @ square
+    products = _SOLVING * _TIMES * 2 * _KERNEL**3 / (perf_counter() - begun)
+
+    # The newest clicks alone: of all of them a few take as long to draw as the many that are wanted later.
+    times = log.time[log.positive & (log.time < micros(starts[-1]))][-_BATCHES * few.batch_size :]
+    since = next((start for start in reversed(starts[:-1]) if len(times) and micros(start) <= times[0]), starts[0])
+    for most in (1, few.batch_size):  # at first indexes are made
+        begun = perf_counter()
+        sample = clicks_between(log, since, starts[-1], settings, most)
+    drawn = len(sample) / (perf_counter() - begun)
+    before = log.positive & (log.time < micros(starts[-1])) & (log.user < few.batch_size)
+    rows = rows_of(log, sample, before, known_I, settings)
+    some = np.flatnonzero(known_I)[:_TEXTS]
+    used = np.union1d(some, [*sample.history_NH.ravel(), *sample.candidates_NC.ravel(), *log.item[before]])
+    used = used[used >= 0].astype(np.int64)
+    said = [texts[item] for item in used]
+    tokenizer = train_tokenizer(said, settings.model.vocabulary)
+    # Other items have no text here: no row of the sample asks for one.
+    read_UT, length_U = tokens_of(tokenizer, said, settings.model)
+    tokens_IT, lengths_I = np.zeros((len(texts), read_UT.shape[1]), np.int32), np.ones(len(texts), np.int32)
+    tokens_IT[used], lengths_I[used] = read_UT, length_U
+    nothing_ID = np.zeros((len(texts), settings.model.dim), np.float32)
+    teacher = Teacher(item_ID=nothing_ID, click_ID=nothing_ID)
+    network = build(settings.model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids)).to(device)
+    with deterministic(device):
+        optimizer, speed, begun = adamw(network, training), _SLOWEST_ROWS, perf_counter()
+        for epoch in range(_TIMES if len(rows) else 0):  # at first libraries are loaded and memory is taken
+            if epoch and perf_counter() - begun > _ENOUGH_S:
+                break
+            _, speed = one_epoch(network, tokens_IT, lengths_I, teacher, rows, few, 1 + epoch, optimizer, SILENT)
+        begun = perf_counter()
+        tokens, lengths, nothing = (torch.from_numpy(array[some]) for array in (tokens_IT, lengths_I, nothing_ID))
+        generator = torch.Generator().manual_seed(training.seed)
+        pretrain(network.encoder, tokens, lengths, nothing, few, generator, lambda *_: None)
+        texts_per_second = len(some) / (perf_counter() - begun)
+    return _TextSpeed(products=products, rows=1 / (1 / speed + 1 / max(drawn, 1)), texts=texts_per_second)
+
+
+def _ranker_speed(
+    text: TextModel, log: Log, items: Items, bounds: Sequence[datetime], settings: Settings, work: _RankerWork
+) -> tuple[_RankerSpeed, _RankerWork]:
+    """Times the features of a few impressions, and a blend of them; also tells how many pairs such have clicked."""
+    sample = newest_impressions(log, bounds, settings, max(_IMPRESSIONS, round(_PAIRS / work.pool)))
+    if not len(sample):
+        return _RankerSpeed(pairs=_SLOWEST_PAIRS, ranked=_SLOWEST_PAIRS, rows=_SLOWEST_PAIRS), work
+    nobody = Neighbours(item_ids=[], weights=dict.fromkeys(KINDS, csr_matrix((0, 0), dtype=np.float32)))
+    threads = 1 + _THREAD * (processors() - 1)
+
+    def made(part: Impressions) -> Floats:
+        return features(text, nobody, log, items, part)[1]
+
+    for part in (take(sample, np.arange(1)), sample):  # at first indexes are made
+        begun = perf_counter()
+        features_PF = np.concatenate(list(in_parts(made, text, log, part)))
+    pairs = len(sample.item) / (perf_counter() - begun) * threads
+    clicked = float(np.sum(sample.clicked)) / len(sample)
+    few = with_negatives(sample, round(_BLENDED * clicked), settings.training.seed)
+    kept_P = np.searchsorted(sample.row * len(log.item_ids) + sample.item, few.row * len(log.item_ids) + few.item)
+    begun = perf_counter()
+    blend = fit_blend(
+        features_PF[kept_P],
+        few.clicked,
+        few.offsets,
+        few.user,
+        kind=settings.blend.kind,
+        names=list(FEATURES),
+        seed=settings.training.seed,
+    )
+    rows = len(kept_P) / (2 * (perf_counter() - begun))  # one with the interest, one without
+    begun = perf_counter()
+    with threadpool_limits(1, "blas"), one_thread():
+        blend.predict(features_PF, threads=1)
+    ranked = len(sample.item) / (perf_counter() - begun) * threads
+    return _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows), replace(
+        work, pool=len(sample.item) / len(sample), rows=(1 + work.rows) * clicked
+    )
