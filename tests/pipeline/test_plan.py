@@ -169,7 +169,7 @@ def test_what_is_timed_is_the_real_work(project: Settings, data: Inputs, task: s
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     text, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
     items = text.items(data.texts, data.log.item_ids)
-    found, work = sizing._ranker_speed(text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10))
+    found, work = sizing._ranker_speed(text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10, times=2))
     assert min(found.pairs, found.ranked, found.rows) > 0
     assert 1 < work.pool <= 48
 
@@ -210,7 +210,7 @@ def test_the_text_model_fits_its_share_or_is_as_small_as_it_can_be(
 def test_blend_and_measurement_fit_what_is_left_or_are_as_small_as_they_can_be(
     pool: float, clicks: int, pairs: float, ranked: float, rows: float, left: float
 ) -> None:
-    work, speed = _RankerWork(pool=pool, rows=60), _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows)
+    work, speed = _RankerWork(pool=pool, rows=60, times=2), _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows)
     most = min(clicks, ANY.training.blend_clicks)
     plan = sizing._cut_ranker(Plan.undecided(ANY), work, most, ANY, speed, left)
     chosen = plan.applied(ANY)
