@@ -158,7 +158,7 @@ def _cut_ranker(
     taught = most
     while taught > _FEWEST_IMPRESSIONS and work.blend(taught, speed) > for_blend:
         taught = max(_FEWEST_IMPRESSIONS, taught * 9 // 10)
-    plan = plan.at_most(blend_clicks=taught)
+    plan = plan.at_most(blend_clicks=max(_FEWEST_IMPRESSIONS, taught))
     measured = chosen.evaluation.max_impressions
     while measured > _FEWEST_IMPRESSIONS and work.measurement(measured, speed) > max(left - for_blend, 0):
         measured = max(_FEWEST_IMPRESSIONS, measured * 9 // 10)
