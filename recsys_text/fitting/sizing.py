@@ -178,8 +178,13 @@ def _ranker_line(plan: Plan, clicks: int, settings: Settings, seconds: float | N
 
 
 def _within(seconds: float | None, settings: Settings) -> str:
-    took = "within" if seconds is None else f"in about {_spoken(seconds)} of"
-    return f"{took} the budget of {_spoken(settings.training.budget.total_seconds())} (training.budget)"
+    allowed = settings.training.budget.total_seconds()
+    budget = f"the budget of {_spoken(allowed)} (training.budget)"
+    if seconds is None:
+        return f"within {budget}"
+    if seconds > allowed:
+        return f"in about {_spoken(seconds)}, more than {budget}: what is set, or the least that teaches, takes so long"
+    return f"in about {_spoken(seconds)} of {budget}"
 
 
 def _spoken(seconds: float) -> str:

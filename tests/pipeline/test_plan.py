@@ -250,3 +250,15 @@ def test_quick_goes_with_a_whole_training_alone(
     config = str(published.project.root.parent / "recsys.toml")
     assert run_cli("train", "-c", config, "--quick", other) == 2
     assert "--quick" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "within the budget of 10 min (training.budget)"),
+        (45.0, "in about 45 s of the budget of 10 min (training.budget)"),
+        (900.0, "in about 15 min, more than the budget of 10 min (training.budget): what is set, or the least that "),
+    ],
+)
+def test_a_training_that_cannot_fit_says_so(seconds: float | None, said: str) -> None:
+    assert sizing._within(seconds, ANY).startswith(said)
