@@ -43,8 +43,9 @@ from recsys_text.torch_threads import one_thread
 _REGRESSION_SHARE, _TEXT_SHARE, _BLEND_SHARE = 0.15, 0.5, 0.6
 #: Of the machine's memory, what the kernel of the text regression may take.
 _KERNEL_SHARE = 0.125
-#: Of what is left for it, what a stage is sized to: no estimate is exact.
-_MARGIN = 0.8
+#: Of what is left for it, what a stage is sized to: no estimate is exact, and after the blend the text regression and
+#: the neighbours are fitted once more.
+_MARGIN, _RANKER_MARGIN = 0.8, 0.6
 #: Speeds that every machine has: what fits the budget with them is not timed. Operations, rows of clicks, texts
 #: and pairs of impression and candidate, a second.
 _SLOWEST_PRODUCTS, _SLOWEST_ROWS, _SLOWEST_TEXTS, _SLOWEST_PAIRS = 5e9, 200.0, 200.0, 10_000.0
@@ -153,7 +154,7 @@ def _cut_ranker(
     chosen = plan.applied(settings)
     blend = work.blend(most, speed)
     measurement = work.measurement(chosen.evaluation.max_impressions, speed)
-    left *= _MARGIN
+    left *= _RANKER_MARGIN
     for_blend = min(blend, max(_BLEND_SHARE * left, left - measurement))
     taught = most
     while taught > _FEWEST_IMPRESSIONS and work.blend(taught, speed) > for_blend:
@@ -182,8 +183,13 @@ def _ranker_line(plan: Plan, clicks: int, settings: Settings, seconds: float | N
 
 
 def _within(seconds: float | None, settings: Settings) -> str:
-    took = "within" if seconds is None else f"in about {_spoken(seconds)} of"
-    return f"{took} the budget of {_spoken(settings.training.budget.total_seconds())} (training.budget)"
+    allowed = settings.training.budget.total_seconds()
+    budget = f"the budget of {_spoken(allowed)} (training.budget)"
+    if seconds is None:
+        return f"within {budget}"
+    if seconds > allowed:
+        return f"in about {_spoken(seconds)}, more than {budget}: what is set, or the least that teaches, takes so long"
+    return f"in about {_spoken(seconds)} of {budget}"
 
 
 def _spoken(seconds: float) -> str:

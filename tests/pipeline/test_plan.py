@@ -124,10 +124,8 @@ def test_a_slow_machine_does_less_and_its_plan_gives_the_same_weights_on_any_oth
     assert plan.blend_clicks is not None
     assert plan.blend_clicks < 100
     said = "\n".join(told.lines)
-    assert re.search(
-        r"Text model: [\d,]+ clicks, 1 epoch .*, in about [\d.]+ (s|min) of the budget of 2 min \(training.budget\)",
-        said,
-    )
+    took = r"in about [\d.]+ (s|min)(, more than| of) the budget of 2 min \(training.budget\)"
+    assert re.search(rf"Text model: [\d,]+ clicks, 1 epoch .*, {took}", said)
     assert re.search(r"Blend: at most [\d,]+ impressions teach it and [\d,]+ measure it, in about", said)
     first.save(tmp_path / "first")
     assert Bundle.load(tmp_path / "first").plan == plan
@@ -250,3 +248,15 @@ def test_quick_goes_with_a_whole_training_alone(
     config = str(published.project.root.parent / "recsys.toml")
     assert run_cli("train", "-c", config, "--quick", other) == 2
     assert "--quick" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "within the budget of 10 min (training.budget)"),
+        (45.0, "in about 45 s of the budget of 10 min (training.budget)"),
+        (900.0, "in about 15 min, more than the budget of 10 min (training.budget): what is set, or the least that "),
+    ],
+)
+def test_a_training_that_cannot_fit_says_so(seconds: float | None, said: str) -> None:
+    assert sizing._within(seconds, ANY).startswith(said)
