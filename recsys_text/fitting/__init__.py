@@ -2,7 +2,7 @@
 
 from recsys_text.fitting.forgetting import forgetting
 from recsys_text.fitting.ranker import fit_neighbours
-from recsys_text.fitting.recipe import Decided, decide
+from recsys_text.fitting.recipe import Decided, as_decided, decide
 from recsys_text.fitting.teachable import check_teachable, doubts, filled
 from recsys_text.fitting.text import fit_text
 from recsys_text.fitting.warm import Continued, continue_bundle
@@ -13,6 +13,7 @@ __all__ = [
     "Continued",
     "Decided",
     "Stages",
+    "as_decided",
     "check_teachable",
     "continue_bundle",
     "decide",

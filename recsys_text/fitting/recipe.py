@@ -1,7 +1,8 @@
 """Decide from the clicks before the cutoff what the configuration leaves open. Knows no paths and no model.
 
 What a key says counts; a key that is not set, or "auto", is decided here: which items are candidates, whether those
-that a user had before are, and whether the log's times tell an order of clicks. Only training windows are looked at.
+that a user had before are, whether the log's times tell an order of clicks, and how the text regression weighs what
+texts share. Only training windows are looked at.
 
 Shapes: E clicks that are looked at, T times, I items, S spans.
 """
@@ -12,12 +13,16 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
+from recsys_text.model.collaborative import clicked_once
+from recsys_text.model.kernel_choice import CURVES, PENALTIES, choose_kernel
 from recsys_text.ranking.candidates import in_pool
 from recsys_text.ranking.log import Bool, Int64, Log, micros
 from recsys_text.ranking.publication import publications
 from recsys_text.ranking.timeline import Ints
-from recsys_text.sections import Candidates
+from recsys_text.sections import Candidates, Model
+from recsys_text.sections.base import Section
 
 Span = tuple[datetime, datetime]
 
@@ -45,10 +50,11 @@ class Decided:
     lines: tuple[str, ...]
 
 
-def decide(log: Log, spans: Sequence[Span], settings: Settings) -> Decided:
+def decide(log: Log, texts: Sequence[str], spans: Sequence[Span], settings: Settings) -> Decided:
     """Decide what the settings leave open from the clicks in the training windows [start, end), which ascend.
 
-    Nothing at or after the end of the last window counts. Where no click is in them, all stays as it is.
+    Nothing at or after the end of the last window counts. Where no click is in them, all stays as it is. texts: one of
+    each item of the log.
     """
     start, end = spans[-max(1, len(spans) // _NEWEST)][0], spans[-1][1]
     clicks_E = np.flatnonzero(log.positive & (log.time >= micros(start)) & (log.time < micros(end)))
@@ -79,9 +85,47 @@ def decide(log: Log, spans: Sequence[Span], settings: Settings) -> Decided:
             f"Ranked {told}: {share:.1%} of clicks share their time with another of their user (evaluation.at)"
         )
         evaluation = evaluation.model_copy(update={"at": at})
-    return Decided(
-        settings=settings.model_copy(update={"candidates": candidates, "evaluation": evaluation}), lines=tuple(lines)
+    model, of_model = _kernel(log, texts, micros(spans[0][0]), micros(end), settings)
+    sections = {"candidates": candidates, "evaluation": evaluation, "model": model}
+    return Decided(settings=settings.model_copy(update=sections), lines=(*lines, *of_model))
+
+
+def as_decided(settings: Settings, bundle: Bundle) -> Settings:
+    """The settings with what they leave open as it was decided for a bundle, which a warm start goes on with."""
+    decisions: dict[str, tuple[Section, Section]] = {
+        "candidates": (settings.candidates, bundle.candidates),
+        "model": (settings.model, bundle.text.settings),
+        "evaluation": (settings.evaluation, settings.evaluation.model_copy(update={"at": bundle.at})),
+    }
+    return settings.model_copy(
+        update={
+            name: own.model_copy(update={key: getattr(former, key) for key in type(own).AUTO - own.model_fields_set})
+            for name, (own, former) in decisions.items()
+        }
     )
+
+
+def _kernel(log: Log, texts: Sequence[str], start: int, end: int, settings: Settings) -> tuple[Model, tuple[str, ...]]:
+    """The model with a curve and a penalty for its text regression, and what is said of them."""
+    model, open_keys = settings.model, {"curve", "penalty"} - settings.model.model_fields_set
+    if not open_keys:
+        return model, ()
+    before = log.positive & (log.time >= start) & (log.time < end)
+    clicks_UI = clicked_once(log.user[before], log.item[before], (len(log.user_ids), len(log.item_ids)))
+    kernel = choose_kernel(
+        texts,
+        clicks_UI,
+        settings.training.seed,
+        curves=CURVES if "curve" in open_keys else [model.curve],
+        penalties=PENALTIES if "penalty" in open_keys else [model.penalty],
+    )
+    if kernel is None:
+        return model, ()
+    line = (
+        f"Text regression with curve {kernel.curve:g} and penalty {kernel.penalty:g}: they rank items held out best, "
+        f"nDCG@10 {kernel.ndcg:.3f} (model.curve, model.penalty)"
+    )
+    return model.model_copy(update={"curve": kernel.curve, "penalty": kernel.penalty}), (line,)
 
 
 def _pool(log: Log, clicks_E: Int64, start: int, end: int) -> tuple[timedelta | None, str]:

@@ -97,7 +97,7 @@ class Wide:
             part = slice(start, start + _TEXTS)
             cosine_IN = cosines(rows_IV[part])
             about_IS = _short_unit(cosine_IN @ self.weights["content"])
-            said_IC = _kernel(cosine_IN, self.curve) @ told_NC
+            said_IC = kernel_of(cosine_IN, self.curve) @ told_NC
             match_IM, place_IR, appeal_I1, history_IM = np.split(said_IC, np.cumsum([match, place, 1]), axis=1)
             place_IR = _short_unit(place_IR)
             np.concatenate([match_IM, place_IR, about_IS, appeal_I1], axis=1, out=candidate_IC[part])
@@ -179,14 +179,14 @@ def fit_wide(
     seen_J = counts_J + shown_I[teaching]
     proof_J = seen_J / (seen_J + 2)
     rate_J -= np.average(rate_J, weights=proof_J) if len(teaching) else 0
-    click_JM, clicked_JM = _reduced(clicks_UJ, counts_J, settings.match, seed)
+    click_JM, clicked_JM = reduced(clicks_UJ, counts_J, settings.match, seed)
 
     # A text of several items is one row of their mean, which counts as often as there are such items.
     distinct, text_J = once([texts[item] for item in teaching])
     votes_N = np.bincount(text_J, minlength=len(distinct)).astype(np.float64)
     mean_NJ = csr_matrix((1 / votes_N[text_J], (text_J, np.arange(len(teaching)))), (len(distinct), len(teaching)))
     rows_NV = terms.transform(distinct)
-    kernel_NN = _kernel(Products(rows_NV)(rows_NV), settings.curve)
+    kernel_NN = kernel_of(Products(rows_NV)(rows_NV), settings.curve)
     proof_N = np.bincount(text_J, proof_J, minlength=len(distinct)).astype(np.float64)
     rate_N = np.bincount(text_J, proof_J * rate_J, minlength=len(distinct)) / np.maximum(proof_N, 1e-3)
     appeal_N = _appeal(kernel_NN, rate_N, proof_N)
@@ -222,7 +222,7 @@ def once(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     return list(place), np.array([place[text] for text in texts], np.int64)
 
 
-def _kernel(cosine_IN: Floats, curve: float) -> Floats:
+def kernel_of(cosine_IN: Floats, curve: float) -> Floats:
     """float32[I, n], from 0 for texts that share nothing to 1 for equal ones. Takes the place of the cosines."""
     cosine_IN *= np.float32(curve)
     np.expm1(cosine_IN, out=cosine_IN)
@@ -245,7 +245,7 @@ def _subjects(rows_NV: csr_matrix, votes_N: NDArray[np.float64], rank: int, seed
     return np.asarray(often_N[:, None] * left_NS[:, known] / values[known], np.float32)
 
 
-def _reduced(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> tuple[Floats, Floats]:
+def reduced(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, seed: int) -> tuple[Floats, Floats]:
     """float32[n, M] each, of items as clicks of a user and as what is clicked: a user's sum of the first times the
     second is the nearest of rank M to the clicks X, where clicks on what is clicked often count less.
 

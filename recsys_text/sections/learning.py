@@ -26,9 +26,12 @@ class Model(Section):
     RNN read each field of an item by itself, and attention joins them; with `long_term`, the GRU starts from a vector
     of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match`,
     `collaborative` and `content` are the ranks of the parts of the wide path, 0 leaves `content` out; `penalty` is that
-    of its regressions, and `curve` how much texts must share to speak for each other (see `model.wide`); `wide` says
+    of its regressions, and `curve` how much texts must share to speak for each other (see `model.wide`), both chosen by
+    items held out where they are not set (see `model.kernel_choice`); `wide` says
     whether interest is the sum of both paths, or the network alone.
     """
+
+    AUTO: ClassVar[frozenset[str]] = frozenset({"curve", "penalty"})
 
     preset: Literal["lstur", "naml"] | None = None
     vocabulary: PositiveInt = 8000

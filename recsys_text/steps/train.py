@@ -19,7 +19,17 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, UnavailableError
 from recsys_text.evaluation.reliability import svg
-from recsys_text.fitting import Stages, check_teachable, continue_bundle, decide, doubts, filled, fit_bundle, forgetting
+from recsys_text.fitting import (
+    Stages,
+    as_decided,
+    check_teachable,
+    continue_bundle,
+    decide,
+    doubts,
+    filled,
+    fit_bundle,
+    forgetting,
+)
 from recsys_text.lake.windows import Window
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.plan import Plan
@@ -76,7 +86,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
     parent = champion_of(registry) if warm_start else None
     progress.stage("Reading: what is before the cutoff")
     before = inputs(settings, before=cutoff)
-    settings = decided(settings, before, progress)
+    former = None if parent is None else Bundle.load(registry.bundle(parent))
+    settings = decided(settings, before, progress) if former is None else as_decided(settings, former)
     progress.stage("Looking: whether the log can teach and be measured")
     _check_teachable(settings, cutoff, tests)
     for count, what in ((before.log.dropped, "events are on"), (before.log.unknown, "candidates shown are")):
@@ -176,7 +187,7 @@ def decided(settings: Settings, before: Inputs, progress: Stages) -> Settings:
     spans = filled(before.log, before.spans)[-settings.training.history :]
     if not spans:  # what is missing is said where it is looked for
         return settings
-    found = decide(before.log, spans, settings)
+    found = decide(before.log, before.texts, spans, settings)
     for line in found.lines:
         progress.stage(line)
     return found.settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsys_text.config import Settings
 from recsys_text.fitting.recipe import Decided, decide
 from recsys_text.ranking.log import Log, build_log
-from recsys_text.sections import Candidates, Evaluation, Project, Source, Sources
+from recsys_text.sections import Candidates, Evaluation, Model, Project, Source, Sources
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -65,12 +65,18 @@ def shop(seed: int = 0) -> Log:
     return log_of(events, born)
 
 
+def decided_of(log: Log, days: int = DAYS, **sections: Any) -> Decided:
+    """With one word for every third item."""
+    texts = [f"word{place % 3} item{place}" for place in range(len(log.item_ids))]
+    return decide(log, texts, spans(days), settings_of(**sections))
+
+
 def chosen(found: Decided) -> tuple[str, bool, str]:
     return found.settings.candidates.pool, found.settings.candidates.repeat, found.settings.evaluation.at
 
 
 def test_items_that_age_leave_the_pool_and_those_that_live_stay() -> None:
-    of_news, of_shop = (decide(log, spans(), settings_of()) for log in (news(), shop()))
+    of_news, of_shop = (decided_of(log) for log in (news(), shop()))
     assert chosen(of_news) == ("alive", False, "click")
     assert chosen(of_shop) == ("all", True, "window")
     assert timedelta(hours=12) <= of_news.settings.candidates.active <= 10 * DAY
@@ -84,8 +90,12 @@ def test_items_that_age_leave_the_pool_and_those_that_live_stay() -> None:
 
 
 def test_what_is_set_stays() -> None:
-    settings = settings_of(candidates=Candidates(pool="all", repeat=True), evaluation=Evaluation(at="window"))
-    found = decide(news(), spans(), settings)
+    settings = settings_of(
+        candidates=Candidates(pool="all", repeat=True),
+        evaluation=Evaluation(at="window"),
+        model=Model(curve=2, penalty=1),
+    )
+    found = decide(news(), ["text"] * 200, spans(), settings)
     assert found.lines == ()
     assert found.settings == settings
 
@@ -93,7 +103,7 @@ def test_what_is_set_stays() -> None:
 def test_auto_says_that_a_key_is_not_set() -> None:
     named = Candidates.model_validate({"pool": "auto", "active": "auto", "fresh": "auto", "repeat": "auto"})
     assert named.model_fields_set == set()
-    assert decide(shop(), spans(), settings_of(candidates=named)).lines == decide(shop(), spans(), settings_of()).lines
+    assert decided_of(shop(), candidates=named).lines == decided_of(shop()).lines
 
 
 @settings(deadline=None, max_examples=20)
@@ -102,7 +112,7 @@ def test_what_comes_after_the_cutoff_decides_nothing(seed: int, kind: Any, days:
     log = kind(seed)
     cutoff = START + days * DAY
     before = build_log(*frames(log, cutoff))
-    assert decide(log, spans(days), settings_of()) == decide(before, spans(days), settings_of())
+    assert decided_of(log, days) == decided_of(before, days)
 
 
 def frames(log: Log, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -123,9 +133,9 @@ def frames(log: Log, cutoff: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def test_a_log_without_clicks_is_left_as_it_is() -> None:
     settings = settings_of()
-    assert decide(log_of([], {"a": 0.0}), spans(), settings) == Decided(settings=settings, lines=())
+    assert decide(log_of([], {"a": 0.0}), ["a"], spans(), settings) == Decided(settings=settings, lines=())
 
 
-@pytest.mark.parametrize("section", [Candidates, Evaluation])
+@pytest.mark.parametrize("section", [Candidates, Evaluation, Model])
 def test_the_keys_that_are_decided_exist(section: Any) -> None:
     assert set(section.model_fields) >= section.AUTO

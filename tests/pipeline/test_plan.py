@@ -167,7 +167,9 @@ def test_what_is_timed_is_the_real_work(project: Settings, data: Inputs, task: s
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     text, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
     items = text.items(data.texts, data.log.item_ids)
-    found, work = sizing._ranker_speed(text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10, times=2))
+    found, work = sizing._ranker_speed(
+        text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10, times=2)
+    )
     assert min(found.pairs, found.ranked, found.rows) > 0
     assert 1 < work.pool <= 48
 
