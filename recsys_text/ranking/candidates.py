@@ -226,9 +226,12 @@ def in_pool(log: Log, times: Int64, users: Int32, items: Int32, settings: Candid
     if settings.repeat:
         return inside
     begin, count = _consumed(log, times, users)
-    query = np.repeat(np.arange(len(times)), count)
-    gone = log.consumed.value[expand(begin, count)] == items[query]
-    inside[query[gone]] = False
+    # Some queries at a time: what all users had before all their clicks is many times the log.
+    cuts = np.flatnonzero(np.diff(np.cumsum(count) // CHUNK)) + 1
+    for low, high in itertools.pairwise([0, *cuts.tolist(), len(times)]):
+        query = np.repeat(np.arange(low, high), count[low:high])
+        gone = log.consumed.value[expand(begin[low:high], count[low:high])] == items[query]
+        inside[query[gone]] = False
     return inside
 
 
