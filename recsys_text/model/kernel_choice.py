@@ -70,6 +70,8 @@ def choose_kernel(
     mean_Nn = csr_matrix((1 / votes_N[text_n], (text_n, np.arange(len(text_n)))), (len(distinct), len(text_n)))
     target_NM = (mean_Nn @ clicked_nM).astype(np.float32)
     terms = Terms.fit(distinct)
+    if not len(terms):  # no two texts share anything
+        return None
     rows_NV = terms.transform(distinct)
     cosines = Products(rows_NV)
     cosine_NN, cosine_HN = cosines(rows_NV), cosines(terms.transform([texts[item] for item in some[held]]))

@@ -54,6 +54,8 @@ def teacher_of(candidate_IW: NDArray[np.float32], click_IW: NDArray[np.float32],
     values, directions = np.linalg.eigh((click_IW.T @ click_IW).astype(np.float64) / len(click_IW))
     deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-12)))
     item_IW = (candidate_IW @ (directions * deviation)).astype(np.float32)
+    if not np.ptp(item_IW, axis=0).any():  # all texts are alike: there is no direction to find
+        return Teacher(item_ID=item_ID, click_ID=click_ID)
     reduction = TruncatedSVD(components, random_state=seed).fit(item_IW)
     for vec_ID, wide_IW in ((item_ID, item_IW), (click_ID, click_IW @ (directions / deviation))):
         reduced = reduction.transform(wide_IW)

@@ -50,7 +50,7 @@ CELLS: dict[str, tuple[Cell, str | None]] = {
     "two users": (Cell(users=2, each=60, items=400), None),
     "ten users": (Cell(users=10), None),
     "one item": (Cell(items=1), "catalogue has 1 item"),
-    "two items": (Cell(items=2), "in its candidate pool beside another item"),
+    "two items": (Cell(items=2), None),
     "one category": (Cell(categories=1), None),
     "one instant": (Cell(days=(2,)), "nothing is left to learn from before"),
     "coarse clock": (Cell(days=(0, 4, 8, 12, 16, 20), windows=22), None),
