@@ -157,7 +157,7 @@ def _judge_first(settings: Settings, bundle: Bundle, progress: Stages) -> dict[s
     keys = dict.fromkeys((windows[0].key, windows[-1].key))
     return {
         "promoted": not worse,
-        "reason": f"there was no champion, and it is worse than a baseline: {told}" if worse else f"the first; {told}",
+        "reason": f"there was no champion{', but a baseline is better' if worse else ''}; {told}",
         **{name: None if np.isnan(value) else value for name, value in asdict(gain).items() if name != "mean"},
         "gain": None if np.isnan(gain.mean) else gain.mean,
         "baseline": best,
