@@ -137,7 +137,7 @@ def guess(samples: Sequence[Sample]) -> Tables:
         items=found_items,
         events=found_events,
         impressions=None if shown is None else _impressions(shown),
-        sections=_sections(found_items, found_events),
+        sections=_sections(found_events),
     )
 
 
@@ -449,15 +449,11 @@ def _unfit(name: str, values: Sequence[Any]) -> str | None:
     return None if few else f"{look.shown(wrong[0])} is no {kind}"
 
 
-def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    if not items.columns.get("published_at"):
-        which = "column that can be read" if "published_at" in items.columns else "column"
-        found["candidates"] = {"pool": ("all", f"no {which} says when items were published")}
+def _sections(events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
     times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
-    if times is not None and times.dates:
-        found["evaluation"] = {"at": ("window", "events have a date and no clock")}
-    return found
+    if times is None or not times.dates:
+        return {}
+    return {"evaluation": {"at": ("window", "events have a date and no clock")}}
 
 
 def _why_id(sample: Sample, column: str) -> str:
