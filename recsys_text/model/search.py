@@ -44,7 +44,7 @@ SPACE: Mapping[str, Range | Choice] = {
     "training.batch_size": Choice(values=(128, 256, 512, 1024)),
     "training.learning_rate": Range(low=5e-4, high=8e-3),
     "training.weight_decay": Range(low=1e-4, high=1e-1),
-    "training.blend_windows": Choice(values=(1, 2, 3, 5, 7)),
+    "training.blend_windows": Choice(values=(1, 3, 7, 20, 60)),
     "training.blend_candidates": Choice(values=(30, 60, 120, 200)),
     "blend.kind": Choice(values=("lightgbm", "mlp", "both")),
 }
