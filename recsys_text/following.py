@@ -1,4 +1,4 @@
-"""Lets the calibration of a bundle go with the clicks since its cutoff. Knows no lake and no store.
+"""Recalibrate a bundle with the clicks since its cutoff. Knows no lake and no store.
 
 Days differ in how sure one can be of a click, and no day of the training tells how the next will be: see `follow`.
 Shapes: N scored impressions.
@@ -36,13 +36,17 @@ def followed(
     refresh: timedelta | None,
     seed: int,
 ) -> Bundle:
-    """The bundle for scoring impressions at `time_N`, int64[N] in microseconds: its calibration knows newer clicks.
+    """Recalibrate a bundle for scoring impressions at the times `time_N`, int64[N] in microseconds.
 
-    At each of these times it goes with the clicks since its cutoff and of the day before the last look: impressions of
-    the kind that the bundle ranks, with scores as they were published before, or, where that is `window`, those of
-    `windows` ([start, end) of all that the log has) that have ended. refresh: how often scores are published within a
-    window. The order of scores stays. A score at a time depends neither on what comes after nor on what else
-    is scored. What was logged counts once it is settled.
+    For each time the calibration is adjusted to the clicks of the day before the last look, of those since the cutoff.
+    A look is every EVERY hours, or, for a bundle that ranks at the start of a window, at the end of each window. The
+    clicks are measured as the bundle is, with the scores that were published before them. The order of scores stays. A
+    score at a time depends neither on later events nor on what else is scored; logged impressions count once they are
+    settled.
+
+    Args:
+        windows: [start, end) of all windows that the log has.
+        refresh: how often scores are published within a window, None for once.
     """
     looks = _looks(bundle, time_N, windows)
     spans = sorted({span for look in looks for span in _spans(bundle, look, windows)})

@@ -1,4 +1,4 @@
-"""How much each stage of a training does, as it was decided for one machine and its budget. Measures nothing itself."""
+"""The sizes of a training's stages, as decided for one machine and budget. Measures nothing itself."""
 
 from typing import Self
 

@@ -27,7 +27,7 @@ def drawn(impressions: Impressions, candidates: int, seed: int) -> Int64:
 
 
 def aged(score: Callable[[Impressions], Float32], log: Log, impressions: Impressions) -> dict[str, Float32]:
-    """Scores of the same candidates, float32[P] each, made AGES hours before their impressions.
+    """Score the same candidates as of AGES hours before their impressions, float32[P] each.
 
     Histories, counts and features are as of that time; candidates, labels and their time stay. A candidate that was
     not known then is ranked last, level with its like. score: gives probabilities of impressions, in [0, 1].

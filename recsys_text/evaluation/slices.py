@@ -19,7 +19,7 @@ FEW = 5
 CATEGORIES = 3
 
 
-#: What the impressions of a slice have, by its name; of a category its own. "Then" is when their scores were made.
+#: The definition of each slice, but those of categories, in words for people; "by then" is when scores were made.
 DEFINITIONS = {
     "new_item": "a clicked item without a click before the cutoff of the training",
     "new_user": "a user without a click before the cutoff of the training",
@@ -38,10 +38,10 @@ DEFINITIONS = {
 def slices(log: Log, impressions: Impressions, categories: Sequence[str | None], *, cutoff: int) -> dict[str, Bool]:
     """The name of each slice and the impressions in it, bool[N]; slices without impressions are left out.
 
-    See DEFINITIONS; the time of the impressions is when their scores were made, and what is as of it is strictly
-    before. cutoff: of the training, in microseconds. category: NAME, a clicked candidate of one of the CATEGORIES that
-    most impressions have. `categories` has one of each item, or None. Where no user repeats an item, no slice is about
-    that.
+    The names are those of DEFINITIONS, and "category: NAME" for a clicked item of one of the CATEGORIES that most
+    impressions have. Only events strictly before the time of an impression count, which is when its scores were made.
+    cutoff: of the training, in microseconds. categories: of each item, or None. Without a repeated click there are no
+    slices `repeated` and `not_repeated`.
     """
     clicks, time_N, number = log.clicks_of_item, impressions.time, len(impressions)
     own = log.clicks_of_user

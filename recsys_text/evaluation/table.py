@@ -9,9 +9,9 @@ from recsys_text.evaluation.slices import DEFINITIONS
 
 
 def verdict(table: pl.DataFrame) -> str:
-    """Whether the score beats every one of the `baselines` in nDCG@10, and then what the texts add to it.
+    """Say whether the score beats every one of the `baselines` in nDCG@10, and what the texts add to it.
 
-    What gains counts as more where the interval of the gain lies above zero.
+    A gain counts where its whole interval lies above zero.
     """
     others = baselines(table)
     if others.is_empty() or others["gain"].null_count():
@@ -47,7 +47,7 @@ def render(table: pl.DataFrame) -> Group:
 
 
 def left_out(dropped: int, missed: int) -> str:
-    """One line: how many clicks were not measured, how many could not be foreseen, and why."""
+    """Say in one line how many clicks were not measured, how many count as missed, and why."""
     return (
         f"{dropped:,} clicks outside their candidate pool, or alone in what was shown, were left out; {missed:,} on "
         "items that were not known yet when scores were published count as missed."

@@ -27,8 +27,8 @@ class Model(Section):
     of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match`,
     `collaborative` and `content` are the ranks of the parts of the wide path, 0 leaves `content` out; `penalty` is that
     of its regressions, and `curve` how much texts must share to speak for each other (see `model.wide`), both chosen by
-    items held out where they are not set (see `model.kernel_choice`); `wide` says
-    whether interest is the sum of both paths, or the network alone.
+    items held out where they are not set (see `model.kernel_choice`); `wide` says whether interest is the sum of both
+    paths, or the network alone.
     """
 
     AUTO: ClassVar[frozenset[str]] = frozenset({"curve", "penalty"})
@@ -82,13 +82,15 @@ class Model(Section):
 
 
 class Training(Section):
-    """How a bundle is trained, in about the time of `budget`, the measurement included: of `regression_items`, whose
-    texts teach the text regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks` and
-    `evaluation.max_impressions`, those that are not set are made smaller until they fit.
+    """How a bundle is trained.
 
-    `history` and `blend_windows` count windows before the cutoff: the blend
-    and its calibration learn from the last `blend_windows` at most, no more than hold `blend_clicks`, the text model
-    from those before, of which it keeps the newest for early stopping. With `task = "next"` each click is to be told
+    A training takes about `budget`, its measurement included: of `regression_items`, whose texts teach the text
+    regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks` and `evaluation.max_impressions`, those that
+    are not set are made smaller until they fit.
+
+    `history` and `blend_windows` count windows before the cutoff: the blend and its calibration learn from the last
+    `blend_windows` at most, no more than hold `blend_clicks`, the text model from those before, of which it keeps the
+    newest for early stopping. With `task = "next"` each click is to be told
     from `negatives` others of its pool by what was clicked before it; with "hidden", for items that do not age, every
     epoch hides the share `hidden` of each user's clicks, to be told by the rest from all that is hidden in a batch and
     `negatives` more items. With `patience = 0` nothing stops early, and the last of the `epochs` counts. Scheduled

@@ -43,9 +43,11 @@ EVALUATION, MEASURED_ON = "evaluation", "measured_on"
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The evaluation table, the bins of the reliability diagram, how many clicks were left out (`dropped`) and how many
-    were on items that were not known yet when scores were published (`missed`), and what was measured: the score of
-    each pair of the impressions of the windows, float32[P], and the items as the model has them. on: see `measured_on`.
+    """An evaluation table with what it was made from.
+
+    dropped: clicks that were left out. missed: clicks on items that were not known yet when scores were published.
+    impressions: those of the windows, as published; score_P: the score of each of their pairs, float32[P]. items: as
+    the model has them. on: see `measured_on`.
     """
 
     table: pl.DataFrame
@@ -201,13 +203,13 @@ def measured_on(settings: Settings, bundle: Bundle, windows: Sequence[Window], d
 
 
 def as_configured(settings: Settings, bundle: Bundle) -> Bundle:
-    """The bundle, which ranks at each click or at the start of a window as `evaluation.at` says where it is set."""
+    """Give the bundle the `evaluation.at` of the settings, where that is set, in place of its own."""
     chosen = settings.evaluation
     return replace(bundle, at=chosen.at) if "at" in chosen.model_fields_set else bundle
 
 
 def simple_methods(data: Inputs, published: Impressions, *, cutoff: int) -> dict[str, Float32]:
-    """What every baseline says of published impressions, float32[P] each; what was not known yet then comes last."""
+    """Score published impressions by every baseline, float32[P] each; items not known at publication rank last."""
     log = data.log
     found = baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
     found |= collaborative_scores(log, published, cutoff=cutoff)
@@ -215,14 +217,17 @@ def simple_methods(data: Inputs, published: Impressions, *, cutoff: int) -> dict
 
 
 def last_where(chosen_P: Bool, methods: Mapping[str, Float32]) -> dict[str, Float32]:
-    """The scores of each method, in which the chosen pairs stand below all others, level with their like."""
+    """Rank the chosen pairs last by every method: all of them get one score, below that of any other pair."""
     return {name: np.where(chosen_P, np.min(said_P, initial=0) - 1, said_P) for name, said_P in methods.items()}
 
 
 def impressions_of(
     settings: Settings, data: Inputs, windows: list[Window], pool: Candidates, at: Literal["click", "window"]
 ) -> tuple[Impressions, int]:
-    """What a bundle of such pools is measured on, and the clicks left out. Raises ContractError for nothing."""
+    """Build the impressions that a bundle with these candidate pools is measured on, and count the clicks left out.
+
+    Raises ContractError where no impression is left.
+    """
     chosen = settings.evaluation
     impressions, dropped = evaluated_impressions(
         data.log,

@@ -53,7 +53,7 @@ Score = Callable[..., tuple[Floats, Floats]]
 
 
 def gate(settings: Settings, version: str | None = None, *, progress: Stages = SILENT) -> dict[str, Any]:
-    """Makes a version champion if it beats the champion on the same impressions of the newest windows.
+    """Make a version champion if it beats the champion on the same impressions of the newest windows.
 
     `version` is the challenger by default. The lower bound of the paired bootstrap interval of its gain in nDCG@10 must
     clear `gate.min_gain`, and no guard of [gate] refuse. The first one is compared with the best baseline, as its
@@ -107,7 +107,7 @@ def explain(settings: Settings, version: str | None = None) -> dict[str, Any]:
 
 
 def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on the first bundle, which challenges the second, and what it was measured on."""
+    """Compare the first bundle, the challenger, with the second, the champion; tell what they were measured on too."""
     progress.stage("Reading: the newest windows, which neither has seen")
     cutoff = max(bundle.cutoff for bundle in bundles)
     windows = newest_windows(settings, cutoff)
@@ -163,7 +163,7 @@ class _Compared:
 def _judge_first(
     settings: Settings, registry: Tracker, version: str, bundle: Bundle, progress: Stages
 ) -> dict[str, Any]:
-    """What is told of a version that has no champion to beat: it must not be worse than the best baseline."""
+    """Judge a version where there is no champion: it must not be worse than the best baseline."""
     progress.stage("Reading: the newest windows, which it has not seen")
     windows = newest_windows(settings, bundle.cutoff)
     found = _as_trained(settings, registry, version, bundle, windows)
@@ -189,7 +189,7 @@ def _judge_first(
 def _as_trained(
     settings: Settings, registry: Tracker, version: str, bundle: Bundle, windows: Sequence[Window]
 ) -> _Compared | None:
-    """As its training has just measured it; None where that was on other windows, or the lake or settings changed."""
+    """Read the comparison from the table of the training; None where windows, lake, settings or release differ now."""
     _, tags = registry.run_of(version)
     if tags.get(MEASURED_ON) != measured_on(settings, bundle, windows, lake_state(settings).digests):
         return None
@@ -207,7 +207,7 @@ def _as_trained(
 
 
 def _against_baselines(settings: Settings, bundle: Bundle, windows: list[Window], progress: Stages) -> _Compared:
-    """Measures a bundle and every baseline on the impressions of these windows."""
+    """Measure a bundle and every baseline on the impressions of these windows."""
     data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
     shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
@@ -228,7 +228,7 @@ def _known(value: float) -> float | None:
 
 
 def _users(shown: Impressions) -> int:
-    """Who was shown them; each whom the log does not know counts by himself."""
+    """Count the users of impressions; each impression of a user whom the log does not know counts as one."""
     return len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
 
 
