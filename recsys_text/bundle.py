@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from recsys_text import __version__
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.evaluation.parts import in_threads
 from recsys_text.model.text_model import Items, TextModel
 from recsys_text.plan import AS_SET, Plan
 from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
@@ -33,7 +32,7 @@ from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
-from recsys_text.threads import processors
+from recsys_text.threads import in_threads, processors
 from recsys_text.torch_threads import one_thread
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, OnProgress, features, in_parts, raw_scores
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
+from recsys_text.fitting.mixture import SHARES, choose_share
 from recsys_text.model.collaborative import bm25, clicked_once, ease
 from recsys_text.model.text_model import Items, TextModel
 from recsys_text.progress import SILENT, Stages, part_of
@@ -45,6 +46,8 @@ ROWS = 600_000
 _FEWEST = 200
 #: A blend that goes on has a room so many times smaller: it knows most of it.
 _WARM = 4
+#: What the networks count for in each kind of blend.
+NETWORKS = {"lightgbm": 0.0, "mlp": 1.0, "both": 0.5}
 _ALL = list(range(len(FEATURES)))
 
 
@@ -124,6 +127,7 @@ def fit_ranker(
     """The blend, the same without the interest, and the calibrator of the first, from the windows between `bounds`."""
     neighbours = fit_neighbours(log, bounds[0])
     found = lesson(text, neighbours, log, items, bounds, settings, _room(log, bounds, settings), progress)
+    share = _share(found, settings, progress)
     parts = _parts_of_two(progress)
     blend, without_interest = (
         fit_blend(
@@ -132,7 +136,7 @@ def fit_ranker(
             found.taught.offsets,
             found.taught.user,
             weight_N=found.weights,
-            kind=settings.blend.kind,
+            share=share,
             names=[FEATURES[place] for place in places],
             seed=settings.training.seed,
             on_part=parts,
@@ -141,6 +145,26 @@ def fit_ranker(
     )
     progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
+
+
+def _share(found: Lesson, settings: Settings, progress: Stages) -> float:
+    """What the networks count for in the blend, as `blend.kind` says or, where it does not, as users held out do."""
+    if "kind" in settings.blend.model_fields_set:
+        return NETWORKS[settings.blend.kind]
+    taught = found.taught
+    chosen = choose_share(
+        found.features,
+        taught.clicked,
+        taught.offsets,
+        taught.user,
+        found.weights,
+        names=FEATURES,
+        seed=settings.training.seed,
+    )
+    ndcg = chosen.ndcg_S[SHARES.index(chosen.share)]
+    told = "too few impressions to tell" if np.isnan(ndcg) else f"nDCG@10 {ndcg:.3f} for users held out"
+    progress.stage(f"Networks count for {chosen.share:.0%} of the blend, trees for the rest: {told} (blend.kind)")
+    return chosen.share
 
 
 def continue_ranker(

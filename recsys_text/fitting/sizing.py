@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_text.bundle import Floats, features, in_parts
 from recsys_text.config import Settings
-from recsys_text.fitting.ranker import ROWS, newest_impressions
+from recsys_text.fitting.ranker import NETWORKS, ROWS, newest_impressions
 from recsys_text.fitting.text import clicks_between, rows_of
 from recsys_text.model.fit import one_epoch
 from recsys_text.model.optimise import adamw, deterministic, resolve_device
@@ -343,7 +343,7 @@ def _ranker_speed(
         few.clicked,
         few.offsets,
         few.user,
-        kind=settings.blend.kind,
+        share=NETWORKS[settings.blend.kind],
         names=list(FEATURES),
         seed=settings.training.seed,
     )

@@ -124,7 +124,11 @@ class Training(Section):
 
 
 class Blend(Section):
-    """Which rankers order the candidates: boosted trees, small networks, or the sum of both; see `ranking.blend`."""
+    """Which rankers order the candidates: boosted trees, small networks, or the sum of both; see `ranking.blend`. Where
+    `kind` is not set, users held out decide how much each of them counts; see `ranking.mixture`.
+    """
+
+    AUTO: ClassVar[frozenset[str]] = frozenset({"kind"})
 
     kind: Literal["lightgbm", "mlp", "both"] = "both"
 
