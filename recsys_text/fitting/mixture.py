@@ -95,7 +95,9 @@ def choose_share(
 def _pairs(offsets_N1: Int, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The pairs of the chosen impressions, and where those of each begin and end among them."""
     length = np.diff(offsets_N1)[chosen]
-    return expand(offsets_N1[:-1][chosen], length), np.concatenate([[0], np.cumsum(length)])
+    return expand(offsets_N1[:-1][chosen].astype(np.int64), length.astype(np.int64)), np.concatenate(
+        [[0], np.cumsum(length)]
+    )
 
 
 def _standard_error(difference_N: Double, users_N: Int) -> float:

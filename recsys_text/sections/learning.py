@@ -83,7 +83,7 @@ class Model(Section):
 
 class Training(Section):
     """How a bundle is trained, in about the time of `budget`, the measurement included: of `regression_items`, whose
-    texts teach the text regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks` and
+    texts teach the text regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks`, `blend_candidates` and
     `evaluation.max_impressions`, those that are not set are made smaller until they fit.
 
     `history` and `blend_windows` count windows before the cutoff: the blend
