@@ -70,12 +70,15 @@ def choose_share(
         raw_P = blend.predict(features_PF[judged], threads=1)
         return judged, raw_P / spread(raw_P, judged_N1)
 
+    unknown = Mixture(share=SHARES[0], ndcg_S=np.full(len(SHARES), np.nan))
+    if len(np.unique(fold_N)) < _FOLDS:
+        return unknown
     works: list[Callable[[], tuple[NDArray[np.int64], Double]]] = []
     works += [partial(ranked, fold, share) for share in (0.0, 1.0) for fold in range(_FOLDS)]
     try:
         found = list(in_threads(lambda work: work(), works, 0))
     except ContractError:  # the users of a fold have nothing to learn from
-        return Mixture(share=SHARES[0], ndcg_S=np.full(len(SHARES), np.nan))
+        return unknown
     trees_P, networks_P = np.empty((2, len(clicked_P)))
     for place, (judged, raw_P) in enumerate(found):
         (trees_P if place < _FOLDS else networks_P)[judged] = raw_P
