@@ -77,7 +77,9 @@ def decide(log: Log, texts: Sequence[str], spans: Sequence[Span], settings: Sett
         told = "stay candidates" if repeat else "are no candidates"
         lines.append(f"Items that a user had before {told}: {share:.1%} of clicks are on such (candidates.repeat)")
         candidates = candidates.model_copy(update={"repeat": repeat})
-    if "at" not in evaluation.model_fields_set:
+    # Clicks of one impression share its time, and what was shown is ranked at that time whatever the order of clicks.
+    logged = len(log.logged) > 0 and log.logged.time[0] < micros(end)
+    if "at" not in evaluation.model_fields_set and not logged:
         share = float(np.mean(_together(log)[clicks_E]))
         at = "window" if share >= _TOGETHER else "click"
         told = "once for each user at the start of a window" if at == "window" else "at each click"

@@ -61,7 +61,8 @@ def landed(results: Sequence[Result], table: str) -> dict[str, Any]:
 
 def judged(verdict: Result) -> list[str]:
     """The verdict of the gate with its numbers."""
-    what = "is champion now" if verdict["promoted"] else "is refused, the champion stays"
+    refused = "is refused, the champion stays" if verdict.get("champion") else "is refused, and there is no champion"
+    what = "is champion now" if verdict["promoted"] else refused
     return [f"Version {verdict['version']} {what}: {verdict['reason']}"]
 
 

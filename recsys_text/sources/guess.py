@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import filterfalse, product
+from pathlib import PurePath
 from typing import Any
 
 from recsys_text.errors import ConfigError
@@ -121,7 +122,7 @@ def guess(samples: Sequence[Sample]) -> Tables:
     ids = [_ids_of(sample) for sample in samples]
     pairs: list[tuple[float, int, int, tuple[str, str, float]]] = []
     for one, other in product(range(len(samples)), repeat=2):
-        if joined := _joined(ids[one], ids[other]):
+        if joined := _joined(samples[one].name, ids[one], ids[other]):
             item_column, id_column, overlap = joined
             scores = as_items(one, id_column), as_events(other, item_column)
             if scores[0] is not None and scores[1] is not None:
@@ -137,7 +138,7 @@ def guess(samples: Sequence[Sample]) -> Tables:
         items=found_items,
         events=found_events,
         impressions=None if shown is None else _impressions(shown),
-        sections=_sections(found_items, found_events),
+        sections=_sections(found_events),
     )
 
 
@@ -228,13 +229,14 @@ def _ids_of(sample: Sample) -> list[_Ids]:
     return found
 
 
-def _joined(items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, float] | None:
+def _joined(table: str, items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, float] | None:
     """The item column of the events, the id column of the items, and the share of the former found in the latter."""
     best: tuple[float, str, str, float] | None = None
     for left, right in product(events, items):
         same_name = left.words == right.words
         named = left.score > 0 and right.score > 0
-        if not (named or same_name):
+        refers = right.score > 0 and _is_called_after(left.words, table)
+        if not (named or same_name or refers):
             continue
         overlap = sum(value in right.distinct for value in left.ids) / len(left.ids)
         if not (named or overlap):
@@ -243,6 +245,12 @@ def _joined(items: Sequence[_Ids], events: Sequence[_Ids]) -> tuple[str, str, fl
         if best is None or score > best[0]:
             best = score, left.column, right.column, overlap
     return best[1:] if best else None
+
+
+def _is_called_after(words: Sequence[str], table: str) -> bool:
+    """Whether a column is an id with the name of a table, as `question_id` is of questions.csv."""
+    name, own = "".join(_words(PurePath(table).stem)), "".join(words[:-1])
+    return words[-1:] == ["id"] and name in (own, f"{own}s", f"{own}es", f"{own[:-1]}ies")
 
 
 def _time_of(sample: Sample, wanted: str, taken: Sequence[str]) -> str | None:
@@ -449,15 +457,11 @@ def _unfit(name: str, values: Sequence[Any]) -> str | None:
     return None if few else f"{look.shown(wrong[0])} is no {kind}"
 
 
-def _sections(items: Guess, events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    if not items.columns.get("published_at"):
-        which = "column that can be read" if "published_at" in items.columns else "column"
-        found["candidates"] = {"pool": ("all", f"no {which} says when items were published")}
+def _sections(events: Guess) -> dict[str, dict[str, tuple[str, str]]]:
     times = look.time_look(events.sample.columns[events.columns["occurred_at"]])
-    if times is not None and times.dates:
-        found["evaluation"] = {"at": ("window", "events have a date and no clock")}
-    return found
+    if times is None or not times.dates:
+        return {}
+    return {"evaluation": {"at": ("window", "events have a date and no clock")}}
 
 
 def _why_id(sample: Sample, column: str) -> str:

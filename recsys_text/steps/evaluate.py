@@ -1,7 +1,9 @@
 """Evaluate: lake and bundle to a table of methods and slices on windows that it has not seen. Knows no store."""
 
+import hashlib
 import itertools
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from recsys_text import __version__
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError, UnavailableError
@@ -31,15 +34,18 @@ from recsys_text.ranking.logged import evaluated_impressions, take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.ranking.timeline import expand
 from recsys_text.sections import Candidates
-from recsys_text.steps.inputs import Inputs, bundle_path, inputs, windows_of, with_events, write_parquet
+from recsys_text.steps.inputs import Inputs, bundle_path, inputs, settle, windows_of, with_events, write_parquet
 from recsys_text.tracking import CHAMPION
+
+#: The table that a training keeps in its run, and the tag with the digest of what it was measured on.
+EVALUATION, MEASURED_ON = "evaluation", "measured_on"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """The evaluation table, the bins of the reliability diagram, how many clicks were left out (`dropped`) and how many
     were on items that were not known yet when scores were published (`missed`), and what was measured: the score of
-    each pair of the impressions of the windows, float32[P], and the items as the model has them.
+    each pair of the impressions of the windows, float32[P], and the items as the model has them. on: see `measured_on`.
     """
 
     table: pl.DataFrame
@@ -51,6 +57,7 @@ class Measured:
     items: Items
     impressions: Impressions
     score_P: Float32
+    on: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +178,26 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
         items=items,
         impressions=published,
         score_P=score_P,
+        on=measured_on(settings, bundle, windows, data.digests),
     )
+
+
+def measured_on(settings: Settings, bundle: Bundle, windows: Sequence[Window], digests: Mapping[str, str]) -> str:
+    """A digest of all but the bundle that decides what is measured on these windows.
+
+    That is the tables of the lake, by their digests as they were read, the settings and the release: where it is the
+    same, measuring a bundle again gives the same table.
+    """
+    chosen, sources = settings.evaluation, settings.sources
+    about = {
+        "release": __version__,
+        "windows": [window.key for window in windows],
+        "lake": dict(digests),
+        "evaluation": [as_configured(settings, bundle).at, chosen.max_impressions, chosen.resamples, chosen.seed],
+        "sources": [sources.events.positive, sources.items.grace, settle(settings).total_seconds()],
+        "refresh": settings.schedule.refresh and settings.schedule.refresh.total_seconds(),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def as_configured(settings: Settings, bundle: Bundle) -> Bundle:

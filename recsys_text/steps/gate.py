@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -16,20 +16,30 @@ from recsys_text.bundle import Bundle, Floats
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
 from recsys_text.evaluation import metrics
-from recsys_text.evaluation.bootstrap import interval
+from recsys_text.evaluation.bootstrap import Interval, interval
 from recsys_text.evaluation.explained import markdown
 from recsys_text.evaluation.gate import Verdict, decide
 from recsys_text.evaluation.guards import FEWEST, Guard, guards, slowdown
-from recsys_text.evaluation.measure import SCORE
+from recsys_text.evaluation.measure import SCORE, baselines
 from recsys_text.evaluation.slices import slices
 from recsys_text.following import followed
+from recsys_text.lake.windows import Window
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
 from recsys_text.ranking.publication import as_published, publications, unknown_then
 from recsys_text.sections import Gate
-from recsys_text.steps.evaluate import as_configured, impressions_of, last_where, newest_windows, simple_methods
-from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.evaluate import (
+    EVALUATION,
+    MEASURED_ON,
+    as_configured,
+    impressions_of,
+    last_where,
+    measured_on,
+    newest_windows,
+    simple_methods,
+)
+from recsys_text.steps.inputs import Inputs, inputs, lake_state, tracker
 from recsys_text.steps.report import tell_verdict
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
@@ -46,12 +56,13 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
     """Makes a version champion if it beats the champion on the same impressions of the newest windows.
 
     `version` is the challenger by default. The lower bound of the paired bootstrap interval of its gain in nDCG@10 must
-    clear `gate.min_gain`, and no guard of [gate] refuse. The first one is compared with the best baseline, and refused
-    where it is worse, its whole interval below that. A champion that this version cannot score with counts as none: it
-    must not keep out what can. Returns {"promoted", "version", "champion", "reason", "at"}, and where something was
-    scored {"window", "impressions", "users"} and what `Verdict.to_json` tells, or the gain over "baseline". All of it
-    is kept on the version, as tags, as VERDICT and REPORT of its run and on its page. The same windows give the same
-    verdict, but for the time of scoring.
+    clear `gate.min_gain`, and no guard of [gate] refuse. The first one is compared with the best baseline, as its
+    training measured both where windows, lake and settings are the same, and refused where it is worse, its whole
+    interval below that. A champion that this version cannot score with counts as none: it must not keep out what can.
+    Returns {"promoted", "version", "champion", "reason", "at"}, and where something was scored {"window",
+    "impressions", "users"} and what `Verdict.to_json` tells, or the gain over "baseline". All of it is kept on the
+    version, as tags, as VERDICT and REPORT of its run and on its page. The same windows give the same verdict, but for
+    the time of scoring.
 
     Raises ConfigError without a challenger, ContractError where there is nothing to measure on.
     """
@@ -64,14 +75,17 @@ def gate(settings: Settings, version: str | None = None, *, progress: Stages = S
         reason = "it is champion already"
         return {"promoted": True, "version": version, "champion": champion, "reason": reason, "at": _now()}
     challenging = as_configured(settings, _bundle(registry, version))
+    sized = challenging.plan.applied(settings)
     if champion is None:
-        return _keep(settings, registry, version, champion, _judge_first(settings, challenging, progress))
+        return _keep(
+            settings, registry, version, champion, _judge_first(sized, registry, version, challenging, progress)
+        )
     try:
         bundles = [challenging, as_configured(settings, _bundle(registry, champion))]
     except ContractError as error:
         reason = f"champion {champion} cannot score any more, so it counts as none: {error}"
         return _keep(settings, registry, version, champion, {"promoted": True, "reason": reason})
-    verdict, about = _judge(challenging.plan.applied(settings), bundles, progress)
+    verdict, about = _judge(sized, bundles, progress)
     told = {"promoted": verdict.promote, "reason": verdict.line} | about | verdict.to_json()
     return _keep(settings, registry, version, champion, told)
 
@@ -136,10 +150,65 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
     return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": _users(shown)}
 
 
-def _judge_first(settings: Settings, bundle: Bundle, progress: Stages) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What a version gains over the best baseline, and on how many impressions of how many users."""
+
+    baseline: str
+    gain: Interval
+    impressions: int
+    users: int
+
+
+def _judge_first(
+    settings: Settings, registry: Tracker, version: str, bundle: Bundle, progress: Stages
+) -> dict[str, Any]:
     """What is told of a version that has no champion to beat: it must not be worse than the best baseline."""
     progress.stage("Reading: the newest windows, which it has not seen")
-    windows, data = newest_windows(settings, bundle.cutoff), inputs(settings)
+    windows = newest_windows(settings, bundle.cutoff)
+    found = _as_trained(settings, registry, version, bundle, windows)
+    if found is None:
+        found = _against_baselines(settings, bundle, windows, progress)
+    gain = found.gain
+    worse = found.users >= FEWEST and gain.high < 0
+    told = f"gain over the best baseline, {found.baseline}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+    keys = dict.fromkeys((windows[0].key, windows[-1].key))
+    return {
+        "promoted": not worse,
+        "reason": f"there was no champion{', but a baseline is better' if worse else ''}; {told}",
+        "gain": _known(gain.mean),
+        "low": _known(gain.low),
+        "high": _known(gain.high),
+        "baseline": found.baseline,
+        "window": "..".join(keys),
+        "impressions": found.impressions,
+        "users": found.users,
+    }
+
+
+def _as_trained(
+    settings: Settings, registry: Tracker, version: str, bundle: Bundle, windows: Sequence[Window]
+) -> _Compared | None:
+    """As its training has just measured it; None where that was on other windows, or the lake or settings changed."""
+    _, tags = registry.run_of(version)
+    if tags.get(MEASURED_ON) != measured_on(settings, bundle, windows, lake_state(settings).digests):
+        return None
+    table = registry.table_of(version, EVALUATION)
+    if table is None:
+        return None
+    best = baselines(table).sort("value", descending=True, nulls_last=True, maintain_order=True).row(0, named=True)
+    mean, low, high = (np.nan if best[name] is None else best[name] for name in ("gain", "gain_low", "gain_high"))
+    return _Compared(
+        baseline=best["method"],
+        gain=Interval(mean=mean, low=low, high=high),
+        impressions=best["impressions"],
+        users=best["users"],
+    )
+
+
+def _against_baselines(settings: Settings, bundle: Bundle, windows: list[Window], progress: Stages) -> _Compared:
+    """Measures a bundle and every baseline on the impressions of these windows."""
+    data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
     shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
     progress.stage(f"Gate: scores of {len(shown):,} impressions, and what simple methods say of them")
@@ -151,20 +220,11 @@ def _judge_first(settings: Settings, bundle: Bundle, progress: Stages) -> dict[s
     best = max(ndcg, key=lambda name: float(np.nanmean(ndcg[name])))
     chosen = settings.evaluation
     gain = interval(score_N - ndcg[best], shown.user, resamples=chosen.resamples, seed=chosen.seed)
-    users = _users(shown)
-    worse = users >= FEWEST and gain.high < 0
-    told = f"gain over the best baseline, {best}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    keys = dict.fromkeys((windows[0].key, windows[-1].key))
-    return {
-        "promoted": not worse,
-        "reason": f"there was no champion, and it is worse than a baseline: {told}" if worse else f"the first; {told}",
-        **{name: None if np.isnan(value) else value for name, value in asdict(gain).items() if name != "mean"},
-        "gain": None if np.isnan(gain.mean) else gain.mean,
-        "baseline": best,
-        "window": "..".join(keys),
-        "impressions": len(shown),
-        "users": users,
-    }
+    return _Compared(baseline=best, gain=gain, impressions=len(shown), users=_users(shown))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _users(shown: Impressions) -> int:

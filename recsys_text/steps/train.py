@@ -35,7 +35,7 @@ from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.plan import Plan
 from recsys_text.progress import EpochResult
 from recsys_text.ranking.features import COUNTS
-from recsys_text.steps.evaluate import figures, measure, newest_windows
+from recsys_text.steps.evaluate import EVALUATION, MEASURED_ON, figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker, windows_of
 from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
@@ -111,7 +111,8 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         registry.metrics(forgotten)
         registry.text(bundle.plan.model_dump_json(indent=1), "plan.json")
         measured = measure(bundle.plan.applied(settings), bundle, progress=progress)
-        registry.table(measured.table, "evaluation")
+        registry.table(measured.table, EVALUATION)
+        registry.mark({MEASURED_ON: measured.on})
         registry.table(measured.reliability, "reliability")
         registry.text(svg(measured.reliability), "reliability.svg")
         left_out = {

@@ -1,6 +1,7 @@
 """Runs, registered bundles and their aliases in MLflow. Knows no data."""
 
 import errno
+import json
 import shutil
 import tempfile
 import time
@@ -131,6 +132,17 @@ class Tracker:
         """Keeps a table as a JSON artifact that MLflow's page shows."""
         with self._mlflow():
             mlflow.log_table({column: frame[column].to_list() for column in frame.columns}, f"{name}.json")
+
+    def table_of(self, version: str, name: str) -> pl.DataFrame | None:
+        """A table that the run which made a version kept by `table`; None where there is none, or no such version.
+
+        Its floats have ten decimal places, as MLflow writes them.
+        """
+        text = self.attached(version, f"{name}.json")
+        if text is None:
+            return None
+        kept = json.loads(text)
+        return pl.DataFrame(kept["data"], schema=kept["columns"], orient="row", infer_schema_length=None)
 
     def text(self, text: str, name: str) -> None:
         """Keeps a text as an artifact; MLflow's page shows a picture as such where its name ends in .svg."""

@@ -39,7 +39,8 @@ def test_extract_tells_that_nothing_changed_and_is_short() -> None:
 
 def test_gate_tells_the_verdict() -> None:
     refused = {"promoted": False, "version": "3", "reason": "gain -0.1", "gain": -0.1, "low": -0.2, "high": 0.0}
-    assert telling.judged(refused) == ["Version 3 is refused, the champion stays: gain -0.1"]
+    assert telling.judged(refused) == ["Version 3 is refused, and there is no champion: gain -0.1"]
+    assert telling.judged(refused | {"champion": "2"}) == ["Version 3 is refused, the champion stays: gain -0.1"]
     assert telling.judged(refused | {"promoted": True}) == ["Version 3 is champion now: gain -0.1"]
     assert telling.promoted(refused) == {"version": "3", "reason": "gain -0.1", "gain": -0.1, "low": -0.2, "high": 0.0}
     first = {"promoted": True, "version": "1", "reason": "there was no champion"}

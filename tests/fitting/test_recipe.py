@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recsys_text.config import Settings
 from recsys_text.fitting.recipe import Decided, decide
 from recsys_text.ranking.log import Log, build_log
+from recsys_text.ranking.logged import with_logged
 from recsys_text.sections import Candidates, Evaluation, Model, Project, Source, Sources
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -87,6 +88,23 @@ def test_items_that_age_leave_the_pool_and_those_that_live_stay() -> None:
             "candidates",
             "evaluation",
         ]
+
+
+def test_what_was_shown_is_ranked_when_it_was_shown() -> None:
+    log = shop()
+    shown = pl.DataFrame(
+        {
+            "user_id": ["u0", "u1"],
+            "shown_at": [START + DAY, START + 2 * DAY],
+            "candidates": [["i0", "i1", "i2"]] * 2,
+            "clicked": [[True, True, False]] * 2,
+            "impression_id": ["a", "b"],
+        },
+        schema_overrides={"shown_at": TIME},
+    )
+    assert decided_of(with_logged(log, shown)).settings.evaluation.at == "click"
+    later = shown.with_columns(pl.col("shown_at") + DAYS * DAY)
+    assert decided_of(with_logged(log, later)).settings.evaluation.at == "window", "it was shown after all windows"
 
 
 def test_what_is_set_stays() -> None:

@@ -12,32 +12,28 @@ def clicks(users: int, items: int, *, share: float) -> csr_matrix:
     return csr_matrix(drawn_UI.astype(np.float32))
 
 
-@pytest.mark.parametrize("direct", [wide._DIRECT, 0], ids=["dense", "Lanczos"])
+def places(clicks_UI: csr_matrix, rank: int) -> wide.Floats:
+    return wide._places(clicks_UI, np.asarray(clicks_UI.sum(0)).ravel(), rank, seed=7)
+
+
 @pytest.mark.parametrize(("users", "items"), [(1, 40), (2, 3), (9, 400), (69, 300), (300, 30)])
-def test_the_rank_is_cut_to_what_the_users_bear(
-    users: int, items: int, direct: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wide, "_DIRECT", direct)
-    clicks_UI = clicks(users, items, share=0.4)
-    place_NR = wide._places(clicks_UI, np.asarray(clicks_UI.sum(0)).ravel(), 128, seed=7)
+def test_the_rank_is_cut_to_what_the_users_bear(users: int, items: int) -> None:
+    place_NR = places(clicks(users, items, share=0.4), 128)
     assert place_NR.shape[0] == items
     assert place_NR.shape[1] <= min(users, items)
     assert np.isfinite(place_NR).all()
 
 
-def test_what_has_not_converged_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "_DIRECT", 0)
-    monkeypatch.setattr(wide, "_RESTARTS", 1)
-    clicks_UI = clicks(300, 400, share=0.2)
-    place_NR = wide._places(clicks_UI, np.asarray(clicks_UI.sum(0)).ravel(), 100, seed=7)
-    assert place_NR.shape[0] == 400
-    assert np.isfinite(place_NR).all()
-
-
-def test_dense_and_lanczos_find_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    clicks_UI = clicks(200, 120, share=0.1)
-    counts_N = np.asarray(clicks_UI.sum(0)).ravel()
-    dense_NR = wide._places(clicks_UI, counts_N, 5, seed=7)
-    monkeypatch.setattr(wide, "_DIRECT", 0)
-    sparse_NR = wide._places(clicks_UI, counts_N, 5, seed=7)
-    np.testing.assert_allclose(dense_NR @ dense_NR.T, sparse_NR @ sparse_NR.T, atol=1e-3)
+def test_places_are_those_of_the_exact_eigenvectors() -> None:
+    """The co-clicks of two halves of the items, which stand out, and of clicks on any of them."""
+    random = np.random.default_rng(5)
+    share_UI = np.where((np.arange(200)[:, None] + np.arange(120)) % 2, 0.3, 0.02)
+    clicks_UI = csr_matrix((random.random((200, 120)) < share_UI).astype(np.float32))
+    relative_UI = clicks_UI.toarray() / np.sqrt(clicks_UI.sum(0).A1 + wide._PRIOR)
+    together_II = relative_UI.T @ relative_UI
+    np.fill_diagonal(together_II, 0)
+    values, vectors = np.linalg.eigh(together_II)
+    exact_IR = vectors[:, -2:] * np.sqrt(values[-2:])
+    exact_IR /= np.linalg.norm(exact_IR, axis=1, keepdims=True) + wide._SHRINK
+    place_IR = places(clicks_UI, 2)
+    np.testing.assert_allclose(place_IR @ place_IR.T, exact_IR @ exact_IR.T, atol=1e-3)

@@ -4,7 +4,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_text.errors import ConfigError
 from recsys_text.model.ridge import Products, solve_in_place
-from recsys_text.model.wide import Wide, _kernel, _largest_eigenpairs, _squared, fit_wide
+from recsys_text.model.wide import Wide, _largest_eigenpairs, _squared, fit_wide, kernel_of
 from recsys_text.sections import Model
 
 TEXTS = [
@@ -68,7 +68,7 @@ def test_users_of_length_one_are_told_apart_alike():
 
 def test_a_kernel_is_one_for_equal_texts_and_zero_for_strangers():
     rows = _fitted().terms.transform(["red fox hunt", "red fox hunt", "blue whale sea", "red fox song"])
-    kernel = _kernel(Products(rows)(rows), 2.0)
+    kernel = kernel_of(Products(rows)(rows), 2.0)
     assert kernel[0, 1] == pytest.approx(1)
     assert kernel[0, 2] == 0
     assert 0 < kernel[0, 3] < (rows[0] @ rows[3].T).toarray().item()

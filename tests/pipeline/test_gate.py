@@ -7,18 +7,20 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import polars as pl
 import pytest
 
 from recsys_text.bundle import Bundle, Floats
-from recsys_text.config import Settings
+from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError
 from recsys_text.ranking.features import COUNTS
 from recsys_text.ranking.log import Impressions
 from recsys_text.sections import Gate
 from recsys_text.steps import gate as module
+from recsys_text.steps.evaluate import simple_methods
 from recsys_text.steps.gate import explain, gate
 from recsys_text.steps.inputs import tracker
-from tests.pipeline.conftest import run_cli
+from tests.pipeline.conftest import LAST, run_cli
 
 GOOD, BAD = "3", "2"
 
@@ -113,6 +115,53 @@ def test_like_the_champion_is_not_better(challenged: Settings) -> None:
     verdict = gate(asking(challenged), GOOD)
     assert (verdict["gain"], verdict["promoted"]) == (0, False)
     assert all(guard["passed"] for guard in verdict["guards"])
+
+
+def without_a_champion(settings: Settings) -> Settings:
+    tracker(settings).drop_alias("champion")
+    return settings
+
+
+def test_the_first_one_is_judged_by_what_its_training_measured(
+    published: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And measuring it again on the same windows tells the same."""
+    of_training = tracker(published).attached("1", "gate/verdict.json")
+    with monkeypatch.context() as without_tag:
+        without_tag.setattr(module, "MEASURED_ON", "another tag")
+        again = gate(without_a_champion(published), "1")
+    monkeypatch.delattr(module, "simple_methods")
+    kept = gate(without_a_champion(published), "1")
+    for found in (json.loads(str(of_training)), kept):
+        assert found.keys() == again.keys()
+        for key in again.keys() - {"at", "reason"}:
+            assert found[key] == (pytest.approx(again[key], abs=1e-9) if key in ("gain", "low", "high") else again[key])
+        assert found["reason"] == again["reason"]
+        assert found["impressions"] > 0
+
+
+@pytest.mark.parametrize(("change", "window"), [("window", LAST), ("lake", "2024-05-05"), ("seed", "2024-05-05")])
+def test_the_first_one_is_measured_anew_where_anything_has_changed(
+    published: Settings, change: str, window: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = published.project.root.parent / "recsys.toml"
+    if change == "window":
+        assert run_cli("extract", "-c", str(config), "--window", LAST) == 0
+    if change == "lake":
+        events = config.with_name("events.parquet")
+        pl.read_parquet(events).filter(pl.col("user_id") != "u001").write_parquet(events)
+        assert run_cli("extract", "-c", str(config), "--window", "2024-05-03") == 0
+    if change == "seed":
+        monkeypatch.setenv("RECSYS_TEXT_EVALUATION__SEED", "1")
+    measured = []
+
+    def seen(*arguments: Any, **keys: Any) -> Any:
+        measured.append(window)
+        return simple_methods(*arguments, **keys)
+
+    monkeypatch.setattr(module, "simple_methods", seen)
+    assert gate(without_a_champion(load(config)), "1")["window"] == window
+    assert measured == [window]
 
 
 def test_who_was_never_asked_has_no_verdict(challenged: Settings) -> None:

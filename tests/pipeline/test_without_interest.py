@@ -11,7 +11,8 @@ def test_the_score_without_interest_sees_no_text(published: Settings) -> None:
     bundle = Bundle.load(bundle_path(published, "champion")[1])
     assert set(FEATURES) - set(bundle.without_interest.features) == set(INTEREST_FEATURES)
     data = inputs(published)
-    impressions, _ = impressions_of(published, data, newest_windows(published, bundle.cutoff), bundle.candidates)
+    windows = newest_windows(published, bundle.cutoff)
+    impressions, _ = impressions_of(published, data, windows, bundle.candidates, bundle.at)
     items = bundle.text.items(data.texts, data.log.item_ids)
     interest_P, score_P, without_P = bundle.compare(data.log, items, impressions)
     for one, other in zip((interest_P, score_P), bundle.score(data.log, items, impressions), strict=True):

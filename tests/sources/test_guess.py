@@ -114,6 +114,18 @@ def test_tables_as_people_have_them(log: str) -> None:
     assert tables.events.keys == keys
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("questions.csv", "QuestionId"), ("story.parquet", "story_id"), ("recetas", "receta_id"), ("entries", "entryID")],
+)
+def test_an_id_may_be_called_after_the_table_of_the_items(table: str, column: str) -> None:
+    events = {"user": WHO, "order_id": [1, 2, 3, 4], column: [4, 4, 2, 1], "time": ["2020-01-02 10:00:00Z"] * 4}
+    tables = found({"id": [1, 2, 3, 4], "title": TITLES}, events, names=(table, "log.csv"))
+    assert (tables.items.columns["item_id"], tables.events.columns["item_id"]) == ("id", column)
+    with pytest.raises(ConfigError, match="an item's id"):
+        found({"id": [1, 2, 3, 4], "title": TITLES}, events, names=("things.csv", "log.csv"))
+
+
 def test_a_log_of_views_alone_counts_views() -> None:
     events = {"user": WHO, "item_id": [1, 2, 3, 4], "event": ["view"] * 4, "time": ["2020-01-02 10:00:00Z"] * 4}
     tables = found({"item_id": [1, 2, 3, 4], "title": TITLES}, events)
