@@ -108,7 +108,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
             settings, before, cutoff, registry, parent, checkpoint=checkpoint, progress=show
         )
         registry.mark(about)
-        registry.metrics(forgotten)
+        registry.metrics(forgotten | {"networks_share_of_blend": bundle.blend.share})
         registry.text(bundle.plan.model_dump_json(indent=1), "plan.json")
         measured = measure(bundle.plan.applied(settings), bundle, progress=progress)
         registry.table(measured.table, EVALUATION)
