@@ -152,12 +152,15 @@ class Bundle:
             for name, checksum in about["sha256"].items():
                 if _checksum(folder / name) != checksum:  # LightGBM, for one, crashes on half a model
                     raise ValueError(f"checksum of {name}")
+        except (OSError, ValueError, KeyError) as error:
+            raise ContractError(
+                f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
+            ) from None
+        written_by = f"the bundle in {folder} is of recsys-text {about.get('recsys_text')} and"
+        try:
             blend, without_interest = Blend.load(folder), Blend.load(folder / _WITHOUT)
             if blend.features != FEATURES:
-                raise ContractError(
-                    f"the bundle in {folder} is of recsys-text {about['recsys_text']} and of other features than this "
-                    "version computes; train again"
-                )
+                raise ContractError(f"{written_by} of other features than this version computes; train again")
             return cls(
                 text=TextModel.load(folder),
                 neighbours=Neighbours.load(folder),
@@ -167,13 +170,11 @@ class Bundle:
                 candidates=Candidates.model_validate(about["candidates"]),
                 at=about["at"],
                 cutoff=datetime.fromisoformat(about["cutoff"]),
-                plan=Plan.model_validate(about.get("plan", {})),
+                plan=Plan.model_validate(about["plan"]),
             )
-        except ContractError:
-            raise
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:  # what is there is as it was written
             raise ContractError(
-                f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
+                f"{written_by} written in another way than this version reads ({error}); train again"
             ) from None
 
 
