@@ -126,14 +126,17 @@ def _trend(log: Log, unit_ID: Float32, times_N: Int64) -> Float32:
     stops, begins = (np.searchsorted(time, distinct - span, side="left").tolist() for span in (0, _TREND))
     sums = np.zeros((len(distinct), unit_ID.shape[1]), dtype=np.float32)
     count_I = np.zeros(len(unit_ID), dtype=np.int64)
-    # Whole numbers, so that what came into the span and left it again leaves no trace.
     last_begin = last_stop = 0
-    for row, (begin, stop) in enumerate(zip(begins, stops, strict=True)):
-        count_I += np.bincount(item[last_stop:stop], minlength=len(count_I))
-        count_I -= np.bincount(item[last_begin:begin], minlength=len(count_I))
-        last_begin, last_stop = begin, stop
-        clicked = np.flatnonzero(count_I)
-        sums[row] = count_I[clicked].astype(np.float32) @ unit_ID[clicked]
+    for first in range(0, len(distinct), _TILE):
+        rows = slice(first, min(first + _TILE, len(distinct)))
+        counts_TI = np.zeros((_TILE, len(unit_ID)), np.float32)  # of a whole tile, as in `_tiles`
+        for row in range(rows.start, rows.stop):
+            # Whole numbers, so that what came into the span and left it again leaves no trace.
+            np.add.at(count_I, item[last_stop : stops[row]], 1)
+            np.subtract.at(count_I, item[last_begin : begins[row]], 1)
+            last_begin, last_stop = begins[row], stops[row]
+            counts_TI[row - first] = count_I
+        sums[rows] = (counts_TI @ unit_ID)[: rows.stop - first]
     return unit(sums)[which_N]
 
 
