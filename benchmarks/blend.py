@@ -39,7 +39,7 @@ from recsys_text.evaluation.metrics import evaluate
 from recsys_text.fitting import fit_neighbours
 from recsys_text.following import EVERY
 from recsys_text.ranking.affinity import affinity, dots
-from recsys_text.ranking.blend import Blend, Kind, fit_blend
+from recsys_text.ranking.blend import Blend, fit_blend
 from recsys_text.ranking.calibrate import fit_calibrator, follow, log_share
 from recsys_text.ranking.candidates import histories, sampled_impressions, with_negatives
 from recsys_text.ranking.features import FEATURES, INTEREST_FEATURES, assemble, counts
@@ -150,7 +150,7 @@ def calibration_span(log: Log, items_ID: Floats, cutoff: datetime, end: datetime
         rows_P, offsets_N1 = np.repeat(chosen_N, size_N), np.concatenate(([0], np.cumsum(size_N[chosen_N])))
         return fit_blend(
             taught_PF[rows_P], clicked_P[rows_P], offsets_N1, newest.user[chosen_N],
-            kind="both", names=FEATURES, seed=SEED, threads=1,
+            share=0.5, names=FEATURES, seed=SEED, threads=1,
         )  # fmt: skip
 
     def pairs(chosen_N: Bools) -> Bools:
@@ -232,18 +232,18 @@ def main() -> None:
     found = {}
     without = [at for at, name in enumerate(FEATURES) if name not in INTEREST_FEATURES]
     everything = list(range(len(FEATURES)))
-    arms: dict[str, tuple[Kind, list[int]]] = {
-        "lightgbm": ("lightgbm", everything),
-        "mlp": ("mlp", everything),
-        "both": ("both", everything),
-        "both, no interest": ("both", without),
+    arms: dict[str, tuple[float, list[int]]] = {
+        "lightgbm": (0.0, everything),
+        "mlp": (1.0, everything),
+        "both": (0.5, everything),
+        "both, no interest": (0.5, without),
     }
-    for name, (kind, columns) in arms.items():
+    for name, (share, columns) in arms.items():
         names = np.array(FEATURES)[columns].tolist()
         begin = perf_counter()
         blend = fit_blend(
             np.ascontiguousarray(taught_PF[:, columns]), clicked_P, offsets_N1, newest.user[~calibrates_N],
-            kind=kind, names=names, seed=SEED, threads=1,
+            share=share, names=names, seed=SEED, threads=1,
         )  # fmt: skip
         seconds = perf_counter() - begin
         fewer = replace(blend, trees=blend.trees[:1], networks=blend.networks[:1])

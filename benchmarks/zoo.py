@@ -16,8 +16,8 @@ tables, with the columns of `recsys-text evaluate` and log, seconds and peak_mb.
 """
 
 import argparse
+import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -142,25 +142,35 @@ def write_clocked(name: str, data: Path, work: Path) -> None:
 def trained(name: str, config: Path, split: Split, *, quick: bool) -> pl.DataFrame:
     """The evaluation table of a training, with the time that it took and the memory that it needed."""
     began = time.monotonic()
-    command(config, "train", "--cutoff", split.start.isoformat(), *(["--quick"] if quick else []))
+    peak_mb = command(config, "train", "--cutoff", split.start.isoformat(), *(["--quick"] if quick else []))
     seconds = time.monotonic() - began
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest so far
     settings = load(config)
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    newest = max(MlflowClient().search_model_versions(f"name='{name}'"), key=lambda version: int(version.version))
-    measured = mlflow.artifacts.load_dict(f"runs:/{newest.run_id}/evaluation.json")
+    # Given to each call: set for the process, it would go on to the trainings of the other logs.
+    place = settings.tracking_uri
+    versions = MlflowClient(place).search_model_versions(f"name='{name}'")
+    newest = max(versions, key=lambda version: int(version.version))
+    kept = mlflow.artifacts.download_artifacts(
+        run_id=newest.run_id, artifact_path="evaluation.json", tracking_uri=place
+    )
+    measured = json.loads(Path(kept).read_text())
     table = pl.DataFrame(measured["data"], schema=measured["columns"], orient="row", infer_schema_length=None)
     return table.with_columns(log=pl.lit(name), seconds=pl.lit(seconds), peak_mb=pl.lit(peak_mb))
 
 
-def command(config: Path, step: str, *options: str) -> None:
-    """Runs a step of the command line; ends the program with its last lines where it fails."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("recsys-text")), step, "--config", str(config), *options],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode not in (0, 4):  # 4: registered, and the gate said no
-        sys.exit(f"{step} of {config} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+def command(config: Path, step: str, *options: str) -> float:
+    """Runs a step of the command line and returns the most memory that it held, in MB; ends the program where it fails.
+
+    What it says is kept beside the config file.
+    """
+    words = [str(Path(sys.executable).with_name("recsys-text")), step, "--config", str(config), *options]
+    said = config.with_suffix(f".{step}.log")
+    with said.open("w") as to:
+        process = subprocess.Popen(words, stdout=to, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)  # of this process alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 4):  # 4: registered, and the gate said no
+        sys.exit(f"{step} of {config} failed:\n{said.read_text()[-2000:]}")
+    return usage.ru_maxrss / 1024
 
 
 def show(out: Console, table: pl.DataFrame) -> None:
@@ -191,8 +201,8 @@ def show(out: Console, table: pl.DataFrame) -> None:
                 continue
             best = baselines(of_log, part).sort("value", descending=True, nulls_last=True).row(0, named=True)
             shown.add_row(
-                str(name), part, best["method"], short(best["value"]), interval(rows[SCORE]), gain(best),
-                gain(rows[WITHOUT_TEXT]), short(rows[FRESH]["value"]), f"{rows[SCORE]['impressions']:,}",
+                str(name), part, f"{rows[SCORE]['impressions']:,}", interval(rows[SCORE]), best["method"],
+                short(best["value"]), gain(best), gain(rows[WITHOUT_TEXT]), short(rows[FRESH]["value"]),
                 f"{of_log['seconds'][0]:.0f}", f"{of_log['peak_mb'][0]:,.0f}",
             )  # fmt: skip
     out.print(shown)

@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from recsys_text import __version__
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.evaluation.parts import in_threads
 from recsys_text.model.text_model import Items, TextModel
 from recsys_text.plan import AS_SET, Plan
 from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
@@ -33,7 +32,7 @@ from recsys_text.ranking.log import Impressions, Log, no_impressions
 from recsys_text.ranking.neighbours import TOGETHER, Neighbours, together
 from recsys_text.ranking.timeline import Ints
 from recsys_text.sections import Candidates
-from recsys_text.threads import processors
+from recsys_text.threads import in_threads, processors
 from recsys_text.torch_threads import one_thread
 
 if TYPE_CHECKING:
@@ -153,12 +152,15 @@ class Bundle:
             for name, checksum in about["sha256"].items():
                 if _checksum(folder / name) != checksum:  # LightGBM, for one, crashes on half a model
                     raise ValueError(f"checksum of {name}")
+        except (OSError, ValueError, KeyError) as error:
+            raise ContractError(
+                f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
+            ) from None
+        written_by = f"the bundle in {folder} is of recsys-text {about.get('recsys_text')} and"
+        try:
             blend, without_interest = Blend.load(folder), Blend.load(folder / _WITHOUT)
             if blend.features != FEATURES:
-                raise ContractError(
-                    f"the bundle in {folder} is of recsys-text {about['recsys_text']} and of other features than this "
-                    "version computes; train again"
-                )
+                raise ContractError(f"{written_by} of other features than this version computes; train again")
             return cls(
                 text=TextModel.load(folder),
                 neighbours=Neighbours.load(folder),
@@ -168,13 +170,11 @@ class Bundle:
                 candidates=Candidates.model_validate(about["candidates"]),
                 at=about["at"],
                 cutoff=datetime.fromisoformat(about["cutoff"]),
-                plan=Plan.model_validate(about.get("plan", {})),
+                plan=Plan.model_validate(about["plan"]),
             )
-        except ContractError:
-            raise
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:  # what is there is as it was written
             raise ContractError(
-                f"the bundle in {folder} is damaged ({error}); remove the folder to fetch it anew"
+                f"{written_by} written in another way than this version reads ({error}); train again"
             ) from None
 
 

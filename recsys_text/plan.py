@@ -8,7 +8,7 @@ from recsys_text.config import Settings
 from recsys_text.sections.base import PositiveInt, Section
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "training": ("regression_items", "max_clicks", "epochs", "pretrain_epochs", "blend_clicks"),
+    "training": ("regression_items", "max_clicks", "epochs", "pretrain_epochs", "blend_clicks", "blend_candidates"),
     "evaluation": ("max_impressions",),
 }
 
@@ -25,6 +25,7 @@ class Plan(Section):
     epochs: PositiveInt | None = None
     pretrain_epochs: int | None = Field(default=None, ge=0)
     blend_clicks: PositiveInt | None = None
+    blend_candidates: PositiveInt | None = None
     max_impressions: PositiveInt | None = None
 
     @classmethod

@@ -6,9 +6,14 @@ any of them. What a user has set is left as it is.
 
 import math
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 #: Idle threads sleep at once. By default they spin for up to a second after each parallel part: on a machine that is
 #: not idle they take the processor from the thread that they wait for.
@@ -33,6 +38,15 @@ def count() -> int:
     """The number of threads that numeric libraries take: OMP_NUM_THREADS where it says so, else `processors`."""
     first = os.environ.get(_COUNT, "").partition(",")[0]
     return int(first) if first.isdecimal() and int(first) > 0 else processors()
+
+
+def in_threads(work: Callable[[Part], Result], parts: Sequence[Part], threads: int) -> Iterator[Result]:
+    """The result of each part, in the order of the parts, whatever the number of threads; 0 takes all cores."""
+    if len(parts) < 2 or threads == 1:
+        yield from map(work, parts)
+        return
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        yield from pool.map(work, parts)
 
 
 def processors(root: Path = Path("/")) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_text.errors import ContractError
-from recsys_text.evaluation.parts import in_threads
+from recsys_text.threads import in_threads
 
 Float = NDArray[np.floating[Any]]
 Double = NDArray[np.float64]

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text.evaluation.metrics import Bool, Double, Float, Int
-from recsys_text.evaluation.parts import in_threads, parts
+from recsys_text.evaluation.parts import parts
 from recsys_text.ranking.log import Impressions, Int64
 from recsys_text.ranking.topk import topk
+from recsys_text.threads import in_threads
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]

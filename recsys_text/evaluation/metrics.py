@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
-from recsys_text.evaluation.parts import in_threads, parts
+from recsys_text.evaluation.parts import parts
 from recsys_text.ranking.timeline import expand
+from recsys_text.threads import in_threads
 
 Float = NDArray[np.floating[Any]]
 Double = NDArray[np.float64]

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from recsys_text.bundle import WITHOUT_INTEREST, Bundle, Floats, OnProgress, features, in_parts, raw_scores
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError
+from recsys_text.fitting.mixture import SHARES, choose_share
 from recsys_text.model.collaborative import bm25, clicked_once, ease
 from recsys_text.model.text_model import Items, TextModel
 from recsys_text.progress import SILENT, Stages, part_of
@@ -45,6 +46,8 @@ ROWS = 600_000
 _FEWEST = 200
 #: A blend that goes on has a room so many times smaller: it knows most of it.
 _WARM = 4
+#: What the networks count for in each kind of blend.
+NETWORKS = {"lightgbm": 0.0, "mlp": 1.0, "both": 0.5}
 _ALL = list(range(len(FEATURES)))
 
 
@@ -72,18 +75,18 @@ def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> i
     before them to what they will have seen when they serve.
     """
     most = min(settings.training.blend_windows, (len(bounds) - 2) // 2)
-    room, ends = _room(log, bounds, settings), np.array([micros(end) for end in bounds])
+    most_taught, ends = room(log, bounds, settings), np.array([micros(end) for end in bounds])
     if settings.evaluation.at == "click":
-        needed = room * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1)  # the users who calibrate do not teach
+        needed = most_taught * _CALIBRATION_SHARE / (_CALIBRATION_SHARE - 1)  # the users who calibrate do not teach
         sizes_W = np.histogram(log.time[log.positive], ends)[0].tolist()
     else:
-        needed, clicks = _CALIBRATION_TIMES * room, log.clicks_of_user
+        needed, clicks = _CALIBRATION_TIMES * most_taught, log.clicks_of_user
         stops_WU = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(end)) for end in ends[:, None]]
         sizes_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(stops_WU)]
     return next((count for count in range(1, most) if sum(sizes_W[-count:]) >= needed), most)
 
 
-def _room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
+def room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
     """How many impressions the blend learns from: fewer where pools are large."""
     low, high = np.searchsorted(log.logged.time, [micros(bounds[0]), micros(bounds[-1])])
     if low < high and settings.evaluation.at == "click":  # lists that were shown are short, whatever the pools
@@ -123,7 +126,8 @@ def fit_ranker(
 ) -> tuple[Blend, Blend, Calibrator]:
     """The blend, the same without the interest, and the calibrator of the first, from the windows between `bounds`."""
     neighbours = fit_neighbours(log, bounds[0])
-    found = lesson(text, neighbours, log, items, bounds, settings, _room(log, bounds, settings), progress)
+    found = lesson(text, neighbours, log, items, bounds, settings, room(log, bounds, settings), progress)
+    share = _share(found, settings, progress)
     parts = _parts_of_two(progress)
     blend, without_interest = (
         fit_blend(
@@ -132,7 +136,7 @@ def fit_ranker(
             found.taught.offsets,
             found.taught.user,
             weight_N=found.weights,
-            kind=settings.blend.kind,
+            share=share,
             names=[FEATURES[place] for place in places],
             seed=settings.training.seed,
             on_part=parts,
@@ -141,6 +145,26 @@ def fit_ranker(
     )
     progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
+
+
+def _share(found: Lesson, settings: Settings, progress: Stages) -> float:
+    """What the networks count for in the blend, as `blend.kind` says or, where it does not, as users held out do."""
+    if "kind" in settings.blend.model_fields_set:
+        return NETWORKS[settings.blend.kind]
+    taught = found.taught
+    chosen = choose_share(
+        found.features,
+        taught.clicked,
+        taught.offsets,
+        taught.user,
+        found.weights,
+        names=FEATURES,
+        seed=settings.training.seed,
+    )
+    ndcg = chosen.ndcg_S[SHARES.index(chosen.share)]
+    told = "too few impressions to tell" if np.isnan(ndcg) else f"nDCG@10 {ndcg:.3f} for users held out"
+    progress.stage(f"Networks count for {chosen.share:.0%} of the blend, trees for the rest: {told} (blend.kind)")
+    return chosen.share
 
 
 def continue_ranker(
@@ -152,8 +176,9 @@ def continue_ranker(
     progress: Stages = SILENT,
 ) -> tuple[Blend, Blend, Calibrator]:
     """As `fit_ranker`, from the champion's, by windows since its cutoff; `items` are its own vectors."""
-    text, neighbours, room = champion.text, champion.neighbours, max(_FEWEST, _room(log, bounds, settings) // _WARM)
-    found = lesson(text, neighbours, log, items, bounds, settings, room, progress)
+    text, neighbours = champion.text, champion.neighbours
+    most = max(_FEWEST, room(log, bounds, settings) // _WARM)
+    found = lesson(text, neighbours, log, items, bounds, settings, most, progress)
     parts = _parts_of_two(progress)
     blend, without_interest = (
         continue_blend(
@@ -178,16 +203,16 @@ def lesson(
     items: Items,
     bounds: Sequence[datetime],
     settings: Settings,
-    room: int,
+    most: int,
     progress: Stages = SILENT,
 ) -> Lesson:
-    """At most `room` impressions to teach and as many to calibrate, of windows that text and neighbours have not seen.
+    """At most `most` impressions to teach and as many to calibrate, of windows that text and neighbours have not seen.
 
     Features are computed in whole pools, as when they are served; only then are rows left out for the blend. Raises
     ContractError where no click of these windows is in its pool, or a single user has clicked.
     """
     seed = settings.training.seed
-    impressions = newest_impressions(log, bounds, settings, _CALIBRATION_TIMES * room)
+    impressions = newest_impressions(log, bounds, settings, _CALIBRATION_TIMES * most)
     if not len(impressions):
         raise ContractError(
             "no click of the newest training windows is in its candidate pool; check [candidates] and known_at of items"
@@ -205,7 +230,7 @@ def lesson(
             )
         calibrates_N = impressions.user == draw.choice(users)  # of a handful, one
     others_N = np.flatnonzero(~calibrates_N)
-    teaching = take(impressions, np.sort(draw.choice(others_N, min(room, len(others_N)), replace=False)))
+    teaching = take(impressions, np.sort(draw.choice(others_N, min(most, len(others_N)), replace=False)))
     served = publications(list(itertools.pairwise(bounds)), settings.schedule.refresh)
     published, _ = useful(log, as_published(teaching, served))
     parts = [teaching, published] if settings.evaluation.at == "click" else [published]

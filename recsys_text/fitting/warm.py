@@ -14,7 +14,7 @@ import numpy as np
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.fitting.ranker import continue_ranker
+from recsys_text.fitting.ranker import NETWORKS, continue_ranker
 from recsys_text.fitting.text import clicks_between, own_clicks
 from recsys_text.fitting.whole import assembled
 from recsys_text.model.collaborative import clicked_once
@@ -50,7 +50,9 @@ def continue_bundle(
     it is, and its plan holds on. Raises ConfigError where it is of another [model] or [blend], ContractError where no
     window is newer than it.
     """
-    if champion.text.settings != settings.model or champion.blend.kind != settings.blend.kind:
+    blend = settings.blend
+    other_blend = "kind" in blend.model_fields_set and champion.blend.share != NETWORKS[blend.kind]
+    if champion.text.settings != settings.model or other_blend:
         raise ConfigError(
             "[model] or [blend] is not what the champion was trained with, so nothing can start from it; train without "
             "--warm-start, or undo the change"

@@ -10,10 +10,11 @@ are the slice offsets_N1[n]:offsets_N1[n + 1].
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -23,13 +24,13 @@ from safetensors.torch import load_file, save_file
 from recsys_text.errors import ContractError
 from recsys_text.ranking.listwise import Network, fit_network
 from recsys_text.ranking.trees import fit_trees, more_trees
+from recsys_text.threads import in_threads
+from recsys_text.torch_threads import one_thread
 
 Float32 = NDArray[np.float32]
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.integer[Any]]
-Part = TypeVar("Part")
-Kind = Literal["lightgbm", "mlp", "both"]
 
 # LambdaRank's limit of candidates of one impression.
 MAX_CANDIDATES = 10_000
@@ -45,18 +46,15 @@ class Blend:
     """A fitted ranker; `features` are the names of its columns, in order.
 
     Its raw score is the sum of the mean of the trees and the mean of the networks, each divided by its spread: how far
-    apart it puts the candidates of an impression of the training. Either may be none.
+    apart it puts the candidates of an impression of the training. `share` is what the networks count for, of 1; where
+    it is 0 or 1, there is one kind alone.
     """
 
     features: tuple[str, ...]
     trees: tuple[lgb.Booster, ...]
     networks: tuple[Network, ...]
+    share: float
     spreads: tuple[float, float] = (1.0, 1.0)
-
-    @property
-    def kind(self) -> Kind:
-        """What it is made of."""
-        return "both" if self.trees and self.networks else "lightgbm" if self.trees else "mlp"
 
     def predict(self, features_PF: Float32, *, threads: int = 0) -> Double:
         """Raw scores, float64[P], higher is better; only their order within an impression has a meaning.
@@ -70,9 +68,9 @@ class Blend:
             )
         raw_P = np.zeros(len(features_PF))
         if self.trees:
-            raw_P += _of_trees(self.trees, features_PF, threads) / self.spreads[0]
+            raw_P += (1 - self.share) / self.spreads[0] * _of_trees(self.trees, features_PF, threads)
         if self.networks:
-            raw_P += _of_networks(self.networks, features_PF) / self.spreads[1]
+            raw_P += self.share / self.spreads[1] * _of_networks(self.networks, features_PF)
         return raw_P
 
     def importance(self) -> dict[str, float]:
@@ -85,7 +83,7 @@ class Blend:
 
     def save(self, folder: Path) -> None:
         """Writes JSON, LightGBM's own text and safetensors: what there is of them."""
-        about = {"features": self.features, "spreads": self.spreads, "trees": len(self.trees)}
+        about = {"features": self.features, "share": self.share, "spreads": self.spreads, "trees": len(self.trees)}
         (folder / _ABOUT).write_text(json.dumps(about | {"networks": len(self.networks)}))
         for number, trees in enumerate(self.trees):
             _trees_file(folder, number).write_text(trees.model_to_string())
@@ -104,6 +102,7 @@ class Blend:
             networks=tuple(
                 Network.from_tensors(load_file(_network_file(folder, number))) for number in range(about["networks"])
             ),
+            share=about["share"],
             spreads=tuple(about["spreads"]),
         )
 
@@ -114,36 +113,40 @@ def fit_blend(
     offsets_N1: Int,
     users_N: Int,
     *,
-    kind: Kind,
+    share: float,
     names: Sequence[str],
     seed: int,
     weight_N: Float32 | None = None,
+    members: int = MEMBERS,
     threads: int = 0,
     on_part: Callable[[int], None] = lambda _: None,
 ) -> Blend:
     """Learns from the impressions that have both a clicked candidate and another, and leaves the rest out.
 
-    See `fit_trees` and `fit_network`: which of them, says `kind`. weight_N: of each impression, by default 1. `on_part`
-    is called when a ranker is fitted, with the number of all.
+    See `fit_trees` and `fit_network`. share: what the networks count for, of 1; there are `members` of each kind that
+    counts. weight_N: of each impression, by default 1. `on_part` is called when a ranker is fitted, with the number of
+    all.
 
     Raises ContractError where no impression is left, or one has more than MAX_CANDIDATES candidates.
     """
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
     users_N, weight_N = users_N[useful_N], _weights(weight_N, useful_N)
-    seeds = [seed * MEMBERS + number for number in range(MEMBERS)]
+    seeds = [seed * members + number for number in range(members)]
     trees: tuple[lgb.Booster, ...] = ()
     networks: tuple[Network, ...] = ()
-    all_parts = (kind != "mlp") * MEMBERS + (kind != "lightgbm") * MEMBERS
-    if kind != "mlp":
-        fitted = (
-            fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own, threads=threads)
-            for own in seeds
-        )
-        trees = tuple(_told(fitted, all_parts, on_part))
-    if kind != "lightgbm":
-        learned = (fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own) for own in seeds)
-        networks = tuple(_told(learned, all_parts, on_part))
-    return _even(Blend(features=tuple(names), trees=trees, networks=networks), features_PF, offsets_N1, threads)
+
+    def grown(own: int) -> lgb.Booster:
+        return fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own, threads=1)
+
+    def learned(own: int) -> Network:
+        return fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own)
+
+    fits: list[Callable[[], lgb.Booster | Network]] = []
+    fits += [partial(grown, own) for own in seeds if share < 1]
+    fits += [partial(learned, own) for own in seeds if share > 0]
+    trees, networks = _fitted(fits, threads, on_part)
+    blend = Blend(features=tuple(names), trees=trees, networks=networks, share=share)
+    return _even(blend, features_PF, offsets_N1, threads)
 
 
 def continue_blend(
@@ -163,25 +166,35 @@ def continue_blend(
     """
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
     weight_N = _weights(weight_N, useful_N)
-    all_parts = len(former.trees) + len(former.networks)
-    grown = (
-        more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=seed * MEMBERS + number, threads=threads)
-        for number, each in enumerate(former.trees)
-    )
-    learned = (
-        fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=seed * MEMBERS + number, former=each)
-        for number, each in enumerate(former.networks)
-    )
-    trees = tuple(_told(grown, all_parts, on_part))
-    networks = tuple(_told(learned, all_parts, on_part))
+
+    def grown(number: int, each: lgb.Booster) -> lgb.Booster:
+        own = seed * MEMBERS + number
+        return more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=own, threads=1)
+
+    def learned(number: int, each: Network) -> Network:
+        own = seed * MEMBERS + number
+        return fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own, former=each)
+
+    fits: list[Callable[[], lgb.Booster | Network]] = []
+    fits += [partial(grown, number, each) for number, each in enumerate(former.trees)]
+    fits += [partial(learned, number, each) for number, each in enumerate(former.networks)]
+    trees, networks = _fitted(fits, threads, on_part)
     return _even(replace(former, trees=trees, networks=networks), features_PF, offsets_N1, threads)
 
 
-def _told(parts: Iterator[Part], number: int, on_part: Callable[[int], None]) -> Iterator[Part]:
-    """The parts, each told when it is there."""
-    for part in parts:
-        on_part(number)
-        yield part
+def _fitted(
+    fits: Sequence[Callable[[], lgb.Booster | Network]], threads: int, on_part: Callable[[int], None]
+) -> tuple[tuple[lgb.Booster, ...], tuple[Network, ...]]:
+    """The rankers, several at a time with a thread each: threads that share the small steps of one wait for each
+    other.
+    """
+    rankers = []
+    with one_thread():
+        for ranker in in_threads(lambda fit: fit(), fits, threads):
+            on_part(len(fits))
+            rankers.append(ranker)
+    trees = tuple(each for each in rankers if isinstance(each, lgb.Booster))
+    return trees, tuple(each for each in rankers if isinstance(each, Network))
 
 
 def _useful(features_PF: Float32, clicked_P: Bool, offsets_N1: Int) -> tuple[Float32, Bool, Int, Bool]:
@@ -215,7 +228,7 @@ def _even(blend: Blend, features_PF: Float32, offsets_N1: Int, threads: int) -> 
     if not (blend.trees and blend.networks):
         return blend
     of_trees, of_networks = _of_trees(blend.trees, features_PF, threads), _of_networks(blend.networks, features_PF)
-    return replace(blend, spreads=(_spread(of_trees, offsets_N1), _spread(of_networks, offsets_N1)))
+    return replace(blend, spreads=(spread(of_trees, offsets_N1), spread(of_networks, offsets_N1)))
 
 
 def _of_trees(trees: Sequence[lgb.Booster], features_PF: Float32, threads: int) -> Double:
@@ -243,9 +256,9 @@ def _network_file(folder: Path, number: int) -> Path:
     return folder / f"blend-{number}.safetensors"
 
 
-def _spread(raw_P: Double, offsets_N1: Int) -> float:
-    """The standard deviation within impressions; 1 where a part puts all candidates at one place."""
+def spread(raw_P: Double, offsets_N1: Int) -> float:
+    """Return the standard deviation of raw scores within impressions, 1 where all candidates are at one place."""
     length_N = np.diff(offsets_N1)
     mean_N = np.add.reduceat(raw_P, offsets_N1[:-1]) / length_N
-    spread = float(np.std(raw_P - np.repeat(mean_N, length_N)))
-    return spread if spread > _SPREAD else 1.0
+    found = float(np.std(raw_P - np.repeat(mean_N, length_N)))
+    return found if found > _SPREAD else 1.0

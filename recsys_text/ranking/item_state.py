@@ -18,6 +18,8 @@ Float32 = NDArray[np.float32]
 _DAY = 24 * HOUR
 #: Events of the usual value, and impressions of the usual rate, that the mean of an item starts with.
 _VALUES, _SHOWN = 5.0, 20.0
+#: Clicks that repeat nothing, which the share of an item's clicks that do starts with.
+_DOUBT = 5.0
 #: Spans, in microseconds, in which clicks on an item are counted, by column.
 CLICK_SPANS = {
     "clicks_30m": HOUR // 2, "clicks_2h": 2 * HOUR, "clicks_6h": 6 * HOUR, "clicks_24h": _DAY,
@@ -32,7 +34,7 @@ RATE_SPANS: dict[str, int | None] = {"click_rate": None, "click_rate_24h": _DAY}
 #: The columns of `item_state` that are hours.
 AGES = ("age_hours", "since_click_hours", "since_first_click_hours")
 #: The columns of `item_state`.
-ITEM_COLUMNS = (*CLICK_SPANS, "clicks_total", *FIRST_SPANS, *AGES, *RATE_SPANS, "value")
+ITEM_COLUMNS = (*CLICK_SPANS, "clicks_total", *FIRST_SPANS, *AGES, *RATE_SPANS, "value", "item_repeat_share")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,13 +79,16 @@ def item_state(log: Log, impressions: Impressions) -> dict[str, Float32]:
     their user; age_hours: since the item is known; since_click_hours, since_first_click_hours: since its last and its
     first click, or its age where it has none; click_rate*: the share of its logged impressions that were clicked, 0
     where nothing is logged; value: how far the mean value of its events is above that of all, 0 where none has one.
-    Rates and values are shrunk to what is usual where little is known.
+    item_repeat_share: of its clicks the share by users who had clicked it earlier, shrunk to 0 where
+    they are few. Rates and values are shrunk to what is usual where little is known.
     """
     return asked_once(
         impressions,
         impressions.item,
         len(log.item_ids),
-        lambda asked: _clicks_and_ages(log, asked) | _click_rates(log, asked) | _values(log, asked),
+        lambda asked: (
+            _clicks_and_ages(log, asked) | _click_rates(log, asked) | _values(log, asked) | _repeats(log, asked)
+        ),
     )
 
 
@@ -150,3 +155,10 @@ def _click_rates(log: Log, asked: Questions) -> dict[str, Float32]:
 def _values(log: Log, asked: Questions) -> dict[str, Float32]:
     means, usual_Q = shrunk_means(log.value_sums, asked, {"value": None}, _VALUES)
     return {"value": (means["value"] - usual_Q).astype(np.float32)}
+
+
+def _repeats(log: Log, asked: Questions) -> dict[str, Float32]:
+    count_Q, repeated_Q = (
+        asked.stop(events) - events.begin(asked.group) for events in (log.clicks_of_item, log.repeats_of_item)
+    )
+    return {"item_repeat_share": (repeated_Q / (count_Q + _DOUBT)).astype(np.float32)}

@@ -97,13 +97,10 @@ def fit_network(
     alone. former: a network of the same features, from which this one goes on in fewer and smaller steps.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    finite_PF = np.nan_to_num(features_PF, posinf=0.0, neginf=0.0)
-    # In double: a million squares of a large feature lose a small spread in single precision.
-    mean_F = torch.from_numpy(finite_PF.mean(axis=0, dtype=np.float64)).float()
-    spread_F = torch.from_numpy(finite_PF.std(axis=0, dtype=np.float64)).float()
-    scale_F = torch.where(spread_F > _SPREAD, spread_F, 1.0)
     epochs, rate = _EPOCHS, _LEARNING_RATE
-    if former is not None:
+    if former is None:
+        mean_F, scale_F = _centre(features_PF)
+    else:
         mean_F, scale_F, epochs, rate = former.mean_F, former.scale_F, _MORE_EPOCHS, _MORE_RATE
     x_PF = _standard(torch.from_numpy(features_PF).to(device), mean_F.to(device), scale_F.to(device))
     length_N = np.diff(offsets_N1)
@@ -158,8 +155,20 @@ def _layers(features: int, generator: torch.Generator) -> list[tuple[Tensor, Ten
     return layers
 
 
+def _centre(features_PF: Float32) -> tuple[Tensor, Tensor]:
+    """The mean and the spread of each feature, 1 where it is constant; what is not finite counts as 0."""
+    mean_F, spread_F = np.empty((2, features_PF.shape[1]))
+    # In double: a million squares of a large feature lose a small spread in single precision. One at a time: a copy of
+    # all of them would take as much memory as all else here.
+    for at, feature_P in enumerate(features_PF.T):
+        finite_P = np.nan_to_num(feature_P, posinf=0.0, neginf=0.0).astype(np.float64)
+        mean_F[at], spread_F[at] = finite_P.mean(), finite_P.std()
+    spread = torch.from_numpy(spread_F).float()
+    return torch.from_numpy(mean_F).float(), torch.where(spread > _SPREAD, spread, 1.0)
+
+
 def _standard(x_PF: Tensor, mean_F: Tensor, scale_F: Tensor) -> Tensor:
-    return ((x_PF - mean_F) / scale_F).nan_to_num(0.0).clamp(-_LIMIT, _LIMIT)
+    return (x_PF - mean_F).div_(scale_F).nan_to_num_(0.0).clamp_(-_LIMIT, _LIMIT)
 
 
 def _forward(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:

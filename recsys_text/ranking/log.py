@@ -35,6 +35,8 @@ HOUR = 3_600_000_000
 #: The time of what never happens: the expiry of an item that does not expire.
 NEVER = int(np.iinfo(np.int64).max)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Events that an index is made of at a time where that takes memory.
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,6 +158,21 @@ class Log:
         own = self.clicks_of_user
         first = own.start[:-1][np.diff(own.start) > 0]
         return Times.of(own.value[first].astype(np.int32), own.ranks(first), own.clock, len(self.item_ids))
+
+    @cached_property
+    def repeats_of_item(self) -> Times:
+        """The positive events on items that their user had clicked at an earlier time, by item."""
+        own, repeats = self.clicks_of_user, []
+        # Some users at a time: what tells repeats takes several times the memory of an event.
+        cuts = np.unique(np.searchsorted(own.start, np.arange(0, len(own.value), _CHUNK)))
+        for first, last in itertools.pairwise([*cuts.tolist(), len(self.user_ids)]):
+            at = np.arange(own.start[first], own.start[last])
+            rank, item = own.ranks(at), own.value[at].astype(np.int64)
+            user = np.repeat(np.arange(last - first), np.diff(own.start[first : last + 1]))
+            _, begun, pair = np.unique(user * len(self.item_ids) + item, return_index=True, return_inverse=True)
+            repeats.append(at[rank > rank[begun][pair]])
+        at = np.concatenate(repeats or [np.zeros(0, np.int64)])
+        return Times.of(own.value[at].astype(np.int32), own.ranks(at), own.clock, len(self.item_ids))
 
     @cached_property
     def clicks_of_user(self) -> Timeline:

@@ -17,13 +17,13 @@ PAUSE = 1_800_000_000
 
 def clicks_by_arrival(clicks_of_user: Timeline, catalogue: int) -> Times:
     """The clicks in groups `item * 2 + (whether the user arrived with it)`; values of `clicks_of_user` are items."""
-    own, rank = clicks_of_user, clicks_of_user.ranks(slice(None))
-    time = own.clock[rank]
-    arrived = np.ones(len(time), dtype=np.bool_)
+    own = clicks_of_user
+    arrived = np.ones(len(own.value), dtype=np.bool_)
+    time = own.times(slice(None))
     arrived[1:] = time[1:] - time[:-1] > PAUSE
     del time
     arrived[own.start[:-1][np.diff(own.start) > 0]] = True
-    group = own.value.astype(np.int64)
+    group, rank = own.value.astype(np.int64), own.ranks(slice(None))
     group *= 2
     group += arrived
     return Times.of(group, rank, own.clock, 2 * catalogue)

@@ -63,8 +63,11 @@ class Times:
 
     @classmethod
     def of(cls, group: Ints, rank: Int64, clock: Int64, groups: int) -> Self:
-        """Groups events, in any order, by the rank of each on a clock that they share with others."""
-        packed = group.astype(np.int64)
+        """Groups events, in any order, by the rank of each on a clock that they share with others.
+
+        A group of 64 bits is used up: what it becomes needs no memory of its own.
+        """
+        packed = group.astype(np.int64, copy=False)
         packed *= len(clock) + 1
         packed += rank
         packed.sort()

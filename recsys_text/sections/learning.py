@@ -85,8 +85,8 @@ class Training(Section):
     """How a bundle is trained.
 
     A training takes about `budget`, its measurement included: of `regression_items`, whose texts teach the text
-    regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks` and `evaluation.max_impressions`, those that
-    are not set are made smaller until they fit.
+    regression, `max_clicks`, `epochs`, `pretrain_epochs`, `blend_clicks`, `blend_candidates` and
+    `evaluation.max_impressions`, those that are not set are made smaller until they fit.
 
     `history` and `blend_windows` count windows before the cutoff: the blend and its calibration learn from the last
     `blend_windows` at most, no more than hold `blend_clicks`, the text model from those before, of which it keeps the
@@ -126,7 +126,11 @@ class Training(Section):
 
 
 class Blend(Section):
-    """Which rankers order the candidates: boosted trees, small networks, or the sum of both; see `ranking.blend`."""
+    """Which rankers order the candidates: boosted trees, small networks, or the sum of both; see `ranking.blend`. Where
+    `kind` is not set, users held out decide how much each of them counts; see `ranking.mixture`.
+    """
+
+    AUTO: ClassVar[frozenset[str]] = frozenset({"kind"})
 
     kind: Literal["lightgbm", "mlp", "both"] = "both"
 

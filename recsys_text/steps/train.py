@@ -35,7 +35,7 @@ from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.plan import Plan
 from recsys_text.progress import EpochResult
 from recsys_text.ranking.features import COUNTS
-from recsys_text.steps.evaluate import EVALUATION, MEASURED_ON, figures, measure, newest_windows
+from recsys_text.steps.evaluate import EVALUATION, MEASURED_ON, Measured, figures, measure, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, tracker, windows_of
 from recsys_text.steps.lineage import DECIDING, keep, whole_cutoff
 from recsys_text.steps.report import report_training
@@ -108,8 +108,11 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
             settings, before, cutoff, registry, parent, checkpoint=checkpoint, progress=show
         )
         registry.mark(about)
-        registry.metrics(forgotten)
+        registry.metrics(forgotten | {"networks_share_of_blend": bundle.blend.share})
         registry.text(bundle.plan.model_dump_json(indent=1), "plan.json")
+        example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
+        without_item = {"events_without_item": before.log.dropped, "candidates_without_item": before.log.unknown}
+        del before  # the measurement reads the log with the windows that follow: two of them would be held
         measured = measure(bundle.plan.applied(settings), bundle, progress=progress)
         registry.table(measured.table, EVALUATION)
         registry.mark({MEASURED_ON: measured.on})
@@ -118,26 +121,16 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         left_out = {
             "clicks_outside_pool": measured.dropped,
             "clicks_not_known_when_published": measured.missed,
-            "events_without_item": before.log.dropped,
-            "candidates_without_item": before.log.unknown,
         }
-        registry.metrics(figures(measured.table) | left_out)
+        registry.metrics(figures(measured.table) | left_out | without_item)
         with tempfile.TemporaryDirectory(prefix="recsys-text-") as scratch:
             folder = Path(scratch) / "bundle"
             bundle.save(folder)
-            example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
             version = registry.register(folder, example, COUNTS)
         whole = cutoff if parent is None else whole_cutoff(registry, parent)
         registry.tag(version, {"cutoff": cutoff.isoformat(), "whole_cutoff": whole.isoformat()} | about)
         registry.set_alias(CHALLENGER, version)
-    page = None
-    try:
-        page = report_training(settings, registry, version, bundle, measured)
-    except UnavailableError as error:  # another try would train again for the sake of its page
-        _LOG.warning(
-            "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
-            *(version, error, version),
-        )
+    page = _page(settings, registry, version, bundle, measured)
     if parent is None:  # a warm start leaves that of a stopped training of the same windows alone
         checkpoint.clear()
     return Trained(
@@ -152,6 +145,18 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         trainable=about["trainable_share"],
         forgotten=forgotten,
     )
+
+
+def _page(settings: Settings, registry: Tracker, version: str, bundle: Bundle, measured: Measured) -> Path | None:
+    """The report of a version that is registered already, None where it could not be written."""
+    try:
+        return report_training(settings, registry, version, bundle, measured)
+    except UnavailableError as error:  # another try would train again for the sake of its page
+        _LOG.warning(
+            "version %s is registered, but has no report: %s; `recsys-text report --model %s` writes it",
+            *(version, error, version),
+        )
+    return None
 
 
 def fitted(

@@ -62,7 +62,7 @@ def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, mo
     for at in ("click", "window"):
         evaluation = project.evaluation.model_copy(update={"at": at})
         chosen = project.model_copy(update={"evaluation": evaluation})
-        room = ranker._room(log, BOUNDS[-3:], chosen)
+        room = ranker.room(log, BOUNDS[-3:], chosen)
         assert room == 5
         assert len(ranker.newest_impressions(log, BOUNDS[-3:], chosen, 2 * room)) == 10
 

@@ -162,6 +162,17 @@ def with_less_features(bundle: Path) -> None:
     (bundle / "bundle.json").write_text(json.dumps(signed))
 
 
+def test_a_bundle_that_another_version_wrote_in_another_way_asks_for_a_training(
+    published: Settings, tmp_path: Path
+) -> None:
+    shutil.copytree(tracker(published).bundle("1"), tmp_path / "bundle")
+    about = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    del about["at"]
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(about | {"recsys_text": "0.0.9"}))
+    with pytest.raises(ContractError, match=r"is of recsys-text 0\.0\.9 and written in another way .*; train again"):
+        Bundle.load(tmp_path / "bundle")
+
+
 def test_a_champion_of_other_features_keeps_nobody_out(published: Settings, tmp_path: Path) -> None:
     registry = tracker(published)
     older = tmp_path / "bundle"

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from recsys_text.ranking.affinity import affinity, dots, nearness
 from recsys_text.ranking.log import HOUR, Impressions
@@ -60,3 +61,27 @@ def test_dots_are_those_of_each_pairs_own_vectors() -> None:
     found = dots(users, VECTORS, np.array([0, 1, 2, 2]), np.array([0, 2, 2, 4]))
     assert found.tolist() == [2, 30, 1, 1]
     assert len(ITEMS) == len(VECTORS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_pair_has_depends_neither_on_its_place_nor_on_what_else_is_asked(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    users, items, dims = 12, int(draw.integers(40, 900)), int(draw.integers(1, 600))
+    vectors = draw.normal(size=(items, dims)).astype(np.float32)
+    vectors[draw.integers(1, items, 5)] = vectors[0]
+    of_users = draw.normal(size=(users, dims)).astype(np.float32)
+    histories = draw.integers(-1, items, (users, 30)).astype(np.int32)
+    # From nearly all items each, which share a matrix, to a few of them.
+    pools = [np.sort(draw.choice(items, max(1, items // draw.choice([1, 2, 30])), replace=False)) for _ in range(users)]
+    offsets = np.concatenate([[0], np.cumsum([len(pool) for pool in pools])])
+    with threadpool_limits(1, "blas"):
+        dot = dots(of_users, vectors, np.concatenate(pools), offsets)
+        near = nearness(vectors, np.concatenate(pools), offsets, histories)
+        for user, pool in enumerate(pools):
+            own, alone = slice(offsets[user], offsets[user + 1]), np.array([0, len(pool)])
+            one = slice(user, user + 1)
+            np.testing.assert_array_equal(dot[own], dots(of_users[one], vectors, pool, alone))
+            for name, found in nearness(vectors, pool, alone, histories[one]).items():
+                np.testing.assert_array_equal(near[name][own], found)
+            equal = np.all(vectors[pool] == vectors[0], axis=1)
+            assert len(np.unique(dot[own][equal])) <= 1

@@ -24,8 +24,8 @@ def some(impressions, seed, lengths=(2, 12)):
     return features, clicked, offsets, random.integers(0, impressions // 3 + 1, impressions)
 
 
-def fit(data, kind="both", seed=3, threads=1):
-    return fit_blend(*data, kind=kind, names=NAMES, seed=seed, threads=threads)
+def fit(data, share=0.5, seed=3, threads=1):
+    return fit_blend(*data, share=share, names=NAMES, seed=seed, threads=threads)
 
 
 def content(blend, tmp_path):
@@ -34,14 +34,14 @@ def content(blend, tmp_path):
     return {path.name: path.read_bytes().split(b"parameters:")[0] for path in sorted(tmp_path.iterdir())}
 
 
-@pytest.fixture(scope="module", params=["lightgbm", "mlp", "both"])
-def kind(request):
+@pytest.fixture(scope="module", params=[0.0, 0.5, 1.0], ids=["trees", "both", "networks"])
+def share(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def blend(kind):
-    return fit(some(600, 0), kind)
+def blend(share):
+    return fit(some(600, 0), share)
 
 
 def test_learns_the_order_on_impressions_that_it_has_not_seen(blend):
@@ -61,31 +61,31 @@ def test_the_folder_brings_back_the_same_scores(blend, tmp_path):
     np.testing.assert_array_equal(again.predict(features), blend.predict(features))
 
 
-def test_the_same_seed_gives_the_same_ranker_on_one_thread_and_two(blend, kind, tmp_path):
+def test_the_same_seed_gives_the_same_ranker_on_one_thread_and_two(blend, share, tmp_path):
     data = some(600, 0)
     folders = [tmp_path / name for name in "abcd"]
     for folder in folders:
         folder.mkdir()
     once = content(blend, folders[0])
-    assert content(fit(data, kind), folders[1]) == once
-    assert content(fit(data, kind, threads=2), folders[2]) == once
-    assert content(fit(data, kind, seed=4), folders[3]) != once
+    assert content(fit(data, share), folders[1]) == once
+    assert content(fit(data, share, threads=2), folders[2]) == once
+    assert content(fit(data, share, seed=4), folders[3]) != once
 
 
 def test_both_is_the_sum_of_what_each_learns_alone_on_one_scale():
     data = some(600, 0)
     features, _, offsets, _ = data
-    both, alone = fit(data), [fit(data, kind).predict(features) for kind in ("lightgbm", "mlp")]
-    expected = sum(raw / spread for raw, spread in zip(alone, both.spreads, strict=True))
+    both, alone = fit(data), [fit(data, share).predict(features) for share in (0.0, 1.0)]
+    expected = sum(raw / spread / 2 for raw, spread in zip(alone, both.spreads, strict=True))
     np.testing.assert_allclose(both.predict(features), expected, rtol=1e-6)
     for raw, spread in zip(alone, both.spreads, strict=True):
         apart = np.concatenate([part - part.mean() for part in np.split(raw, offsets[1:-1])])
         assert np.std(apart) == pytest.approx(spread, rel=1e-6)
 
 
-def test_importance_is_the_share_of_the_gain(blend, kind):
+def test_importance_is_the_share_of_the_gain(blend, share):
     found = blend.importance()
-    assert (not found) == (kind == "mlp")
+    assert (not found) == (share == 1)
     if found:
         assert sum(found.values()) == pytest.approx(1)
         assert next(iter(found)) == "signal"
@@ -98,7 +98,7 @@ def test_an_impression_is_scored_alike_alone_and_among_others(blend):
     assert len(blend.predict(features[:0])) == 0
 
 
-def test_impressions_that_teach_nothing_change_nothing(blend, kind):
+def test_impressions_that_teach_nothing_change_nothing(blend, share):
     features, clicked, offsets, users = some(600, 0)
     extra = np.zeros((5, 3), np.float32)
     padded = (
@@ -107,21 +107,21 @@ def test_impressions_that_teach_nothing_change_nothing(blend, kind):
         np.concatenate([offsets, offsets[-1] + np.array([0, 3, 5])]),  # empty, nothing clicked, all clicked
         np.concatenate([users, [1, 2, 3]]),
     )
-    np.testing.assert_array_equal(fit(padded, kind).predict(features), blend.predict(features))
+    np.testing.assert_array_equal(fit(padded, share).predict(features), blend.predict(features))
 
 
-def test_survives_little_and_dull_data(kind):
+def test_survives_little_and_dull_data(share):
     features, clicked, offsets, users = some(3, 0)
-    assert np.isfinite(fit((features, clicked, offsets, np.zeros(3, int)), kind).predict(features)).all()
+    assert np.isfinite(fit((features, clicked, offsets, np.zeros(3, int)), share).predict(features)).all()
     for dull in (np.ones_like(features), np.full_like(features, np.nan), np.full_like(features, np.inf)):
-        found = fit((dull, clicked, offsets, users), kind).predict(dull)
+        found = fit((dull, clicked, offsets, users), share).predict(dull)
         assert np.isfinite(found).all()
         assert np.ptp(found) < 1e-6
 
 
-def test_users_without_a_code_are_no_obstacle(kind):
+def test_users_without_a_code_are_no_obstacle(share):
     features, clicked, offsets, _ = some(20, 0)
-    assert np.isfinite(fit((features, clicked, offsets, np.full(20, -1)), kind).predict(features)).all()
+    assert np.isfinite(fit((features, clicked, offsets, np.full(20, -1)), share).predict(features)).all()
 
 
 @pytest.mark.parametrize("clicked", [[], [False] * 4, [True] * 4])
@@ -145,7 +145,7 @@ def test_refuses_features_that_it_did_not_learn_from(blend):
         blend.predict(np.zeros((1, 2), np.float32))
 
 
-def test_going_on_learns_what_has_changed_and_leaves_the_former_one_as_it_was(blend, kind, tmp_path):
+def test_going_on_learns_what_has_changed_and_leaves_the_former_one_as_it_was(blend, share, tmp_path):
     folders = [tmp_path / name for name in "abcd"]
     for folder in folders:
         folder.mkdir()
@@ -159,7 +159,7 @@ def test_going_on_learns_what_has_changed_and_leaves_the_former_one_as_it_was(bl
     assert content(continue_blend(blend, turned, clicked, offsets, seed=3, threads=2), folders[3]) == content(
         found, folders[2]
     )
-    assert found.kind == kind
+    assert found.share == share
     assert [each.num_trees() for each in found.trees] == [each.num_trees() + MORE_TREES for each in blend.trees]
     features, clicked, offsets, _ = some(400, 6)
     before, after = (

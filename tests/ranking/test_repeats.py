@@ -23,6 +23,10 @@ def test_own_clicks_are_counted_and_timed_before_now(events: list[Event]) -> Non
         assert found["own_since_hours"][place] == pytest.approx(since, rel=1e-5)
         interval = (times[-1] - times[0]) / HOUR / (len(times) - 1) if len(times) > 1 else 0
         assert found["own_interval_hours"][place] == pytest.approx(interval, rel=1e-5)
+        visits = sorted({time for who, _, time in events if who == user and time < NOW})
+        assert found["own_share"][place] == pytest.approx(len(set(times)) / max(len(visits), 1))
+        recent = sum(0.9 ** (len(visits) - 1 - visits.index(time)) for time in set(times))
+        assert found["own_recent"][place] == pytest.approx(recent, rel=1e-5)
         mine = [what for who, what, time in events if who == user and time < NOW]
         share = (len(mine) - len(set(mine))) / (len(mine) + 2)
         assert found["repeat_share"][place] == pytest.approx(share)
