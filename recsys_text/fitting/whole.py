@@ -8,6 +8,7 @@ blend has not seen. All of it lies before the cutoff, so that the test windows a
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 
 from recsys_text.bundle import Bundle
@@ -17,7 +18,7 @@ from recsys_text.fitting.ranker import blend_windows, fit_neighbours, fit_ranker
 from recsys_text.fitting.sizing import Sized, size_ranker, size_text
 from recsys_text.fitting.text import clicks_between, fit_text, fit_wide_path
 from recsys_text.model.checkpoint import Checkpoint
-from recsys_text.model.text_model import TextModel
+from recsys_text.model.text_model import Items, TextModel
 from recsys_text.plan import Plan
 from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.blend import Blend
@@ -64,14 +65,15 @@ def fit_bundle(
     )
     items = text.items(texts, log.item_ids)
 
-    def sized_ranker() -> Sized:
+    def sized_ranker(items: Items) -> Sized:
         left = settings.training.budget.total_seconds() - (perf_counter() - begun)
         return size_ranker(sizes, text, log, items, newer, settings, left)
 
-    plan = plan or _begun(_WHOLE, checkpoint, sized_ranker, progress)
+    plan = plan or _begun(_WHOLE, checkpoint, partial(sized_ranker, items), progress)
     chosen = plan.applied(settings)
     progress.stage(f"Blend: learning from what came since {newer[0]:%Y-%m-%dT%H:%MZ}")
     ranker = fit_ranker(text, log, items, newer, chosen, progress)
+    del items  # as large as what the text regression is about to make
     progress.stage("Text regression: all clicks, also the newest")
     # Only now may the wide path and the neighbours see the newest clicks: the blend has learned from what they said
     # without them.

@@ -16,6 +16,7 @@ from recsys_text.model.text_model import TextModel
 from recsys_text.model.wide import Wide
 from recsys_text.ranking.candidates import pool_sizes
 from recsys_text.ranking.log import Log, micros
+from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import inputs
 from tests.conftest import DAYS, START, write_small_project
 from tests.pipeline.conftest import Quiet, run_cli
@@ -38,7 +39,8 @@ def log(project: Settings) -> Log:
 def at_windows(project: Settings, room: int) -> Settings:
     training = project.training.model_copy(update={"blend_clicks": room, "blend_windows": 2})
     evaluation = project.evaluation.model_copy(update={"at": "window"})
-    return project.model_copy(update={"training": training, "evaluation": evaluation})
+    sections = {"training": training, "evaluation": evaluation, "candidates": Candidates(pool="all")}
+    return project.model_copy(update=sections)
 
 
 def test_whole_windows_are_taken_from_the_newest_on_until_there_are_enough(project: Settings, log: Log) -> None:
@@ -53,6 +55,12 @@ def test_so_are_windows_of_clicks_a_fifth_of_which_calibrates(project: Settings,
     for room, expected in ((clicks * 4 // 5, 1), (clicks * 4 // 5 + 1, 2)):
         chosen = at_windows(project, room).model_copy(update={"evaluation": project.evaluation})
         assert blend_windows(log, BOUNDS, chosen) == expected
+
+
+def test_where_items_age_there_are_several_windows_however_many_clicks_they_have(project: Settings, log: Log) -> None:
+    few = at_windows(project, 1)
+    assert blend_windows(log, BOUNDS, few) == 1
+    assert blend_windows(log, BOUNDS, few.model_copy(update={"candidates": Candidates(pool="alive")})) == 2
 
 
 def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
