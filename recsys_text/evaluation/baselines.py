@@ -15,6 +15,10 @@ from recsys_text.ranking.categories import category_shares
 from recsys_text.ranking.features import Float32
 from recsys_text.ranking.log import Impressions, Log
 
+#: What is asked for of `features.counts`.
+COUNTED = (
+    "clicks_2h", "clicks_24h", "clicks_7d", "clicks_28d", "clicks_total", "age_hours", "coclick_total", "own_clicks",
+)  # fmt: skip
 #: Clicks of a user's history that make the TF-IDF profile.
 HISTORY = 30
 # The commonest character n-grams of a large catalogue: rarer ones hardly ever meet in two texts, and memory is bounded.
@@ -38,7 +42,7 @@ def baseline_scores(
     (clicks in 24 h + 0.5) / (age in hours + 1) ** 0.8; item-item co-click: see `coclick`, of all time; category
     popularity: see there, where items have categories; TF-IDF profile: see `tfidf_profile`.
 
-    texts: one per item code; counts: from `features.counts` on the same impressions; cutoff: microseconds,
+    texts: one per item code; counts: COUNTED of `features.counts` on the same impressions; cutoff: microseconds,
     TF-IDF weights are fitted on the items known before it.
     """
     known = (log.category >= 0).any()

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from recsys_text import __version__
-from recsys_text.bundle import Bundle
+from recsys_text.bundle import CHUNK, Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ContractError, UnavailableError
-from recsys_text.evaluation.baselines import baseline_scores
+from recsys_text.evaluation.baselines import COUNTED, baseline_scores
 from recsys_text.evaluation.calibration import calibration
 from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.evaluation.freshness import AGES, CANDIDATES, aged, drawn
@@ -211,7 +211,14 @@ def as_configured(settings: Settings, bundle: Bundle) -> Bundle:
 def simple_methods(data: Inputs, published: Impressions, *, cutoff: int) -> dict[str, Float32]:
     """Score published impressions by every baseline, float32[P] each; items not known at publication rank last."""
     log = data.log
-    found = baseline_scores(log, published, data.texts, counts(log, published), cutoff=cutoff)
+    # Of all that is counted a few columns are kept: all of them take many times the memory of what they give.
+    kept: dict[str, list[Float32]] = {name: [np.zeros(0, np.float32)] for name in COUNTED}
+    for part in published.chunks(CHUNK):
+        counted = counts(log, part)
+        for name, columns in kept.items():
+            columns.append(counted[name])
+    known = {name: np.concatenate(columns) for name, columns in kept.items()}
+    found = baseline_scores(log, published, data.texts, known, cutoff=cutoff)
     found |= collaborative_scores(log, published, cutoff=cutoff)
     return last_where(unknown_then(log, published), found)
 
