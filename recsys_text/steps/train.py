@@ -31,6 +31,7 @@ from recsys_text.fitting import (
     forgetting,
 )
 from recsys_text.lake.windows import Window
+from recsys_text.memory import give_back
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.plan import Plan
 from recsys_text.progress import EpochResult
@@ -113,7 +114,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
         example = {"history": before.texts[:2], "candidates": before.texts[2:5]}
         without_item = {"events_without_item": before.log.dropped, "candidates_without_item": before.log.unknown}
         del before  # the measurement reads the log with the windows that follow: two of them would be held
-        measured = measure(bundle.plan.applied(settings), bundle, progress=progress)
+        measured = measure(bundle.plan.applied(settings), bundle, progress=show)
         registry.table(measured.table, EVALUATION)
         registry.mark({MEASURED_ON: measured.on})
         registry.table(measured.reliability, "reliability")
@@ -235,12 +236,15 @@ def _fingerprint(params: dict[str, Any], data: Inputs) -> str:
 
 
 class Logged:
-    """Shows progress as its inner one does, and logs each epoch to the present run."""
+    """Shows progress as its inner one does, logs each epoch to the present run, and lets no stage hold the memory that
+    the former one has freed.
+    """
 
     def __init__(self, inner: Stages, registry: Tracker) -> None:
         self._inner, self._registry = inner, registry
 
     def stage(self, name: str) -> None:
+        give_back()
         self._inner.stage(name)
 
     def advance(self, done: int, total: int) -> None:
