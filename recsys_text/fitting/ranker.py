@@ -44,10 +44,11 @@ _COLD_START = 2.0
 ROWS = 600_000
 #: Impressions without which there is nothing to learn, however large the pools.
 _FEWEST = 200
-#: Windows that the blend learns from at least where items age: all lists of a window are published at one time, with
-#: one state of every item, and what makes an item's next day is told by days, not by lists. On news, seven days in
-#: place of four had .075 for .066, as published.
-_FEWEST_WINDOWS = 7
+#: Windows that the blend learns from at least: all lists of a window are published at one time, with one state of every
+#: item, and what makes an item's next day is told by days, not by lists. On news, seven days in place of four had .075
+#: for .066, as published. Where items do not age, no more than hold this share of the clicks: of those the text model
+#: and the neighbours make more than the blend.
+_FEWEST_WINDOWS, _CLICKS_SHARE = 7, 0.15
 #: A blend that goes on has a room so many times smaller: it knows most of it.
 _WARM = 4
 #: What the networks count for in each kind of blend.
@@ -87,8 +88,11 @@ def blend_windows(log: Log, bounds: Sequence[datetime], settings: Settings) -> i
         needed, clicks = _CALIBRATION_TIMES * most_taught, log.clicks_of_user
         stops_WU = [clicks.stop(np.arange(len(log.user_ids)), clicks.rank(end)) for end in ends[:, None]]
         sizes_W = [int(np.sum(later > earlier)) for earlier, later in itertools.pairwise(stops_WU)]
-    fewest = min(most, _FEWEST_WINDOWS if settings.candidates.pool == "alive" else 1)
-    return next((count for count in range(fewest, most) if sum(sizes_W[-count:]) >= needed), most)
+    fewest = _FEWEST_WINDOWS
+    if settings.candidates.pool == "all":
+        clicks_W = np.histogram(log.time[log.positive], ends)[0][::-1]
+        fewest = min(fewest, max(1, int(np.sum(np.cumsum(clicks_W) <= _CLICKS_SHARE * clicks_W.sum()))))
+    return next((count for count in range(min(fewest, most), most) if sum(sizes_W[-count:]) >= needed), most)
 
 
 def room(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:

@@ -57,10 +57,14 @@ def test_so_are_windows_of_clicks_a_fifth_of_which_calibrates(project: Settings,
         assert blend_windows(log, BOUNDS, chosen) == expected
 
 
-def test_where_items_age_there_are_several_windows_however_many_clicks_they_have(project: Settings, log: Log) -> None:
+def test_several_windows_teach_where_items_age_or_windows_hold_little(
+    project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = at_windows(project, 1)
     assert blend_windows(log, BOUNDS, few) == 1
     assert blend_windows(log, BOUNDS, few.model_copy(update={"candidates": Candidates(pool="alive")})) == 2
+    monkeypatch.setattr(ranker, "_CLICKS_SHARE", 0.9)
+    assert blend_windows(log, BOUNDS, few) == 2
 
 
 def test_fewer_impressions_where_pools_are_large(project: Settings, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
