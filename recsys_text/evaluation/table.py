@@ -4,12 +4,15 @@ import polars as pl
 from rich.console import Group
 
 from recsys_text.columns import Column, WholeTable
-from recsys_text.evaluation.measure import AS_SERVED, HEADLINE, INTEREST, SCORE, SERVED, WITHOUT_TEXT, baselines
+from recsys_text.evaluation.measure import AS_SERVED, FRESH, HEADLINE, INTEREST, SCORE, SERVED, WITHOUT_TEXT, baselines
 from recsys_text.evaluation.slices import DEFINITIONS
+
+#: How many times what is served the score must reach when it is made at each impression, for that to be said.
+_MUCH = 1.1
 
 
 def verdict(table: pl.DataFrame) -> str:
-    """Say whether the score beats every one of the `baselines` in nDCG@10, and what the texts add to it.
+    """Say whether the score beats every one of the `baselines` in nDCG@10, what the texts add to it, and what fresher scores would.
 
     A gain counts where its whole interval lies above zero.
     """
@@ -26,7 +29,22 @@ def verdict(table: pl.DataFrame) -> str:
     for row in table.filter(whole).iter_rows(named=True):
         adds = "add to it" if (row["gain_low"] or 0) > 0 else "add nothing that these impressions can tell"
         said += f" The texts {adds}: gain {gain(row)} over the score without them."
-    return said
+    return said + _sooner(table)
+
+
+def _sooner(table: pl.DataFrame) -> str:
+    """What publishing more often would gain, where scores made at each impression are much better; else nothing."""
+    whole = (pl.col("slice") == "all") & (pl.col("metric") == HEADLINE)
+    rows = table.filter(whole & pl.col("method").is_in([SCORE, FRESH])).rows_by_key("method", named=True)
+    if FRESH not in rows or SCORE not in rows:
+        return ""
+    (served,), (fresh,) = rows[SCORE], rows[FRESH]
+    if (fresh["gain_high"] or 0) >= 0 or fresh["value"] < _MUCH * served["value"]:
+        return ""
+    return (
+        f" Made at each impression the score would reach {short(fresh['value'])} in place of {short(served['value'])}: "
+        "publish within windows too (schedule.refresh), or take shorter ones (windows.length)."
+    )
 
 
 def render(table: pl.DataFrame) -> Group:

@@ -108,3 +108,9 @@ def test_the_verdict_says_what_the_texts_add(shown, scores, without, said):
 
 def test_one_slice_and_no_age_make_one_table(shown, scores):
     assert len(printed(table_of(scores, shown)).strip().split("\n\n")) == 1
+
+
+@pytest.mark.parametrize(("served", "fresh", "said"), [("weak", "score", True), ("score", "score", False)])
+def test_the_verdict_says_where_publishing_more_often_would_gain(shown, scores, served, fresh, said):
+    table = table_of({"score": scores[served], "score, fresh": scores[fresh], "chance": scores["chance"]}, shown)
+    assert ("schedule.refresh" in verdict(table)) == said
