@@ -14,7 +14,8 @@ _MUCH = 1.1
 def verdict(table: pl.DataFrame) -> str:
     """Say whether the score beats every one of the `baselines` in nDCG@10.
 
-    And what the texts add to it, and scores that are published more often would. A gain counts where its whole interval lies above zero.
+    It also says what the texts add to it, and where scores that are published more often would. A gain counts where its
+    whole interval lies above zero.
     """
     others = baselines(table)
     if others.is_empty() or others["gain"].null_count():
