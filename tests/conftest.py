@@ -52,6 +52,8 @@ epochs = 1
 pretrain_epochs = 1
 negatives = 4
 blend_candidates = 10
+[blend]
+kind = "both"
 [evaluation]
 resamples = 50
 [publish]

@@ -121,8 +121,8 @@ def _kernel(log: Log, texts: Sequence[str], start: int, end: int, settings: Sett
         curves=CURVES if "curve" in open_keys else [model.curve],
         penalties=PENALTIES if "penalty" in open_keys else [model.penalty],
     )
-    if kernel is None:
-        return model, ()
+    if kernel is None:  # the default counts, and that is decided
+        return model.model_copy(update={key: getattr(model, key) for key in open_keys}), ()
     line = (
         f"Text regression with curve {kernel.curve:g} and penalty {kernel.penalty:g}: they rank items held out best, "
         f"nDCG@10 {kernel.ndcg:.3f} (model.curve, model.penalty)"

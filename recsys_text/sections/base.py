@@ -44,3 +44,7 @@ class Section(BaseModel):
         if not isinstance(given, dict):
             return given
         return {key: value for key, value in given.items() if not (key in cls.AUTO and value == "auto")}
+
+    def record(self) -> dict[str, Any]:
+        """Return the section as JSON has it, with "auto" for keys that are not set and not decided from the log yet."""
+        return self.model_dump(mode="json") | dict.fromkeys(self.AUTO - self.model_fields_set, "auto")

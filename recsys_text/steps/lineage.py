@@ -42,7 +42,7 @@ def keep(registry: Tracker, settings: Settings, cutoff: datetime, parent: str | 
 
     read: the digest of each table as it was read. Raises LakeChanged where a window has changed since.
     """
-    config = settings.model_dump(mode="json", include=set(_TOLD))
+    config: dict[str, Any] = {name: getattr(settings, name).record() for name in _TOLD}
     # Where the data lay and who may read them is not told: addresses may hold a password.
     own = {
         "kind",

@@ -97,7 +97,7 @@ def train(settings: Settings, *, cutoff: datetime | None = None, warm_start: boo
                 "%d %s items that no window of items has, and teach nothing; extract those items too", count, what
             )
     starts = starts_of(before, settings)
-    chosen = settings.model_dump(mode="json", include=set(DECIDING))
+    chosen = {name: getattr(settings, name).record() for name in DECIDING}
     params = chosen | {"cutoff": cutoff.isoformat(), "windows": f"{starts[0]:%Y-%m-%dT%H}..{cutoff:%Y-%m-%dT%H}"}
     checkpoints = settings.project.root / "checkpoints"
     _drop_abandoned(checkpoints)

@@ -13,7 +13,8 @@ from recsys_text.config import Settings
 from recsys_text.fitting.recipe import Decided, decide
 from recsys_text.ranking.log import Log, build_log
 from recsys_text.ranking.logged import with_logged
-from recsys_text.sections import Candidates, Evaluation, Model, Project, Source, Sources
+from recsys_text.sections import Blend, Candidates, Evaluation, Model, Project, Source, Sources
+from recsys_text.sections.base import Section
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -157,3 +158,10 @@ def test_a_log_without_clicks_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("section", [Candidates, Evaluation, Model])
 def test_the_keys_that_are_decided_exist(section: Any) -> None:
     assert set(section.model_fields) >= section.AUTO
+
+
+@pytest.mark.parametrize("section", [Candidates(repeat=True), Model(), Evaluation(), Blend(kind="mlp"), Blend()])
+def test_a_record_of_a_section_leaves_open_what_it_leaves_open(section: Section) -> None:
+    again = type(section).model_validate(section.record())
+    assert again == section
+    assert section.AUTO - again.model_fields_set == section.AUTO - section.model_fields_set

@@ -1,15 +1,17 @@
 """From a version back to its data and settings, and the same training once more."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from recsys_text.config import Settings
+from recsys_text.bundle import Bundle
+from recsys_text.config import Settings, load
 from recsys_text.errors import ConfigError, ContractError, LakeChanged
+from recsys_text.fitting.mixture import SHARES
 from recsys_text.ranking import trees
 from recsys_text.steps import lineage as steps_lineage
 from recsys_text.steps import train as steps_train
@@ -18,6 +20,7 @@ from recsys_text.steps.lineage import lineage
 from recsys_text.steps.repeat import repeat
 from recsys_text.steps.store import versions
 from recsys_text.steps.train import train
+from tests.conftest import START
 from tests.pipeline.conftest import Quiet, run_cli
 
 
@@ -54,6 +57,16 @@ def test_repeated_with_a_newer_lake_and_other_settings_it_is_the_same_to_the_byt
     assert "every byte is the same; nothing was registered" in capsys.readouterr().out.replace("\n", " ")
     assert (registry.version("challenger"), registry.version("champion")) == before
     assert run_cli("train", "-c", str(config), "--like", "champion", "--warm-start") == 2
+
+
+def test_what_was_decided_from_the_log_is_decided_again(published: Settings) -> None:
+    config = Path(config_of(published))
+    config.write_text(config.read_text().replace('[blend]\nkind = "both"\n', ""))
+    result = train(load(config), cutoff=START + timedelta(days=4), progress=Quiet())
+    registry = tracker(published)
+    assert lineage(published, registry, result.version).config["blend"] == {"kind": "auto"}
+    assert Bundle.load(registry.bundle(result.version)).blend.share in SHARES
+    assert repeat(load(config), result.version, progress=Quiet()).differs == []
 
 
 def test_a_warm_start_is_repeated_from_its_parent(published: Settings) -> None:

@@ -168,7 +168,7 @@ def test_what_is_timed_is_the_real_work(project: Settings, data: Inputs, task: s
     text, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
     items = text.items(data.texts, data.log.item_ids)
     found, work = sizing._ranker_speed(
-        text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, rows=10, times=2)
+        text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, clicked=1.0, times=2)
     )
     assert min(found.pairs, found.ranked, found.rows) > 0
     assert 1 < work.pool <= 48
@@ -210,16 +210,20 @@ def test_the_text_model_fits_its_share_or_is_as_small_as_it_can_be(
 def test_blend_and_measurement_fit_what_is_left_or_are_as_small_as_they_can_be(
     pool: float, clicks: int, pairs: float, ranked: float, rows: float, left: float
 ) -> None:
-    work, speed = _RankerWork(pool=pool, rows=60, times=2), _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows)
+    work, speed = _RankerWork(pool=pool, clicked=1.0, times=2), _RankerSpeed(pairs=pairs, ranked=ranked, rows=rows)
     most = min(clicks, ANY.training.blend_clicks)
     plan = sizing._cut_ranker(Plan.undecided(ANY), work, most, ANY, speed, left)
     chosen = plan.applied(ANY)
     fewest = sizing._FEWEST_IMPRESSIONS
     assert chosen.training.blend_clicks >= fewest
     assert chosen.evaluation.max_impressions >= fewest
-    took = work.blend(min(most, chosen.training.blend_clicks), speed)
+    assert chosen.training.blend_candidates >= sizing._FEWEST_CANDIDATES
+    took = work.blend(min(most, chosen.training.blend_clicks), chosen.training.blend_candidates, speed)
     took += work.measurement(chosen.evaluation.max_impressions, speed)
-    smallest = fewest in (chosen.training.blend_clicks, chosen.evaluation.max_impressions)
+    smallest = (
+        fewest in (chosen.training.blend_clicks, chosen.evaluation.max_impressions)
+        or chosen.training.blend_candidates == sizing._FEWEST_CANDIDATES
+    )
     assert took <= max(left, 0) * 1.01 or smallest
 
 
