@@ -276,7 +276,7 @@ def _places(clicks_UN: csr_matrix, counts_N: NDArray[np.float64], rank: int, see
     clicked: the nearest positive semidefinite matrix of that rank, so that items clicked together lie together.
     """
     n = len(counts_N)
-    # Co-clicks have at most one positive eigenvalue for each user: beyond, Lanczos would look for what is not there.
+    # Co-clicks have at most one positive eigenvalue for each user: beyond, there is nothing to look for.
     users = int(np.count_nonzero(np.diff(clicks_UN.indptr)))
     rank = min(rank, max(n - 1, 0), users)
     if rank == 0:
