@@ -30,7 +30,7 @@ def test_a_moved_project_goes_on_and_makes_no_old_folder_anew(published: Setting
     config = str(settings.project.root.parent / "recsys.toml")
     assert bundle_path(settings, "champion")[1].is_relative_to(settings.project.root)
     assert run_cli("extract", "-c", config, "--window", "2024-05-06") == 0
-    for command in (["monitor"], ["publish"], ["report"], ["train"], ["gate"], ["rollback"]):
+    for command in (["monitor"], ["publish"], ["report"], ["train"], ["gate", "2"], ["rollback"]):
         assert run_cli(*command, "-c", config) in (0, 4), command
     assert not old.exists()
 
