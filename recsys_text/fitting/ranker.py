@@ -45,9 +45,8 @@ ROWS = 600_000
 #: Impressions without which there is nothing to learn, however large the pools.
 _FEWEST = 200
 #: Windows that the blend learns from at least: all lists of a window are published at one time, with one state of every
-#: item, and what makes an item's next day is told by days, not by lists. On news, seven days in place of four had .075
-#: for .066, as published. Where items do not age, no more than hold this share of the clicks: of those the text model
-#: and the neighbours make more than the blend.
+#: item, and what makes an item's next day is told by days, not by lists. Where items do not age, no more than hold this
+#: share of the clicks: of those the text model and the neighbours make more than the blend.
 _FEWEST_WINDOWS, _CLICKS_SHARE = 7, 0.15
 #: A blend that goes on has a room so many times smaller: it knows most of it.
 _WARM = 4
