@@ -24,11 +24,11 @@ from scipy.stats import spearmanr
 from recsys_text.bundle import Bundle
 from recsys_text.config import load
 from recsys_text.evaluation import metrics
-from recsys_text.following import followed
 from recsys_text.matching import Match
 from recsys_text.ranking.candidates import histories, joined, pool_impressions
 from recsys_text.ranking.log import micros
 from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, inputs, registered_by, the_store
+from recsys_text.steps.served import recalibrated
 
 Doubles = NDArray[np.floating[Any]]
 USERS, SEED, BEST = 300, 99, 10
@@ -50,8 +50,7 @@ def main() -> None:
     data = inputs(settings, before=as_of)
     log, known = data.log, bundle.text.items(data.texts, data.log.item_ids)
     at = np.array([micros(as_of)])
-    refresh, seed = settings.schedule.refresh, settings.evaluation.seed
-    bundle = followed(bundle, log, known, at, windows=data.spans, refresh=refresh, seed=seed)
+    bundle = recalibrated(settings, bundle, data, known, at)
 
     drawn = np.random.default_rng(SEED).choice(len(log.user_ids), min(USERS, len(log.user_ids)), replace=False)
     drawn = np.sort(drawn).astype(np.int32)

@@ -13,7 +13,7 @@ from recsys_text.evaluation import lists
 from recsys_text.evaluation.bootstrap import Interval, intervals
 from recsys_text.evaluation.calibration import TOP, calibration
 from recsys_text.evaluation.metrics import Bool, Float, evaluate
-from recsys_text.ranking.log import Impressions
+from recsys_text.ranking.log import Impressions, Int32
 
 SCORE = "score"
 INTEREST = "interest"
@@ -77,7 +77,7 @@ def evaluation_table(
     rows: list[tuple[object, ...]] = []
     for name, chosen_N in slices.items():
         user_N = impressions.user[chosen_N]
-        size = len(user_N), len(np.unique(user_N[user_N >= 0])) + int(np.sum(user_N < 0))
+        size = len(user_N), count_users(user_N)
         found = intervals(np.hstack([values_NK[chosen_N], gains_NK[chosen_N]]), user_N, resamples=resamples, seed=seed)
         for (method, metric), value, gain in zip(columns, found, found[len(columns) :], strict=False):
             against = (None, None, None) if method == SCORE else _numbers(gain)
@@ -86,12 +86,12 @@ def evaluation_table(
         candidates = np.unique(impressions.item[chosen_P])
         for method, first_NK in first.items():
             share = lists.coverage(first_NK[chosen_N], candidates)
-            rows.append((method, name, "coverage@10", _known(share), *_NOTHING, *size))
+            rows.append((method, name, "coverage@10", or_none(share), *_NOTHING, *size))
         for method in (method for method in scores if method == SCORE or method.startswith(SERVED)):
             # What was not known yet when scores were made is below all others; it was given no chance.
             counted = calibration(np.maximum(scores[method][chosen_P], 0), impressions.clicked[chosen_P])
             for metric, top in _CALIBRATION.items():
-                rows.append((method, name, metric, _known(counted.error(top=top)), *_NOTHING, *size))
+                rows.append((method, name, metric, or_none(counted.error(top=top)), *_NOTHING, *size))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -102,8 +102,14 @@ def baselines(table: pl.DataFrame, part: str = "all") -> pl.DataFrame:
 
 
 def _numbers(found: Interval) -> tuple[float | None, float | None, float | None]:
-    return _known(found.mean), _known(found.low), _known(found.high)
+    return or_none(found.mean), or_none(found.low), or_none(found.high)
 
 
-def _known(value: float) -> float | None:
+def count_users(user_N: Int32) -> int:
+    """Count the users of impressions; each impression of a user whom the log does not know counts as one."""
+    return len(np.unique(user_N[user_N >= 0])) + int(np.sum(user_N < 0))
+
+
+def or_none(value: float) -> float | None:
+    """Return the value, None where it is NaN: there is no evidence."""
     return None if np.isnan(value) else value

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys_text.errors import ContractError
 from recsys_text.evaluation.metrics import evaluate
-from recsys_text.ranking.blend import Bool, Double, Float32, Int, fit_blend, spread
-from recsys_text.ranking.timeline import expand
+from recsys_text.ranking.blend import Bool, Double, Float32, Int, fit_blend, pairs_of, spread
 from recsys_text.threads import in_threads
 
 #: What is tried, of which an earlier one is taken where it is as good as the best one but for chance.
@@ -54,15 +52,16 @@ def choose_share(
     """
     draw = np.random.default_rng(seed)
     most = max(1, round(_PAIRS * len(users_N) / max(1, len(clicked_P))))
-    some = np.sort(draw.choice(len(users_N), min(len(users_N), most), replace=False))
-    pairs, offsets_N1 = _pairs(offsets_N1, some)
+    some = np.zeros(len(users_N), np.bool_)
+    some[draw.choice(len(users_N), min(len(users_N), most), replace=False)] = True
+    pairs, offsets_N1 = pairs_of(offsets_N1, some)
     features_PF, clicked_P, users_N, weight_N = features_PF[pairs], clicked_P[pairs], users_N[some], weight_N[some]
     fold_N = draw.integers(0, _FOLDS, users_N.max(initial=0) + 2)[users_N]  # the last place is of unknown users
 
-    def ranked(fold: int, share: float) -> tuple[NDArray[np.int64], Double]:
-        taught, taught_N1 = _pairs(offsets_N1, np.flatnonzero(fold_N != fold))
-        judged, judged_N1 = _pairs(offsets_N1, np.flatnonzero(fold_N == fold))
+    def ranked(fold: int, share: float) -> tuple[Bool, Double]:
         others_N = fold_N != fold
+        taught, taught_N1 = pairs_of(offsets_N1, others_N)
+        judged, judged_N1 = pairs_of(offsets_N1, ~others_N)
         blend = fit_blend(
             features_PF[taught], clicked_P[taught], taught_N1, users_N[others_N], weight_N=weight_N[others_N],
             share=share, names=names, seed=seed, members=1, threads=1,
@@ -73,7 +72,7 @@ def choose_share(
     unknown = Mixture(share=SHARES[0], ndcg_S=np.full(len(SHARES), np.nan))
     if len(np.unique(fold_N)) < _FOLDS:
         return unknown
-    works: list[Callable[[], tuple[NDArray[np.int64], Double]]] = []
+    works: list[Callable[[], tuple[Bool, Double]]] = []
     works += [partial(ranked, fold, share) for share in (0.0, 1.0) for fold in range(_FOLDS)]
     try:
         found = list(in_threads(lambda work: work(), works, 0))
@@ -93,14 +92,6 @@ def choose_share(
     errors_S = [_standard_error(ndcg_SN[best] - each_N, users_N) for each_N in ndcg_SN]
     chosen = int(np.argmax(ndcg_S >= ndcg_S[best] - errors_S))
     return Mixture(share=SHARES[chosen], ndcg_S=ndcg_S)
-
-
-def _pairs(offsets_N1: Int, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The pairs of the chosen impressions, and where those of each begin and end among them."""
-    length = np.diff(offsets_N1)[chosen]
-    return expand(offsets_N1[:-1][chosen].astype(np.int64), length.astype(np.int64)), np.concatenate(
-        [[0], np.cumsum(length)]
-    )
 
 
 def _standard_error(difference_N: Double, users_N: Int) -> float:

@@ -170,8 +170,8 @@ def _share(found: Lesson, settings: Settings, progress: Stages) -> float:
         seed=settings.training.seed,
     )
     ndcg = chosen.ndcg_S[SHARES.index(chosen.share)]
-    told = "too few impressions to tell" if np.isnan(ndcg) else f"nDCG@10 {ndcg:.3f} for users held out"
-    progress.stage(f"Networks count for {chosen.share:.0%} of the blend, trees for the rest: {told} (blend.kind)")
+    reason = "too few impressions to tell" if np.isnan(ndcg) else f"nDCG@10 {ndcg:.3f} for users held out"
+    progress.stage(f"Networks count for {chosen.share:.0%} of the blend, trees for the rest: {reason} (blend.kind)")
     return chosen.share
 
 

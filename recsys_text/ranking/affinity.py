@@ -37,15 +37,15 @@ def affinity(log: Log, items_ID: Float32, impressions: Impressions, history_NH: 
     """
     unit_ID = unit(items_ID)
     trend_P = dots(_trend(log, unit_ID, impressions.time), unit_ID, impressions.item, impressions.offsets)
-    near = nearness(items_ID, impressions.item, impressions.offsets, history_NH)
-    return near | {"near_disliked": _near_disliked(log, items_ID, impressions), "trend": trend_P}
+    near = _nearness(unit_ID, impressions.item, impressions.offsets, history_NH)
+    return near | {"near_disliked": _near_disliked(log, unit_ID, impressions), "trend": trend_P}
 
 
-def _near_disliked(log: Log, items_ID: Float32, impressions: Impressions) -> Float32:
+def _near_disliked(log: Log, unit_ID: Float32, impressions: Impressions) -> Float32:
     if not log.disliked.any():
         return np.zeros(len(impressions.item), np.float32)
     disliked_NH = newest(log.dislikes_of_user, impressions.user, impressions.time, _DISLIKES)
-    return nearness(items_ID, impressions.item, impressions.offsets, disliked_NH)["near"]
+    return _nearness(unit_ID, impressions.item, impressions.offsets, disliked_NH)["near"]
 
 
 def dots(users_ND: Float32, items_ID: Float32, item_P: Ints, offsets_N1: Int64) -> Float32:
@@ -66,7 +66,12 @@ def nearness(items_ID: Float32, item_P: Ints, offsets_N1: Int64, history_NH: Int
 
     float32[P] each, 0 without a history. history_NH: oldest first, -1 is padding before the oldest.
     """
-    shared, unit_ID = _shared(item_P, offsets_N1, len(items_ID), spare=_SPARE_OF_HISTORY), unit(items_ID)
+    return _nearness(unit(items_ID), item_P, offsets_N1, history_NH)
+
+
+def _nearness(unit_ID: Float32, item_P: Ints, offsets_N1: Int64, history_NH: Int32) -> dict[str, Float32]:
+    """As `nearness`, of vectors of length 1."""
+    shared = _shared(item_P, offsets_N1, len(unit_ID), spare=_SPARE_OF_HISTORY)
     of_all_JD = None if shared is None else _tiles(unit_ID, shared.item_J)
     columns = {name: np.zeros(len(item_P), dtype=np.float32) for name in ("near", "near_newest")}
     for pairs, history_H in zip(_slices(offsets_N1), history_NH, strict=True):

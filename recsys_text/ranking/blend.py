@@ -136,7 +136,7 @@ def fit_blend(
     networks: tuple[Network, ...] = ()
 
     def grown(own: int) -> lgb.Booster:
-        return fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own, threads=1)
+        return fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own)
 
     def learned(own: int) -> Network:
         return fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own)
@@ -169,7 +169,7 @@ def continue_blend(
 
     def grown(number: int, each: lgb.Booster) -> lgb.Booster:
         own = seed * MEMBERS + number
-        return more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=own, threads=1)
+        return more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=own)
 
     def learned(number: int, each: Network) -> Network:
         own = seed * MEMBERS + number
@@ -212,11 +212,16 @@ def _useful(features_PF: Float32, clicked_P: Bool, offsets_N1: Int) -> tuple[Flo
             f"none of {len(length_N)} impressions has both a clicked candidate and another, so the blend has nothing "
             "to learn from; raise training.blend_windows or check that the events hold clicks"
         )
-    rows_P = np.repeat(useful_N, length_N)
-    if not rows_P.all():
+    if not useful_N.all():
+        rows_P, offsets_N1 = pairs_of(offsets_N1, useful_N)
         features_PF, clicked_P = features_PF[rows_P], clicked_P[rows_P]
-        offsets_N1 = np.concatenate([[0], np.cumsum(length_N[useful_N])])
     return features_PF, clicked_P, offsets_N1, useful_N
+
+
+def pairs_of(offsets_N1: Int, chosen_N: Bool) -> tuple[Bool, Int]:
+    """Return which pairs are of the chosen impressions, bool[P], and where those of each begin and end among them."""
+    length_N = np.diff(offsets_N1)
+    return np.repeat(chosen_N, length_N), np.concatenate([[0], np.cumsum(length_N[chosen_N])])
 
 
 def _weights(weight_N: Float32 | None, useful_N: Bool) -> Float32:

@@ -54,13 +54,12 @@ def fit_trees(
     *,
     names: Sequence[str],
     seed: int,
-    threads: int = 0,
 ) -> lgb.Booster:
     """LambdaRank (Burges 2010) with early stopping on the nDCG@10 of users held out of the training.
 
     A tenth of the users (by a hash of `users_N` and the seed) is held out; where that leaves either side without an
     impression, a fixed small number of trees is grown on all. weight_N: of each impression. The same arguments give the
-    same trees, whatever `threads`.
+    same trees.
     """
     length_N = np.diff(offsets_N1)
     held_N = _held_out(users_N, seed)
@@ -76,12 +75,12 @@ def fit_trees(
             group=length_N[chosen_N],
             feature_name=list(names),
             reference=reference,
-            params=_PARAMETERS | {"seed": seed, "num_threads": threads},
+            params=_PARAMETERS | {"seed": seed, "num_threads": 1},
         )
 
     train = dataset(train_N)
     booster = lgb.train(
-        _PARAMETERS | {"seed": seed, "num_threads": threads},
+        _PARAMETERS | {"seed": seed, "num_threads": 1},
         train,
         num_boost_round=MAX_TREES if stop_early else TREES_UNSEEN,
         valid_sets=[dataset(held_N, train)] if stop_early else None,
@@ -107,10 +106,9 @@ def more_trees(
     weight_N: Float32,
     *,
     seed: int,
-    threads: int = 0,
 ) -> lgb.Booster:
     """The former trees, and MORE_TREES that correct them for these impressions, with a lower rate."""
-    parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed, "num_threads": threads}
+    parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed, "num_threads": 1}
     rows = lgb.Dataset(
         features_PF,
         label=clicked_P.astype(np.int8),

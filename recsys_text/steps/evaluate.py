@@ -24,17 +24,17 @@ from recsys_text.evaluation.lists import Catalogue, surprise
 from recsys_text.evaluation.measure import AS_SERVED, FRESH, INTEREST, SCORE, WITHOUT_TEXT, evaluation_table
 from recsys_text.evaluation.reliability import reliability, svg
 from recsys_text.evaluation.slices import slices
-from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.model.text_model import Items
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.features import Float32, counts
 from recsys_text.ranking.log import HOUR, Bool, Impressions, Int64, Log, micros
 from recsys_text.ranking.logged import evaluated_impressions, take
-from recsys_text.ranking.publication import as_published, publications, unknown_then
+from recsys_text.ranking.publication import unknown_then
 from recsys_text.ranking.timeline import expand
 from recsys_text.sections import Candidates
 from recsys_text.steps.inputs import Inputs, bundle_path, inputs, settle, windows_of, with_events, write_parquet
+from recsys_text.steps.served import as_served, recalibrated
 from recsys_text.tracking import CHAMPION
 
 #: The table that a training keeps in its run, and the tag with the digest of what it was measured on.
@@ -119,20 +119,12 @@ def measure(settings: Settings, bundle: Bundle, *, progress: Stages = SILENT) ->
     impressions, dropped = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
     log, cutoff, categories = data.log, micros(bundle.cutoff), data.items["category"].to_list()
     items = bundle.text.items(data.texts, data.log.item_ids)
-    published = as_published(impressions, publications(data.spans, settings.schedule.refresh))
+    published = as_served(settings, data, impressions)
     unknown_P = unknown_then(log, published)
     rows = drawn(impressions, CANDIDATES, settings.evaluation.seed)
     few = take(impressions, rows)
     old_N = [few.time - age * HOUR for age in AGES]
-    bundle = followed(
-        bundle,
-        log,
-        items,
-        np.concatenate([impressions.time, published.time, *old_N]),
-        windows=data.spans,
-        refresh=settings.schedule.refresh,
-        seed=settings.evaluation.seed,
-    )
+    bundle = recalibrated(settings, bundle, data, items, np.concatenate([impressions.time, published.time, *old_N]))
     progress.stage(f"Measuring: published scores of {len(impressions):,} impressions that it has not seen")
     interest_P, score_P, without_P = bundle.compare(
         log, items, published, on_progress=part_of(progress, 0, len(impressions))

@@ -20,14 +20,13 @@ from recsys_text.evaluation.bootstrap import Interval, interval
 from recsys_text.evaluation.explained import markdown
 from recsys_text.evaluation.gate import Verdict, decide
 from recsys_text.evaluation.guards import FEWEST, Guard, guards, slowdown
-from recsys_text.evaluation.measure import SCORE, baselines
+from recsys_text.evaluation.measure import SCORE, baselines, count_users, or_none
 from recsys_text.evaluation.slices import slices
-from recsys_text.following import followed
 from recsys_text.lake.windows import Window
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.logged import take
-from recsys_text.ranking.publication import as_published, publications, unknown_then
+from recsys_text.ranking.publication import unknown_then
 from recsys_text.sections import Gate
 from recsys_text.steps.evaluate import (
     EVALUATION,
@@ -41,6 +40,7 @@ from recsys_text.steps.evaluate import (
 )
 from recsys_text.steps.inputs import Inputs, inputs, lake_state, tracker
 from recsys_text.steps.report import tell_verdict
+from recsys_text.steps.served import as_served, recalibrated
 from recsys_text.tracking import CHALLENGER, CHAMPION, Tracker
 
 #: Where a verdict lies among the artifacts of its version's run; the report is for people.
@@ -113,7 +113,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
     windows = newest_windows(settings, cutoff)
     data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundles[0].candidates, bundles[0].at)
-    shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
+    shown = as_served(settings, data, shown)
     unknown_P = unknown_then(data.log, shown)
     progress.stage(f"Gate: scores of challenger and champion for {len(shown):,} impressions")
     scorers = [_scorer(settings, bundle, data, shown) for bundle in bundles]
@@ -147,7 +147,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
         guards=[*found, *_slowdown(scorers, shown, settings.gate)],
     )
     keys = dict.fromkeys((windows[0].key, windows[-1].key))
-    return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": _users(shown)}
+    return verdict, {"window": "..".join(keys), "impressions": len(shown), "users": count_users(shown.user)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +176,9 @@ def _judge_first(
     return {
         "promoted": not worse,
         "reason": f"there was no champion{', but a baseline is better' if worse else ''}; {told}",
-        "gain": _known(gain.mean),
-        "low": _known(gain.low),
-        "high": _known(gain.high),
+        "gain": or_none(gain.mean),
+        "low": or_none(gain.low),
+        "high": or_none(gain.high),
         "baseline": found.baseline,
         "window": "..".join(keys),
         "impressions": found.impressions,
@@ -210,7 +210,7 @@ def _against_baselines(settings: Settings, bundle: Bundle, windows: list[Window]
     """Measure a bundle and every baseline on the impressions of these windows."""
     data = inputs(settings)
     shown, _ = impressions_of(settings, data, windows, bundle.candidates, bundle.at)
-    shown = as_published(shown, publications(data.spans, settings.schedule.refresh))
+    shown = as_served(settings, data, shown)
     progress.stage(f"Gate: scores of {len(shown):,} impressions, and what simple methods say of them")
     score_P = _scorer(settings, bundle, data, shown)(shown, on_progress=part_of(progress, 0, len(shown)))[1]
     methods = last_where(unknown_then(data.log, shown), {SCORE: score_P})
@@ -220,30 +220,13 @@ def _against_baselines(settings: Settings, bundle: Bundle, windows: list[Window]
     best = max(ndcg, key=lambda name: float(np.nanmean(ndcg[name])))
     chosen = settings.evaluation
     gain = interval(score_N - ndcg[best], shown.user, resamples=chosen.resamples, seed=chosen.seed)
-    return _Compared(baseline=best, gain=gain, impressions=len(shown), users=_users(shown))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-def _users(shown: Impressions) -> int:
-    """Count the users of impressions; each impression of a user whom the log does not know counts as one."""
-    return len(np.unique(shown.user[shown.user >= 0])) + int(np.sum(shown.user < 0))
+    return _Compared(baseline=best, gain=gain, impressions=len(shown), users=count_users(shown.user))
 
 
 def _scorer(settings: Settings, bundle: Bundle, data: Inputs, shown: Impressions) -> Score:
     """What gives the click probabilities of impressions as they would be published."""
     items = bundle.text.items(data.texts, data.log.item_ids)
-    following = followed(
-        bundle,
-        data.log,
-        items,
-        shown.time,
-        windows=data.spans,
-        refresh=settings.schedule.refresh,
-        seed=settings.evaluation.seed,
-    )
+    following = recalibrated(settings, bundle, data, items, shown.time)
     return partial(following.score, data.log, items)
 
 

@@ -13,12 +13,10 @@ from feature_store import bucket_of
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import ConfigError, RecsysTextError
-from recsys_text.following import followed
 from recsys_text.progress import SILENT, Stages, part_of
 from recsys_text.publications import SHADOW
 from recsys_text.ranking.candidates import pool_impressions
 from recsys_text.ranking.log import Int32, Int64, impressions_from_frame
-from recsys_text.ranking.publication import publications
 from recsys_text.ranking.topk import topk
 from recsys_text.sources.mind import prediction_lines
 from recsys_text.steps.inputs import (
@@ -32,6 +30,7 @@ from recsys_text.steps.inputs import (
     write_whole,
 )
 from recsys_text.steps.races import lost
+from recsys_text.steps.served import published_at, recalibrated
 from recsys_text.steps.vectors import Opened, lists, opened, user_rows
 
 
@@ -54,15 +53,7 @@ def rank(
     data = inputs(settings, with_open=True)
     coded = impressions_from_frame(frame, data.log)
     items = bundle.text.items(data.texts, data.log.item_ids)
-    bundle = followed(
-        bundle,
-        data.log,
-        items,
-        coded.time,
-        windows=data.spans,
-        refresh=settings.schedule.refresh,
-        seed=settings.evaluation.seed,
-    )
+    bundle = recalibrated(settings, bundle, data, items, coded.time)
     interest_P, score_P = bundle.score(data.log, items, coded)
     scored = pl.DataFrame(
         {
@@ -134,7 +125,7 @@ def _score_rows(
     none = np.zeros(0, np.int32)
     yield batch(none, np.zeros(1, np.int64), none, none, none)
     done = 0
-    served_for = publications(ready.data.spans, settings.schedule.refresh).horizon
+    served_for = published_at(settings, ready.data).horizon
     for everyone in pool_impressions(log, np.full(len(users), ready.time), users, bundle.candidates, served_for):
         interest_P, score_P = bundle.score(log, ready.items, everyone, on_progress=part_of(progress, done, len(users)))
         ends, best = topk(score_P, log.neutral[everyone.item], everyone.offsets, settings.publish.top_k)

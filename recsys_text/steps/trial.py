@@ -23,9 +23,9 @@ from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.search import Choice, Range, Value, changed, present, space_around
 from recsys_text.progress import SILENT, EpochResult
 from recsys_text.ranking.log import Impressions
-from recsys_text.ranking.publication import as_published, publications
 from recsys_text.steps.evaluate import impressions_of, newest_windows
 from recsys_text.steps.inputs import Inputs, inputs, windows_of
+from recsys_text.steps.served import as_served
 from recsys_text.steps.train import Logged, decided
 from recsys_text.tracking import Tracker
 
@@ -133,7 +133,7 @@ def task_of(settings: Settings) -> Task:
     before = inputs(settings, before=windows[0].start)
     settings = decided(settings, before, SILENT)
     shown, _ = impressions_of(settings, after, windows, settings.candidates, settings.evaluation.at)
-    impressions = as_published(shown, publications(after.spans, settings.schedule.refresh))
+    impressions = as_served(settings, after, shown)
     return Task(settings=settings, windows=windows, before=before, after=after, impressions=impressions)
 
 

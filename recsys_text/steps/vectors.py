@@ -19,14 +19,13 @@ import pyarrow as pa
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
 from recsys_text.errors import RecsysTextError
-from recsys_text.following import followed
 from recsys_text.matching import fit_match, half, popularity, user_vectors
 from recsys_text.model.text_model import Items
 from recsys_text.ranking.log import Int32, micros
-from recsys_text.ranking.publication import publications
 from recsys_text.ranking.similar import most_alike
 from recsys_text.steps.inputs import ITEM_PART, ITEM_VECTORS, Inputs, check_unchanged, inputs, the_store
 from recsys_text.steps.races import lost
+from recsys_text.steps.served import published_at, recalibrated
 
 #: Items that are named as alike.
 NEAR = 20
@@ -76,11 +75,8 @@ def write_items(settings: Settings, plan: Mapping[str, Any]) -> dict[str, Any]:
     """
     ready = opened(settings, plan)
     log, items = ready.data.log, ready.items
-    at, windows = np.array([ready.time]), ready.data.spans
-    bundle = followed(
-        ready.bundle, log, items, at, windows=windows, refresh=settings.schedule.refresh, seed=settings.evaluation.seed
-    )
-    horizon = publications(windows, settings.schedule.refresh).horizon
+    bundle = recalibrated(settings, ready.bundle, ready.data, items, np.array([ready.time]))
+    horizon = published_at(settings, ready.data).horizon
     popular_I = popularity(bundle, log, items, ready.time, horizon)
     match = fit_match(bundle, log, items, popular_I, ready.time, horizon, seed=settings.evaluation.seed)
     if ITEM_VECTORS in plan["views"]:

@@ -138,7 +138,7 @@ def test_evaluation_follows_and_keeps_the_order(published: Settings, monkeypatch
         return found
 
     with_it = measure(published, bundle).table
-    monkeypatch.setattr("recsys_text.steps.evaluate.followed", lambda bundle, *_, **__: bundle)
+    monkeypatch.setattr("recsys_text.steps.served.followed", lambda bundle, *_, **__: bundle)
     without = measure(published, bundle).table
     assert value(with_it, "ndcg@10") == value(without, "ndcg@10")
     assert value(with_it, "calibration_error") != value(without, "calibration_error")
