@@ -34,7 +34,7 @@ from rich.table import Table
 from benchmarks import logs
 from benchmarks.logs import DAY, Data
 from benchmarks.quality_lib import cache, caixin, report
-from benchmarks.quality_lib.training import BUNDLE, MEASURE, OURS, Timed, seeded, settings_of
+from benchmarks.quality_lib.training import BUNDLE, MEASURE, OURS, Timed, decided, seeded, settings_of
 from benchmarks.quality_lib.values import Values, joined, measured
 from recsys_text.bundle import Bundle
 from recsys_text.config import Settings
@@ -58,7 +58,8 @@ class Walk:
         self.steps, self._impressions = steps, impressions
         self._files = cache.files(*(data / caixin.NAME / f"{name}.parquet" for name in ("clicks", "news")))
         self._log: Callable[[], Data] = once(lambda: logs.caixin(data / caixin.NAME))
-        self._settings = seeded(settings_of(caixin.NAME), seed)
+        before = self._log().before(BEGIN)
+        self._settings = decided(seeded(settings_of(caixin.NAME), seed), before, before.starts(BEGIN))
 
     def bundle(self, method: str, days: int) -> Path:
         """The step of the bundle that scores the day so many days after the first."""
@@ -117,9 +118,7 @@ class Walk:
         def old() -> Impressions:
             log, first = self._log(), self._log().starts(BEGIN)[0]
             seed = self._settings.evaluation.seed
-            return sampled_impressions(
-                log.log, first, BEGIN, self._settings.candidates, max_impressions=OLD, seed=seed
-            )[0]
+            return sampled_impressions(log.log, first, BEGIN, caixin.POOL, max_impressions=OLD, seed=seed)[0]
 
         return self._values(fitted, {"before": BEGIN.isoformat(), "impressions": OLD}, old)
 

@@ -25,6 +25,7 @@ from recsys_text.bundle import Bundle
 from recsys_text.config import load
 from recsys_text.evaluation import metrics
 from recsys_text.matching import Match
+from recsys_text.model.text_model import clicks_read
 from recsys_text.ranking.candidates import histories, joined, pool_impressions
 from recsys_text.ranking.log import micros
 from recsys_text.steps.inputs import ITEM_VECTORS, USER_VECTORS, inputs, registered_by, the_store
@@ -87,7 +88,7 @@ def main() -> None:
             row |= {"told": float(said_P[highest].mean()), "score": float(score_P[highest].mean())}
         print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}))
 
-    history_NH = histories(log, drawn, times, bundle.text.settings.history)
+    history_NH = histories(log, drawn, times, clicks_read(bundle.text.settings))
     exact_NI = bundle.text.users(known, history_NH, bundle.text.who(drawn, log.user_ids)) @ known.candidate.T
     off = np.abs((user_NW @ item_IW.T) - exact_NI)
     spread = float(exact_NI.std(axis=1).mean())

@@ -29,7 +29,7 @@ from benchmarks.logs import DAY, Data, caixin
 from benchmarks.quality_lib.caixin import day_after
 from benchmarks.quality_lib.cold import interests
 from benchmarks.quality_lib.report import machine
-from benchmarks.quality_lib.training import seeded, settings_of
+from benchmarks.quality_lib.training import decided, seeded, settings_of
 from recsys_text.config import Settings
 from recsys_text.evaluation.bootstrap import interval
 from recsys_text.evaluation.metrics import evaluate
@@ -116,7 +116,8 @@ WAYS: dict[str, tuple[bool, dict[str, float], Callable[..., None]]] = {
 def measured(data: Data, cutoff: datetime, settings: Settings, shown: Impressions) -> dict[str, np.ndarray]:
     before = data.before(cutoff)
     starts = before.starts(cutoff)[-settings.training.history :]
-    text, _ = fit_text(before.log, before.texts, starts, end=cutoff, settings=settings, progress=Quiet())
+    chosen = decided(settings, before, starts)
+    text, _ = fit_text(before.log, before.texts, starts, end=cutoff, settings=chosen, progress=Quiet())
     return evaluate(interests(text, data, shown, {"alone": ALONE})["alone"], shown.clicked, shown.offsets)
 
 

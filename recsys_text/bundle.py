@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_text import __version__
 from recsys_text.errors import ConfigError, ContractError
-from recsys_text.model.text_model import Items, TextModel
+from recsys_text.model.text_model import Items, TextModel, clicks_read
 from recsys_text.plan import AS_SET, Plan
 from recsys_text.ranking.affinity import AFFINITY, affinity, dots, nearness
 from recsys_text.ranking.blend import Blend
@@ -218,10 +218,10 @@ def features(
     text: TextModel, neighbours: Neighbours, log: Log, items: Items, impressions: Impressions
 ) -> tuple[Floats, Floats]:
     """Interest, float32[P], and the blend's features, float32[P, F]: both strictly before each impression."""
-    history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
+    history_NH = histories(log, impressions.user, impressions.time, clicks_read(text.settings))
     who_N = text.who(impressions.user, log.user_ids)
     interest_P = _interest(text, items, history_NH, impressions.item, impressions.offsets, who_N)
-    said = {"interest": interest_P} | affinity(log, items.about, impressions, history_NH)
+    said = {"interest": interest_P} | affinity(log, items.about, impressions, history_NH[:, -text.settings.history :])
     said |= together(log, impressions, neighbours)
     return interest_P, assemble(counts(log, impressions), said, impressions.offsets)
 
@@ -269,7 +269,7 @@ class TextScorer:
         texts = list(dict.fromkeys(text for row in (*histories_N, *candidates_N) for text in row))
         code = {text: position for position, text in enumerate(texts)}
         items = self._bundle.text.items(texts)
-        length = self._bundle.text.settings.history
+        length = clicks_read(self._bundle.text.settings)
         history_NH = np.full((len(frame), length), -1, dtype=np.int32)
         for row, clicked in enumerate(histories_N):
             last = [code[text] for text in clicked[-length:]]
@@ -284,7 +284,7 @@ class TextScorer:
         for name in set(frame.columns) & set(COUNTS):
             known[name] = np.concatenate([np.asarray(row, np.float32) for row in frame[name]])
         text = dict.fromkeys((*AFFINITY, *TOGETHER), np.zeros_like(interest_P)) | {"interest": interest_P}
-        text |= nearness(items.about, item_P, offsets, history_NH)
+        text |= nearness(items.about, item_P, offsets, history_NH[:, -self._bundle.text.settings.history :])
         score_P = self._bundle.probability(assemble(known, text, offsets), offsets)
         split = offsets[1:-1]
         return pd.DataFrame(

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from recsys_text.bundle import Bundle
-from recsys_text.model.text_model import Items
+from recsys_text.model.text_model import Items, clicks_read
 from recsys_text.ranking.candidates import histories, pool_impressions
 from recsys_text.ranking.log import Int32, Log
 
@@ -58,12 +58,14 @@ def half(vec: Floats) -> NDArray[np.float16]:
 
 
 def user_vectors(bundle: Bundle, log: Log, items: Items, users_N: Int32, time: int) -> tuple[Floats, Int32]:
-    """The vectors of users, float32[N, W], and the clicks they are made of, int32[N, history], as of a time.
+    """The vectors of users, float32[N, W], and the newest of the clicks they are made of, int32[N, history], as of a
+    time.
 
     The clicks are those strictly before, oldest first; -1 is padding before the oldest. time: in microseconds.
     """
-    history_NH = histories(log, users_N, np.full(len(users_N), time), bundle.text.settings.history)
-    return bundle.text.users(items, history_NH, bundle.text.who(users_N, log.user_ids)), history_NH
+    history_NH = histories(log, users_N, np.full(len(users_N), time), clicks_read(bundle.text.settings))
+    newest_NH = history_NH[:, -bundle.text.settings.history :]
+    return bundle.text.users(items, history_NH, bundle.text.who(users_N, log.user_ids)), newest_NH
 
 
 def popularity(bundle: Bundle, log: Log, items: Items, time: int, horizon: int = 0) -> Floats:

@@ -8,6 +8,7 @@ from recsys_text.config import Settings
 from recsys_text.sections.base import PositiveInt, Section
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
+    "model": ("match",),
     "training": ("regression_items", "max_clicks", "epochs", "pretrain_epochs", "blend_clicks", "blend_candidates"),
     "evaluation": ("max_impressions",),
 }
@@ -16,10 +17,11 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 class Plan(Section):
     """The sizes that fit the budget, which are kept with a version; None is for a size that the settings decide.
 
-    Each has the name of its key of [training] or [evaluation]. With the same data, settings and plan the same weights
-    come out, on however fast a machine.
+    Each has the name of its key of [model], [training] or [evaluation]. With the same data, settings and plan the same
+    weights come out, on however fast a machine.
     """
 
+    match: PositiveInt | None = None
     regression_items: PositiveInt | None = None
     max_clicks: PositiveInt | None = None
     epochs: PositiveInt | None = None

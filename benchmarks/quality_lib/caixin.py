@@ -25,10 +25,13 @@ from recsys_text.ranking.candidates import sampled_impressions
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, impressions_from_frame, micros
 from recsys_text.ranking.logged import take
+from recsys_text.sections import Candidates
 
 NAME = "caixin"
 CUTOFF = datetime(2014, 3, 18, tzinfo=UTC)
 ROLLING = tuple(datetime(2014, 3, day, tzinfo=UTC) for day in (11, 13, 15, 17, 18))
+#: What the protocols rank, whatever a bundle found for itself.
+POOL = Candidates(pool="alive", active=DAY, fresh=DAY)
 METRICS = ("auc", "mrr", "ndcg@5", "ndcg@10", "recall@10")
 #: What the protocols call the product's slices.
 SLICES = {
@@ -120,10 +123,10 @@ def rolling(run: Run) -> list[Row]:
 
 
 def day_after(log: Data, cutoff: datetime, settings: Settings) -> Impressions:
-    """As `evaluate` samples a day, of users who had clicked before."""
+    """As `evaluate` samples a day, of users who had clicked before; candidates are those of POOL."""
     chosen = settings.evaluation
     found, _ = sampled_impressions(
-        log.log, cutoff, cutoff + DAY, settings.candidates, max_impressions=chosen.max_impressions, seed=chosen.seed
+        log.log, cutoff, cutoff + DAY, POOL, max_impressions=chosen.max_impressions, seed=chosen.seed
     )
     own = log.log.clicks_of_user
     return take(found, np.flatnonzero(own.stop(found.user, own.rank(found.time)) > own.begin(found.user)))

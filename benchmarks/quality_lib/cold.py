@@ -19,7 +19,7 @@ from benchmarks.quality_lib import cache, training
 from benchmarks.quality_lib.bars import bars
 from benchmarks.quality_lib.training import OURS, TEXT, Run, seeded, settings_of
 from benchmarks.quality_lib.values import Row, Values, averaged, measured, rows
-from recsys_text.model.text_model import ALONE, TextModel
+from recsys_text.model.text_model import ALONE, TextModel, clicks_read
 from recsys_text.ranking.affinity import dots
 from recsys_text.ranking.candidates import histories
 from recsys_text.ranking.log import Impressions, micros
@@ -134,7 +134,7 @@ def interests(
     """The interest, float32[P], under each of some weights of the model's parts; rounded as a bundle rounds it."""
     log = data.log
     items = text.items(data.texts, log.item_ids)
-    history_NH = histories(log, impressions.user, impressions.time, text.settings.history)
+    history_NH = histories(log, impressions.user, impressions.time, clicks_read(text.settings))
     return {
         name: np.round(
             dots(

@@ -22,6 +22,7 @@ from recsys_text.evaluation.collaborative import collaborative_scores
 from recsys_text.ranking.features import counts
 from recsys_text.ranking.log import Impressions, micros
 from recsys_text.ranking.window_impressions import window_impressions
+from recsys_text.sections import Candidates
 
 NAME = "goodbooks"
 FOLDER = "goodbooks10k_sample"
@@ -50,8 +51,9 @@ def data(run: Run) -> Callable[[], Data]:
 
 def last_ten(log: Data) -> Impressions:
     """Each user once at the start of the newest window: all books that the user had not liked before."""
-    pool = settings_of(NAME).candidates
-    return window_impressions(log.log, [(CUTOFF, END)], pool, max_impressions=len(log.log.user_ids), seed=7)[0]
+    return window_impressions(
+        log.log, [(CUTOFF, END)], Candidates(pool="all"), max_impressions=len(log.log.user_ids), seed=7
+    )[0]
 
 
 def all_items(run: Run) -> list[Row]:

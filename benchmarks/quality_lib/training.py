@@ -1,6 +1,6 @@
 """Trains what a protocol measures, once for each cutoff, shape and seed. Knows settings and logs, no metric."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.logs import Data
+from benchmarks.logs import DAY, Data
 from benchmarks.quality_lib import cache
 from recsys_text import config
 from recsys_text.config import Settings
-from recsys_text.fitting import fit_bundle, fit_text
+from recsys_text.fitting import decide, fit_bundle, fit_text, size_text
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.model.wide import Wide
 from recsys_text.progress import EpochResult
@@ -84,10 +84,15 @@ def settings_of(name: str) -> Settings:
 
 
 def seeded(settings: Settings, seed: int, model: Mapping[str, Any] | None = None) -> Settings:
-    """The settings with another seed and shape of the text model."""
+    """The settings with another seed and shape of the text model; what they leave open stays open."""
     training = settings.training.model_copy(update={"seed": seed})
-    shape = Model.model_validate(settings.model.model_dump() | dict(model or {}))
+    shape = Model.model_validate(settings.model.model_dump(exclude_unset=True) | dict(model or {}))
     return settings.model_copy(update={"training": training, "model": shape})
+
+
+def decided(settings: Settings, data: Data, starts: Sequence[datetime]) -> Settings:
+    """The settings with all that they leave open decided from the daily windows that begin at these times."""
+    return decide(data.log, data.texts, [(start, start + DAY) for start in starts], settings).settings
 
 
 def bundle(
@@ -99,8 +104,9 @@ def bundle(
     def fit(folder: Path, checkpoint: Checkpoint, timed: Timed) -> None:
         before = data().before(cutoff)
         starts = before.starts(cutoff)[-settings.training.history :]
+        chosen = decided(settings, before, starts)
         found, _ = fit_bundle(
-            before.log, before.texts, starts, cutoff=cutoff, settings=settings, checkpoint=checkpoint, progress=timed
+            before.log, before.texts, starts, cutoff=cutoff, settings=chosen, checkpoint=checkpoint, progress=timed
         )
         found.save(folder / "bundle")
 
@@ -124,13 +130,15 @@ def text_model(
     depends = _depends(files, settings, end) | {"code": cache.code(TEXT, OURS), "like": like and like.name} | more
 
     def fit(folder: Path, checkpoint: Checkpoint, timed: Timed) -> None:
-        known = data()
+        known, starts = data(), data().starts(end)
+        chosen = decided(settings, known, starts)
+        plan = size_text(known.log, known.texts, starts, end, chosen).plan
         found, _ = fit_text(
             known.log,
             known.texts,
-            known.starts(end),
+            starts,
             end=end,
-            settings=settings,
+            settings=plan.applied(chosen),
             checkpoint=checkpoint,
             progress=timed,
             wide=None if like is None else Wide.load(like / "text"),

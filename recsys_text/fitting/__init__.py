@@ -3,6 +3,7 @@
 from recsys_text.fitting.forgetting import forgetting
 from recsys_text.fitting.ranker import fit_neighbours
 from recsys_text.fitting.recipe import Decided, as_decided, decide
+from recsys_text.fitting.sizing import size_text
 from recsys_text.fitting.teachable import check_teachable, doubts, filled
 from recsys_text.fitting.text import fit_text
 from recsys_text.fitting.warm import Continued, continue_bundle
@@ -23,4 +24,5 @@ __all__ = [
     "fit_neighbours",
     "fit_text",
     "forgetting",
+    "size_text",
 ]

@@ -60,6 +60,9 @@ _TIMES, _ENOUGH_S, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3
 _SOLVING = 0.5
 #: Rows without which there is little to learn, whatever the budget.
 _FEWEST_ROWS, _FEWEST_ITEMS, _FEWEST_IMPRESSIONS, _FEWEST_CANDIDATES = 2000, 1000, 200, 10
+#: The rank of the match that is kept whatever it takes, and what the match's part of the vectors of all items and users
+#: may have in numbers: so many are published again with each version.
+_FEWEST_MATCH, _MATCH_NUMBERS = 512, 50_000_000
 #: Pairs that are measured at most: each method has a score of each of them.
 _MEASURED_PAIRS = 10_000_000
 #: What the fits of the blend take, by those of one: the other is without the interest, and a few tell how much the
@@ -94,7 +97,8 @@ def size_text(log: Log, texts: Sequence[str], starts: Sequence[datetime], end: d
     if chosen.training.task == "hidden":
         rows = int(np.sum(np.bincount(log.user[before]) > 1))
     fitting = int((_KERNEL_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4) ** 0.5)
-    plan = plan.at_most(regression_items=max(_FEWEST_ITEMS, fitting))
+    match = max(_FEWEST_MATCH, _MATCH_NUMBERS // max(1, len(texts) + len(log.user_ids)))
+    plan = plan.at_most(regression_items=max(_FEWEST_ITEMS, fitting), match=match)
     # What the texts alone teach serves what the clicks teach: few clicks are not worth many passes over a catalogue.
     work = _TextWork(taught=taught, items=len(texts), known=known, rows=rows)
     plan = plan.at_most(pretrain_epochs=ceil(work.rows_of(chosen.training) * chosen.training.epochs / max(1, known)))
@@ -154,12 +158,17 @@ def _ranked(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
 def _cut_text(plan: Plan, work: "_TextWork", settings: Settings, speed: "_TextSpeed") -> Plan:
     """The plan with a text regression and a text model that fit their share of the budget, or are the smallest."""
     budget, chosen = settings.training.budget.total_seconds(), plan.applied(settings)
-    most = plan.applied(settings).training.regression_items
-    while most > _FEWEST_ITEMS and work.regression(most, settings) / speed.products > _REGRESSION_SHARE * budget:
-        most = max(_FEWEST_ITEMS, most * 9 // 10)
-    plan = plan.at_most(regression_items=most)
-    most = plan.applied(settings).training.regression_items
-    left = _MARGIN * (_TEXT_SHARE * budget - work.regression(most, settings) / speed.products)
+
+    def regression() -> float:
+        return work.regression(plan.applied(settings)) / speed.products
+
+    # Items first: what a rank leaves out of those that teach is less than what is left out with an item.
+    for name, fewest in (("match", _FEWEST_MATCH), ("regression_items", _FEWEST_ITEMS)):
+        size = getattr(plan, name) or fewest
+        while size > fewest and regression() > _REGRESSION_SHARE * budget:
+            size = max(fewest, size * 9 // 10)
+            plan = plan.at_most(**{name: size})
+    left = _MARGIN * (_TEXT_SHARE * budget - regression())
     # A third for the texts at most, and where they need less the clicks have it.
     plan = plan.at_most(pretrain_epochs=max(0, int(left / 3 * speed.texts / max(1, work.known))))
     left -= plan.applied(settings).training.pretrain_epochs * work.known / speed.texts
@@ -197,7 +206,8 @@ def _text_line(plan: Plan, work: "_TextWork", settings: Settings, seconds: float
     rows, what = work.rows_of(training), "users" if training.task == "hidden" else "clicks"
     return (
         f"Text model: {rows:,} {what}, {_counted(training.epochs, 'epoch')} after {training.pretrain_epochs} of "
-        f"pretraining, and a regression on the texts of {min(training.regression_items, work.taught):,} items, "
+        f"pretraining, and a regression on the texts of {min(training.regression_items, work.taught):,} items at rank "
+        f"{min(plan.applied(settings).model.match, work.taught):,}, "
         f"{_within(seconds, settings)}"
     )
 
@@ -244,12 +254,13 @@ class _TextWork:
     known: int
     rows: int
 
-    def regression(self, most: int, settings: Settings) -> float:
+    def regression(self, settings: Settings) -> float:
         """Floating point operations of both text regressions, and of asking them about all items."""
-        model, n = settings.model, min(most, self.taught)
-        columns = 2 * model.match + model.collaborative + model.content
+        model, n = settings.model, min(settings.training.regression_items, self.taught)
+        match = min(model.match, n)
+        columns = 2 * match + model.collaborative + model.content
         factor, solve, ask = n**3 / 3, 2 * n * n * columns, 2 * self.items * n * columns
-        return 2 * (factor + solve + ask + 20 * n * (model.match + model.content) ** 2) + ask
+        return 2 * (factor + solve + ask + 20 * n * (match + model.content) ** 2) + ask
 
     def rows_of(self, training: Training) -> int:
         """Users, or the clicks that are drawn of all."""
@@ -258,7 +269,7 @@ class _TextWork:
     def seconds(self, settings: Settings, speed: _TextSpeed) -> float:
         training, rows = settings.training, self.rows_of(settings.training)
         return (
-            self.regression(training.regression_items, settings) / speed.products
+            self.regression(settings) / speed.products
             + training.pretrain_epochs * self.known / speed.texts
             + training.epochs * rows / speed.rows
         )

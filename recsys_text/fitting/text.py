@@ -14,7 +14,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import Interest, build, item_vectors
-from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, Floats, TextModel, tokens_of
+from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, Floats, TextModel, clicks_read, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.candidates import histories
@@ -47,7 +47,8 @@ def fit_text(
     tokenizer = train_tokenizer([text for text, known in zip(texts, known_I, strict=True) if known], model.vocabulary)
     encoded = tokens_of(tokenizer, texts, model)
     train = clicks_between(log, starts[0], stop_start, settings, training.max_clicks)
-    valid = clicks_between(log, stop_start, end, settings, _VALIDATION)
+    valid = clicks_between(log, stop_start, end, settings, _VALIDATION, clicks_read(model))
+    newest = replace(valid, history_NH=valid.history_NH[:, -model.history :])
     if wide is None:
         progress.stage(f"Text regression: learning from {int(known_I.sum()):,} texts")
         wide = fit_wide_path(log, texts, train, stop_start, settings)
@@ -57,7 +58,7 @@ def fit_text(
     rows = rows_of(log, train, before, known_I, settings)
     progress.stage(f"Text model: learning from {len(rows):,} rows before {stop_start:%Y-%m-%dT%H:%MZ}")
     network = build(model, tokenizer.vocabulary, training.seed, len(texts), len(log.user_ids))
-    results = fit(network, *encoded, teacher, rows, valid, known_I, training, checkpoint=checkpoint, progress=progress)
+    results = fit(network, *encoded, teacher, rows, newest, known_I, training, checkpoint=checkpoint, progress=progress)
     item_ids = own_clicks(network, *encoded, log, stop_start)
     text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE, item_ids=item_ids)
     if model.long_term:
@@ -105,12 +106,17 @@ def _teacher(wide: Wide, vectors: tuple[Floats, Floats], settings: Settings) -> 
     return teacher_of(candidate_IW, click_IW, settings.model.dim, settings.training.seed)
 
 
-def clicks_between(log: Log, start: datetime, end: datetime, settings: Settings, most: int) -> TrainSet:
+def clicks_between(
+    log: Log, start: datetime, end: datetime, settings: Settings, most: int, history: int | None = None
+) -> TrainSet:
+    """At most so many of the clicks in [start, end), each with the last `history` clicks of its user, by default as
+    many as the network reads.
+    """
     training = settings.training
     few = teaching_impressions(
         log, start, end, settings.candidates, max_impressions=most, seed=training.seed, negatives=training.negatives
     )
-    history_NH = histories(log, few.user, few.time, settings.model.history)
+    history_NH = histories(log, few.user, few.time, history or settings.model.history)
     learned = settings.model.clicks == "learned"
     users_N = few.user if settings.model.long_term else None
     return train_set(history_NH, few.offsets, few.item, few.clicked, learned, users_N)

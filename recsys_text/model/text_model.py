@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 
 from recsys_text.model.checkpoint import load_model, save_model
@@ -39,7 +40,14 @@ _PULL = 10.0
 DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
 #: Where users are taken as libraries, in which no click is newer.
 NO_DECAY = (1.0,)
-_USERS = 4096
+#: Clicks of a user that the wide path sums: what readers of books had beyond the newest 30 of them made a fifth of how
+#: well it ranked books that nobody had read. The network reads the last `model.history` of them.
+_WIDE_HISTORY = 200
+
+
+def clicks_read(settings: Model) -> int:
+    """How many of a user's last clicks make its vector."""
+    return max(settings.history, _WIDE_HISTORY) if settings.wide else settings.history
 
 
 def tokens_of(
@@ -128,25 +136,25 @@ class TextModel:
     def users(self, items: Items, history_NH: NDArray[np.int32], who_N: NDArray[np.int64] | None = None) -> Floats:
         """float32[N, W]: its dot product with `items.candidate` is the interest.
 
-        history_NH: positions in `items`, oldest first; padding, -1, before the oldest. who_N: from `who`.
+        history_NH: positions in `items` of the last clicks of each (see `clicks_read`), oldest first; padding, -1,
+        before the oldest. who_N: from `who`.
         """
-        dim = self.settings.dim
+        dim, length = self.settings.dim, history_NH.shape[1]
+        newest_NH = np.ascontiguousarray(history_NH[:, -self.settings.history :])
+        network_ID = np.ascontiguousarray(items.click[:, :dim])
         user_NW = np.empty((len(history_NH), items.candidate.shape[1]), np.float32)
-        user_NW[:, :dim] = self.weights[0] * user_vectors(
-            self.network, np.ascontiguousarray(items.click[:, :dim]), history_NH, who_N=who_N
-        )
+        known_NH = history_NH >= 0
+        ends_N = np.concatenate([[0], np.cumsum(known_NH.sum(axis=1))])
+        age_Q = length - 1 - np.nonzero(known_NH)[1]
+        decay_Q = np.float32(self.decay) ** age_Q.astype(np.float32)
+        clicks_NI = csr_matrix((decay_Q, history_NH[known_NH], ends_N), (len(history_NH), len(items.click)))
+        sums_NC = np.asarray(clicks_NI @ items.click)
         ends = np.cumsum([dim, *self.wide.width])
-        for start in range(0, len(history_NH), _USERS):
-            part = slice(start, start + _USERS)
-            sums_NC = np.zeros((len(history_NH[part]), ends[-1] - dim), np.float32)
-            for history_N in history_NH[part].T:
-                known_N = history_N >= 0
-                sums_NC *= self.decay
-                sums_NC[known_N] += items.click[history_N[known_N], dim:]
-            for weight, low, high in zip(self.weights[1:-1], ends[:-1], ends[1:], strict=True):
-                sum_NC = sums_NC[:, low - dim : high - dim]
-                length_N1 = np.linalg.norm(sum_NC, axis=1, keepdims=True)
-                user_NW[part, low:high] = weight * sum_NC / np.where(length_N1 > 0, length_N1, 1)
+        for weight, low, high in zip(self.weights[1:-1], ends[:-1], ends[1:], strict=True):
+            sum_NC = sums_NC[:, low:high]
+            length_N1 = np.linalg.norm(sum_NC, axis=1, keepdims=True)
+            user_NW[:, low:high] = weight * sum_NC / np.where(length_N1 > 0, length_N1, 1)
+        user_NW[:, :dim] = self.weights[0] * user_vectors(self.network, network_ID, newest_NH, who_N=who_N)
         user_NW[:, ends[-1]] = self.weights[-1]
         return user_NW
 

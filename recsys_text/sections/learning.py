@@ -25,13 +25,14 @@ class Model(Section):
     that is `learned` for each item that training knew, which pays where items live long. With `views`, convolutions and
     RNN read each field of an item by itself, and attention joins them; with `long_term`, the GRU starts from a vector
     of each user that training knew. `preset` is what a paper calls its model; keys beside it still count. `match`,
-    `collaborative` and `content` are the ranks of the parts of the wide path, 0 leaves `content` out; `penalty` is that
+    `collaborative` and `content` are the ranks of the parts of the wide path, 0 leaves `content` out, and where `match`
+    is not set it is at most 2,048 and as large as `training.budget` lets it be; `penalty` is that
     of its regressions, and `curve` how much texts must share to speak for each other (see `model.wide`), both chosen by
     items held out where they are not set (see `model.kernel_choice`); `wide` says whether interest is the sum of both
     paths, or the network alone.
     """
 
-    AUTO: ClassVar[frozenset[str]] = frozenset({"curve", "penalty"})
+    AUTO: ClassVar[frozenset[str]] = frozenset({"curve", "penalty", "match"})
 
     preset: Literal["lstur", "naml"] | None = None
     vocabulary: PositiveInt = 8000
@@ -57,7 +58,7 @@ class Model(Section):
     views: bool = False
     long_term: bool = False
     wide: bool = True
-    match: PositiveInt = 512
+    match: PositiveInt = 2048
     penalty: float = Field(default=0.3, gt=0)
     collaborative: PositiveInt = 128
     content: int = Field(default=512, ge=0)
