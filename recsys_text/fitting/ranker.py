@@ -52,7 +52,9 @@ _FEWEST_WINDOWS, _CLICKS_SHARE = 7, 0.15
 _WARM = 4
 #: What the networks count for in each kind of blend.
 NETWORKS = {"lightgbm": 0.0, "mlp": 1.0, "both": 0.5}
-_ALL = list(range(len(FEATURES)))
+#: The columns of the blend, none of them copied, and of the one without the interest.
+_COLUMNS: tuple[slice | list[int], ...] = (slice(None), WITHOUT_INTEREST)
+_NAMES = np.array(FEATURES)
 
 
 def fit_neighbours(log: Log, end: datetime) -> Neighbours:
@@ -139,17 +141,17 @@ def fit_ranker(
     parts = _parts_of_two(progress)
     blend, without_interest = (
         fit_blend(
-            found.features[:, places],
+            found.features[:, columns],
             found.taught.clicked,
             found.taught.offsets,
             found.taught.user,
             weight_N=found.weights,
             share=share,
-            names=[FEATURES[place] for place in places],
+            names=_NAMES[columns].tolist(),
             seed=settings.training.seed,
             on_part=parts,
         )
-        for places in (_ALL, WITHOUT_INTEREST)
+        for columns in _COLUMNS
     )
     progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)
@@ -191,14 +193,14 @@ def continue_ranker(
     blend, without_interest = (
         continue_blend(
             former,
-            found.features[:, places],
+            found.features[:, columns],
             found.taught.clicked,
             found.taught.offsets,
             weight_N=found.weights,
             seed=settings.training.seed,
             on_part=parts,
         )
-        for former, places in ((champion.blend, _ALL), (champion.without_interest, WITHOUT_INTEREST))
+        for former, columns in zip((champion.blend, champion.without_interest), _COLUMNS, strict=True)
     )
     progress.stage(f"Calibration: learning from {len(found.calibrating):,} impressions")
     return blend, without_interest, _calibrated(blend, text, neighbours, log, items, found.calibrating)

@@ -70,11 +70,13 @@ class Metrics:
 def _counts_together() -> bool:
     """Whether this worker counts together with others; where their folder cannot be written, it counts for itself.
 
+    The library looks at the variable once, when it is loaded: one that was set later, as Feast does where it is
+    imported, makes no file that could be read here.
     The library maps files to memory that it does not fill: where the disk is full by the time that it counts something,
     the system kills the worker. So their room is taken here, where a failure can be told.
     """
     folder = os.environ.get(MULTIPROCESS_VARIABLE)
-    if not folder:
+    if not folder or values.ValueClass is values.MutexValue:
         return False
     try:
         os.makedirs(folder, exist_ok=True)

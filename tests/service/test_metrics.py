@@ -8,6 +8,16 @@ from pathlib import Path
 
 import pytest
 
+#: As Feast does: the variable is set in a process that has loaded the library already.
+SET_LATER = """
+import os, sys
+import prometheus_client
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
+from recsys_text.service.metrics import Metrics
+metrics = Metrics(lambda: None)
+metrics.count_error()
+print(metrics.text().decode())
+"""
 #: A worker that may write files of so many bytes at most, asked once.
 WORKER = """
 import resource, sys
@@ -49,3 +59,11 @@ def test_a_worker_whose_metrics_have_no_place_serves_and_counts(
         assert list((tmp_path / place).glob("histogram_*.db"))
     else:
         assert f"cannot keep metrics in {tmp_path / place} ({told}): this worker's" in ran.stderr
+
+
+def test_a_process_that_is_to_count_with_others_when_it_is_too_late_counts_for_itself(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", SET_LATER, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "recsys_text_reader_errors_total 1.0" in ran.stdout
