@@ -81,6 +81,20 @@ def caixin(folder: Path) -> Data:
     )
 
 
+def zoo(folder: Path) -> Data:
+    """A log whose tables have the names and columns of the lake. An item without a time is known since it begins."""
+    events, items = (pl.read_parquet(folder / f"{name}.parquet") for name in ("events", "items"))
+    return Data(
+        items=_with_text(
+            items.select("item_id", "title", "description", "tags", "category", "published_at")
+        ).with_columns(
+            pl.col("published_at").fill_null(events["occurred_at"].min()).alias("known_at"),
+            pl.lit(None, dtype=TIME).alias("expires_at"),
+        ),
+        events=events.select("user_id", "item_id", "event_type", "occurred_at"),
+    )
+
+
 def goodbooks(folder: Path) -> Clicks:
     """Who liked which book, in the order of the ratings. What others rated a book is no text and stays out."""
     books = pl.read_parquet(folder / "books.parquet")

@@ -10,10 +10,11 @@ goodbooks-cold, citeulike-cold
                  items whose id leaves the residue: no click on them and none of their texts is in the training
 
 Metrics are averaged over the seeds training.seed = 7, 8, ...; intervals are 95% bootstrap intervals over users of these
-averages. Settings are benchmarks/{caixin,goodbooks,citeulike}.toml and what environment variables override of them.
+averages. Settings are the sources in benchmarks/NAME.toml, what the logs say, and what environment variables override.
 Every step is kept under --cache by all that it depends on (data, settings, seed, code): what was stopped goes on where
 it was, and a second run prints at once. --ablation compares the text model with and without convolutions and RNN
-instead, on five seeds. The columns of --out: dataset, protocol, model, metric, value, low, high, seeds.
+instead, on five seeds, also on retail and quantum. The columns of --out: dataset, protocol, model, metric, value, low,
+high, seeds.
 """
 
 import argparse
@@ -41,6 +42,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "citeulike-cold": partial(cold.cold_items, name="citeulike"),
 }
 ABLATIONS: dict[str, Protocol] = {
+    **{name: partial(ablation.of_zoo, name=name) for name in ablation.ZOO},
     "caixin": ablation.dev_cases,
     "goodbooks": ablation.all_books,
     "goodbooks-cold": partial(ablation.cold_items, name="goodbooks"),

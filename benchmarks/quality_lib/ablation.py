@@ -1,20 +1,23 @@
-"""What the convolutions and the RNN add to the bag of embeddings, all else alike, on each data set.
+"""What the convolutions and the RNN add to the bag of embeddings, all else alike, and the network of all of them to the
+text regression, on each data set.
 
 The text model alone is trained, on all that lies before the test; the last window before it stops the training.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache as once
 from pathlib import Path
 from typing import Any
 
-from benchmarks.logs import END, Data
+from benchmarks import logs
+from benchmarks.logs import DAY, END, Data
 from benchmarks.quality_lib import cache, caixin, cold, goodbooks, training
 from benchmarks.quality_lib.training import OURS, TEXT, Run, seeded, settings_of
 from benchmarks.quality_lib.values import Row, Values, averaged, measured, rows
 from recsys_text.model.text_model import ALONE, TextModel
 from recsys_text.ranking.log import Impressions
+from recsys_text.ranking.logged import evaluated_impressions
 
 #: What changes of the settings of a model; the first is compared with each of the others.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -23,6 +26,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     "bag + CNN": {"rnn": "none"},
     "bag + RNN": {"kernel_sizes": ()},
 }
+#: Folder below zoo, start of the test windows, and their number.
+ZOO = {
+    "retail": ("online_retail", datetime(2011, 12, 5, tzinfo=UTC), 5),
+    "quantum": ("stackexchange_quantum", datetime(2018, 6, 2, tzinfo=UTC), 91),
+}
+MOST = 4000
+#: The parts of the text model without its network.
+_WIDE = "text regression"
 _OURS = (
     *OURS,
     "quality_lib/ablation.py",
@@ -31,6 +42,23 @@ _OURS = (
     "quality_lib/cold.py",
     "quality_lib/values.py",
 )
+
+
+def of_zoo(run: Run, name: str) -> list[Row]:
+    """A log of the zoo: what is ranked in its test windows, with what it decides for itself before them."""
+    folder, start, days = ZOO[name]
+    log = once(lambda: logs.zoo(run.data / "zoo" / folder))
+    taught = once(lambda: log().before(start))
+
+    def shown() -> Impressions:
+        settings = training.decided(settings_of(name), taught(), taught().starts(start))
+        spans = [(start + number * DAY, start + (number + 1) * DAY) for number in range(days)]
+        return evaluated_impressions(
+            log().log, spans, settings.candidates, at=settings.evaluation.at, max_impressions=MOST, seed=7
+        )[0]
+
+    digests = cache.files(*(run.data / "zoo" / folder / f"{table}.parquet" for table in ("items", "events")))
+    return _compared(run, name, "test windows", digests, (taught, start), (log, once(shown)), ("auc", "ndcg@10"))
 
 
 def dev_cases(run: Run) -> list[Row]:
@@ -99,6 +127,8 @@ def _compared(
                 text = TextModel.load(trained / "text")
                 data, shown = (get() for get in measured_on)
                 weights = {f"{shape}, network alone": ALONE, f"{shape}, interest": text.weights}
+                if shape == next(iter(SHAPES)):
+                    weights[_WIDE] = (0.0, *text.weights[1:])
                 measured(shown, cold.interests(text, data, shown, weights), metrics).save(folder)
 
             depends = {"text": trained.name, "shape": shape, "code": cache.code((*TEXT, "evaluation"), _OURS), **which}
@@ -106,4 +136,5 @@ def _compared(
     found, seeds = averaged(runs)
     first, *others = SHAPES
     pairs = [(f"{first}, {part}", f"{other}, {part}") for part in ("network alone", "interest") for other in others]
+    pairs += [(f"{first}, {part}", _WIDE) for part in ("network alone", "interest")]
     return rows(name, f"ablation, {protocol}", found, runs[0].users, seeds, differences=pairs)
