@@ -48,14 +48,14 @@ _FEATURES_SHARE = 0.5
 _KERNEL_SHARE = 0.125
 #: Of what is left for it, what a stage is sized to: no estimate is exact, and after the blend the text regression and
 #: the neighbours are fitted once more.
-_MARGIN, _RANKER_MARGIN = 0.8, 0.6
+_MARGIN, _RANKER_MARGIN = 0.8, 0.7
 #: Speeds that every machine has: what fits the budget with them is not timed. Operations, rows of clicks, texts
 #: and pairs of impression and candidate, a second.
 _SLOWEST_PRODUCTS, _SLOWEST_ROWS, _SLOWEST_TEXTS, _SLOWEST_PAIRS = 5e9, 200.0, 200.0, 10_000.0
 #: What is timed: so often, as long as it does not take so many seconds, a product of matrices of so many rows, a batch
 #: from the clicks of so many, so many texts, so many pairs of at least so many impressions, and a blend of so many of
 #: them an impression.
-_TIMES, _ENOUGH_S, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3, 3.0, 1536, 3, 256, 60_000, 8, 600
+_TIMES, _ENOUGH_S, _KERNEL, _BATCHES, _TEXTS, _PAIRS, _IMPRESSIONS, _BLENDED = 3, 3.0, 1536, 3, 256, 250_000, 8, 600
 #: What a factorisation does in the time of such a product.
 _SOLVING = 0.5
 #: Rows without which there is little to learn, whatever the budget.

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from recsys_text import __version__
 from recsys_text.config import Settings
+from recsys_text.sections.base import Section
 from recsys_text.steps.alerts import asks_for_training
 from recsys_text.steps.inputs import tracker, windows_of
 from recsys_text.steps.lineage import config_of, cutoff_of, cutoffs
@@ -60,8 +62,10 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     made_by = registry.run_of(champion)[1].get("recsys_text")
     if made_by != __version__:  # its blend may know other features
         return False, f"champion {champion} was trained by recsys-text {made_by}, and this is {__version__}"
-    config, now = config_of(registry, champion), settings.model_dump(mode="json", include={"model", "blend"})
-    if config is None or {name: config.get(name) for name in now} != now:
+    config = config_of(registry, champion)
+    if config is None or not all(
+        _goes_on(config.get(name, {}), getattr(settings, name)) for name in ("model", "blend")
+    ):
         return False, f"champion {champion} is not known to be of this [model] and [blend]"
     cutoff = _next_cutoff(settings)
     if cutoff_of(registry, champion) >= cutoff:
@@ -69,6 +73,12 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     # Also one that was refused: it was the chance of a whole training, and the next comes N windows later.
     behind = (cutoff - max(cutoffs(registry, whole=True).values())) // settings.windows.span
     return behind < every, f"the last whole training is {behind} windows old, and full_every = {every}"
+
+
+def _goes_on(recorded: Mapping[str, Any], section: Section) -> bool:
+    """Whether a section says what was recorded of a version's; with what it leaves open a warm start goes on."""
+    said = section.model_dump(mode="json", exclude=section.AUTO - section.model_fields_set)
+    return {name: recorded.get(name) for name in said} == said
 
 
 def _next_cutoff(settings: Settings) -> datetime:

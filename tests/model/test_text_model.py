@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys_text.model.data import TrainSet
 from recsys_text.model.scorer import build
-from recsys_text.model.text_model import ALONE, DECAYS, PRIOR, TextModel
+from recsys_text.model.text_model import ALONE, DECAYS, PRIOR, TextModel, clicks_read
 from recsys_text.model.wide import fit_wide
 from recsys_text.sections import Model
 from recsys_text.text.tokenizer import train_tokenizer
@@ -65,6 +67,32 @@ def test_an_older_click_weighs_less_by_the_decay(model):
     found = alone.users(items, np.array([[-1, 4, 7]], np.int32))[0, dim : dim + match]
     sum_M = model.decay * items.click[4, dim : dim + match] + items.click[7, dim : dim + match]
     np.testing.assert_allclose(found, sum_M / np.linalg.norm(sum_M), atol=1e-6)
+
+
+def test_clicks_beyond_those_that_the_network_reads_count_in_the_wide_path_alone(model):
+    items, draw = model.items(TEXTS, IDS), np.random.default_rng(3)
+    history_NH = draw.integers(0, len(TEXTS), (4, clicks_read(SHAPE))).astype(np.int32)
+    other_NH = history_NH.copy()
+    other_NH[:, : -SHAPE.history] = (history_NH[:, : -SHAPE.history] + 1) % len(TEXTS)
+    assert clicks_read(SHAPE) > SHAPE.history
+    assert clicks_read(SHAPE.model_copy(update={"wide": False})) == SHAPE.history
+    alone, whole = _with(model, ALONE), replace(model, decay=1.0)
+    np.testing.assert_array_equal(alone.users(items, history_NH), alone.users(items, other_NH))
+    match = slice(SHAPE.dim, SHAPE.dim + model.wide.width[0])
+    assert (whole.users(items, history_NH)[:, match] != whole.users(items, other_NH)[:, match]).any(axis=1).all()
+
+
+@given(decay=st.sampled_from(DECAYS), seed=st.integers(0, 1000), clicks=st.integers(0, 8))
+def test_a_part_of_a_user_is_the_direction_of_the_decayed_sum_of_the_clicks(model, decay, seed, clicks):
+    items, draw = model.items(TEXTS, IDS), np.random.default_rng(seed)
+    history_NH = np.full((1, 8), -1, np.int32)
+    history_NH[0, 8 - clicks :] = draw.integers(0, len(TEXTS), clicks)
+    match = slice(SHAPE.dim, SHAPE.dim + model.wide.width[0])
+    wanted = np.zeros(model.wide.width[0])
+    for item in history_NH[0, 8 - clicks :]:
+        wanted = decay * wanted + items.click[item, match]
+    wanted *= PRIOR[1] / (np.linalg.norm(wanted) or 1)
+    np.testing.assert_allclose(replace(model, decay=decay).users(items, history_NH)[0, match], wanted, atol=1e-5)
 
 
 def test_the_network_alone_hears_nothing_of_the_wide_path(model):

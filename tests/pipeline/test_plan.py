@@ -17,7 +17,7 @@ from recsys_text.fitting import fit_bundle, fit_text, sizing
 from recsys_text.fitting.sizing import _RankerSpeed, _RankerWork, _TextSpeed, _TextWork, size_text
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.plan import AS_SET, Plan
-from recsys_text.sections import Training
+from recsys_text.sections import Model, Training
 from recsys_text.steps.inputs import Inputs, inputs, tracker
 from tests.conftest import DAYS, START, write_small_project
 from tests.pipeline.conftest import Quiet, run_cli
@@ -88,6 +88,8 @@ def test_what_the_configuration_sets_is_not_decided() -> None:
     settings = ANY.model_copy(update={"training": Training(epochs=3)})
     plan = Plan.undecided(settings)
     assert plan.epochs is None
+    assert plan.match == settings.model.match
+    assert Plan.undecided(settings.model_copy(update={"model": Model(match=64)})).match is None
     assert plan.max_clicks == settings.training.max_clicks
     cut = plan.at_most(epochs=1, max_clicks=500, pretrain_epochs=100)
     assert cut == plan.model_copy(update={"max_clicks": 500})

@@ -17,7 +17,9 @@ from recsys_text.fitting.warm import _rows
 from recsys_text.lake.windows import windows_between
 from recsys_text.model.checkpoint import Checkpoint
 from recsys_text.ranking.log import Impressions, build_log, micros
+from recsys_text.steps import schedule
 from recsys_text.steps.inputs import Inputs, inputs, tracker
+from recsys_text.steps.lineage import config_of
 from recsys_text.steps.schedule import starts_warm
 from recsys_text.steps.train import train
 from tests.conftest import DAYS, START, write_small_project
@@ -170,7 +172,9 @@ def test_without_anything_new_or_with_another_model_there_is_no_warm_start(
         continued(champion, data, other)
 
 
-def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_every(published: Settings) -> None:
+def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_every(
+    published: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = str(published.project.root.parent / "recsys.toml")
     registry = tracker(published)
     first = registry.version("champion")
@@ -183,6 +187,14 @@ def test_a_warm_start_is_registered_with_its_parent_and_scheduled_until_full_eve
         True, "the last whole training is 1 windows old, and full_every = 2"
     )  # fmt: skip
     assert not starts_warm(with_training(published, full_every=1))[0]
+    record = config_of(registry, first)
+    assert record is not None
+    was_decided = {"curve": 2.0, "penalty": 3.0, "match": "auto"}
+    with monkeypatch.context() as patch:
+        patch.setattr(schedule, "config_of", lambda *_: {**record, "model": record["model"] | was_decided})
+        assert starts_warm(scheduled)[0]
+        asked = scheduled.model_copy(update={"model": published.model.model_copy(update={"curve": 4.0})})
+        assert not starts_warm(asked)[0]
     other = scheduled.model_copy(update={"model": published.model.model_copy(update={"dim": 4})})
     assert "is not known to be of this [model]" in starts_warm(other)[1]
 

@@ -62,8 +62,6 @@ def test_a_worker_whose_metrics_have_no_place_serves_and_counts(
 
 
 def test_a_process_that_is_to_count_with_others_when_it_is_too_late_counts_for_itself(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", SET_LATER, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", SET_LATER, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "recsys_text_reader_errors_total 1.0" in ran.stdout
