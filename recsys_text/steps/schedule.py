@@ -62,10 +62,8 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
     made_by = registry.run_of(champion)[1].get("recsys_text")
     if made_by != __version__:  # its blend may know other features
         return False, f"champion {champion} was trained by recsys-text {made_by}, and this is {__version__}"
-    config = config_of(registry, champion)
-    if config is None or not all(
-        _goes_on(config.get(name, {}), getattr(settings, name)) for name in ("model", "blend")
-    ):
+    config = config_of(registry, champion) or {}
+    if not (_goes_on(config.get("model", {}), settings.model) and _goes_on(config.get("blend", {}), settings.blend)):
         return False, f"champion {champion} is not known to be of this [model] and [blend]"
     cutoff = _next_cutoff(settings)
     if cutoff_of(registry, champion) >= cutoff:
@@ -77,7 +75,7 @@ def starts_warm(settings: Settings) -> tuple[bool, str]:
 
 def _goes_on(recorded: Mapping[str, Any], section: Section) -> bool:
     """Whether a section says what was recorded of a version's; with what it leaves open a warm start goes on."""
-    said = section.model_dump(mode="json", exclude=section.AUTO - section.model_fields_set)
+    said = section.model_dump(mode="json", exclude=set(section.AUTO - section.model_fields_set))
     return {name: recorded.get(name) for name in said} == said
 
 
