@@ -127,8 +127,7 @@ def size_ranker(
     chosen = plan.applied(settings)
     pool = max(1, int(pool_sizes(log, np.array([micros(bounds[-1])]), settings.candidates)[0]))
     times = 2 if settings.evaluation.at == "click" else 1
-    clicks = _ranked(log, bounds, settings)
-    most = min(room(log, bounds, chosen), clicks)
+    most = min(room(log, bounds, chosen), _ranked(log, bounds, settings))
     plan = plan.at_most(max_impressions=max(_FEWEST_IMPRESSIONS, _MEASURED_PAIRS // pool))
     chosen = plan.applied(settings)
     work = _RankerWork(pool=pool, clicked=1.0, times=times)
@@ -137,13 +136,13 @@ def size_ranker(
     need += work.measurement(chosen.evaluation.max_impressions, slowest)
     sizes = {"blend_clicks", "blend_candidates", "max_impressions"}
     if need <= left or not plan.model_dump(exclude_none=True, include=sizes):
-        return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, None))
+        return Sized(plan=plan, line=_ranker_line(plan, most, settings, None))
     speed, work = _ranker_speed(text, log, items, bounds, settings, work)
     plan = _cut_ranker(plan, work, most, settings, speed, left)
     chosen = plan.applied(settings)
     seconds = work.blend(min(chosen.training.blend_clicks, most), chosen.training.blend_candidates, speed)
     seconds += work.measurement(chosen.evaluation.max_impressions, speed)
-    return Sized(plan=plan, line=_ranker_line(plan, clicks, settings, seconds))
+    return Sized(plan=plan, line=_ranker_line(plan, most, settings, seconds))
 
 
 def _ranked(log: Log, bounds: Sequence[datetime], settings: Settings) -> int:
@@ -212,9 +211,9 @@ def _text_line(plan: Plan, work: "_TextWork", settings: Settings, seconds: float
     )
 
 
-def _ranker_line(plan: Plan, clicks: int, settings: Settings, seconds: float | None) -> str:
+def _ranker_line(plan: Plan, most: int, settings: Settings, seconds: float | None) -> str:
     chosen = plan.applied(settings)
-    taught, measured = min(chosen.training.blend_clicks, clicks), chosen.evaluation.max_impressions
+    taught, measured = min(chosen.training.blend_clicks, most), chosen.evaluation.max_impressions
     return f"Blend: at most {taught:,} impressions teach it and {measured:,} measure it, {_within(seconds, settings)}"
 
 
