@@ -43,6 +43,8 @@ NO_DECAY = (1.0,)
 #: Clicks of a user that the wide path sums: what readers of books had beyond the newest 30 of them made a fifth of how
 #: well it ranked books that nobody had read. The network reads the last `model.history` of them.
 _WIDE_HISTORY = 200
+#: Users whose clicks are summed at a time.
+_USERS = 2048
 
 
 def clicks_read(settings: Model) -> int:
@@ -148,12 +150,14 @@ class TextModel:
         age_Q = length - 1 - np.nonzero(known_NH)[1]
         decay_Q = np.float32(self.decay) ** age_Q.astype(np.float32)
         clicks_NI = csr_matrix((decay_Q, history_NH[known_NH], ends_N), (len(history_NH), len(items.click)))
-        sums_NC = np.asarray(clicks_NI @ items.click)
         ends = np.cumsum([dim, *self.wide.width])
-        for weight, low, high in zip(self.weights[1:-1], ends[:-1], ends[1:], strict=True):
-            sum_NC = sums_NC[:, low:high]
-            length_N1 = np.linalg.norm(sum_NC, axis=1, keepdims=True)
-            user_NW[:, low:high] = weight * sum_NC / np.where(length_N1 > 0, length_N1, 1)
+        for start in range(0, len(history_NH), _USERS):
+            part = slice(start, start + _USERS)
+            sums_NC = np.asarray(clicks_NI[part] @ items.click)
+            for weight, low, high in zip(self.weights[1:-1], ends[:-1], ends[1:], strict=True):
+                sum_NC = sums_NC[:, low:high]
+                length_N1 = np.linalg.norm(sum_NC, axis=1, keepdims=True)
+                user_NW[part, low:high] = weight * sum_NC / np.where(length_N1 > 0, length_N1, 1)
         user_NW[:, :dim] = self.weights[0] * user_vectors(self.network, network_ID, newest_NH, who_N=who_N)
         user_NW[:, ends[-1]] = self.weights[-1]
         return user_NW
