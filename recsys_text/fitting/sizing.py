@@ -161,7 +161,7 @@ def _cut_text(plan: Plan, work: "_TextWork", settings: Settings, speed: "_TextSp
     def regression() -> float:
         return work.regression(plan.applied(settings)) / speed.products
 
-    # Items first: what a rank leaves out of those that teach is less than what is left out with an item.
+    # The rank gives way first: what it leaves out is less than what is left out with an item.
     for name, fewest in (("match", _FEWEST_MATCH), ("regression_items", _FEWEST_ITEMS)):
         size = getattr(plan, name) or fewest
         while size > fewest and regression() > _REGRESSION_SHARE * budget:
