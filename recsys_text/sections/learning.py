@@ -114,7 +114,7 @@ class Training(Section):
     hidden: float = Field(default=0.3, gt=0, lt=1)
     negatives: PositiveInt = 15
     blend_clicks: PositiveInt = 8000
-    blend_candidates: PositiveInt = 60
+    blend_candidates: PositiveInt = 300
     pretrain_epochs: int = Field(default=10, ge=0)
     distillation: float = Field(default=1.0, ge=0)
     epochs: PositiveInt = 3
