@@ -42,8 +42,8 @@ from recsys_text.torch_threads import one_thread
 #: Of the budget: what the text regressions may take, and the text model with them; of the rest what the blend may. The
 #: blend has most: a shop's had .326 where it learned from 334 impressions, and .338 from 3,000.
 _REGRESSION_SHARE, _TEXT_SHARE, _BLEND_SHARE = 0.15, 0.3, 0.6
-#: Candidates beside each click that the impressions of a blend have before fewer of them teach it.
-_FEW_CANDIDATES = 30
+#: Candidates that the impressions of a blend have before fewer of them teach it.
+_FEW_CANDIDATES = 60
 #: Of the machine's memory, what the kernel of the text regression may take.
 _KERNEL_SHARE = 0.125
 #: Of what is left for it, what a stage is sized to: no estimate is exact, and after the blend the text regression and
@@ -188,8 +188,9 @@ def _cut_ranker(
     for_blend = min(blend, max(_BLEND_SHARE * left, left - measurement))
     if blend > for_blend:
         # Many impressions with few candidates teach more than few with many.
+        few = min(candidates, max(_FEWEST_CANDIDATES, round(_FEW_CANDIDATES / work.clicked)))
         taught = most
-        while taught > _FEWEST_IMPRESSIONS and work.blend(taught, min(candidates, _FEW_CANDIDATES), speed) > for_blend:
+        while taught > _FEWEST_IMPRESSIONS and work.blend(taught, few, speed) > for_blend:
             taught = max(_FEWEST_IMPRESSIONS, taught * 9 // 10)
         plan = plan.at_most(blend_clicks=max(_FEWEST_IMPRESSIONS, taught))
         taught = min(most, plan.applied(settings).training.blend_clicks)
