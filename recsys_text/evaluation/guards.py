@@ -29,6 +29,7 @@ from recsys_text.evaluation import lists
 from recsys_text.evaluation.bootstrap import Double, Int, bounds, means, places, ratio, sums, weights
 from recsys_text.evaluation.calibration import BINS, TOP, gaps
 from recsys_text.evaluation.metrics import Bool, Float
+from recsys_text.ranking.candidates import kept
 from recsys_text.ranking.log import Impressions, Int64
 from recsys_text.sections import Gate
 
@@ -74,22 +75,25 @@ def guards(
     neutral_I: Int64,
     asked: Gate,
     *,
+    unknown_P: Bool,
     resamples: int,
     seed: int,
 ) -> list[Guard]:
     """Calibration, coverage and slices of a challenger beside the champion's, on the same impressions.
 
     challenger_P, champion_P: click probabilities; gain_N: what the challenger has more in nDCG@10, NaN where undefined;
-    slices: of `evaluation.slices`, of which "all" is left out; neutral_I: the order of equal scores. The same resamples
-    serve all guards; what infinity bounds is not asked. Raises ContractError for scores that are no probabilities.
+    slices: of `evaluation.slices`, of which "all" is left out; neutral_I: the order of equal scores. unknown_P: the
+    candidates that were not known when the scores were published: they are in no list, and nothing is predicted of
+    them. The same resamples serve all guards; what infinity bounds is not asked. Raises ContractError for scores that
+    are no probabilities.
     """
     user_N, users = places(impressions.user)
-    user_P = user_N[impressions.row]
+    known = kept(impressions, np.flatnonzero(~unknown_P))
+    of_both = [scores_P[~unknown_P] for scores_P in (challenger_P, champion_P)]
+    user_P = user_N[known.row]
     bins = min(BINS, int(TOP * len(user_P)) // _PAIRS)
-    errors = [
-        gaps(scores_P, impressions.clicked, user_P, users, bins=max(1, bins)) for scores_P in (challenger_P, champion_P)
-    ]
-    listed = [_listed(scores_P, impressions, neutral_I, user_N, users) for scores_P in (challenger_P, champion_P)]
+    errors = [gaps(scores_P, known.clicked, user_P, users, bins=max(1, bins)) for scores_P in of_both]
+    listed = [_listed(scores_P, known, neutral_I, user_N, users) for scores_P in of_both]
     parts = {name: chosen_N for name, chosen_N in slices.items() if name != "all"}
     gains_NS = np.column_stack([np.zeros((len(gain_N), 0)), *(np.where(on, gain_N, np.nan) for on in parts.values())])
     total_US, count_US = sums(gains_NS, user_N, users)

@@ -45,7 +45,7 @@ SPACE: Mapping[str, Range | Choice] = {
     "training.learning_rate": Range(low=5e-4, high=8e-3),
     "training.weight_decay": Range(low=1e-4, high=1e-1),
     "training.blend_windows": Choice(values=(1, 3, 7, 20, 60)),
-    "training.blend_candidates": Choice(values=(30, 60, 120, 200)),
+    "training.blend_candidates": Choice(values=(30, 60, 120, 300)),
     "blend.kind": Choice(values=("lightgbm", "mlp", "both")),
 }
 

@@ -134,6 +134,7 @@ def _judge(settings: Settings, bundles: Sequence[Bundle], progress: Stages) -> t
         slices(data.log, shown, data.items["category"].to_list(), cutoff=micros(cutoff)),
         data.log.neutral,
         settings.gate,
+        unknown_P=unknown_P,
         resamples=chosen.resamples,
         seed=chosen.seed,
     )

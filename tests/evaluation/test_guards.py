@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recsys_text.evaluation.guards import FEWEST, guards, slowdown
+from recsys_text.ranking.candidates import kept
 from recsys_text.ranking.log import Impressions
 from recsys_text.sections import Gate
 
@@ -35,7 +36,7 @@ def probabilities(impressions, sure=1.0, seed=1):
 
 def asked_of(challenger, champion, impressions, gains=None, parts=None, asked=None, **given):
     gains = np.zeros(len(impressions)) if gains is None else gains
-    chosen = {"resamples": 200, "seed": 3} | given
+    chosen = {"unknown_P": np.zeros(len(impressions.item), bool), "resamples": 200, "seed": 3} | given
     found = guards(challenger, champion, gains, impressions, parts or {}, np.arange(ITEMS), asked or Gate(), **chosen)
     return {(guard.key, guard.part): guard for guard in found}
 
@@ -47,6 +48,13 @@ def of(found, key, part=""):
 @pytest.fixture(scope="module")
 def impressions():
     return shown()
+
+
+def test_what_had_no_score_yet_is_no_prediction_and_in_no_list(impressions):
+    honest, unknown = probabilities(impressions), np.random.default_rng(2).random(len(impressions.item)) < 0.2
+    known = kept(impressions, np.flatnonzero(~unknown))
+    last = np.where(unknown, -1, honest)
+    assert asked_of(last, last, impressions, unknown_P=unknown) == asked_of(honest[~unknown], honest[~unknown], known)
 
 
 def test_a_ranker_that_is_too_sure_of_itself_is_refused(impressions):

@@ -117,6 +117,14 @@ def test_like_the_champion_is_not_better(challenged: Settings) -> None:
     assert all(guard["passed"] for guard in verdict["guards"])
 
 
+def test_an_item_that_came_after_the_scores_is_last_and_no_prediction(
+    challenged: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsys_text.steps.gate.unknown_then", lambda log, shown: shown.item == shown.item[0])
+    verdict = gate(asking(challenged), GOOD)
+    assert (verdict["gain"], verdict["promoted"]) == (0, False)
+
+
 def without_a_champion(settings: Settings) -> Settings:
     tracker(settings).drop_alias("champion")
     return settings
