@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from recsys_text.errors import ContractError
 from recsys_text.ranking.listwise import Network, fit_network
-from recsys_text.ranking.trees import fit_trees, more_trees
+from recsys_text.ranking.trees import fit_trees, more_trees, rows_of
 from recsys_text.threads import in_threads
 from recsys_text.torch_threads import one_thread
 
@@ -132,17 +132,14 @@ def fit_blend(
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
     users_N, weight_N = users_N[useful_N], _weights(weight_N, useful_N)
     seeds = [seed * members + number for number in range(members)]
-    trees: tuple[lgb.Booster, ...] = ()
-    networks: tuple[Network, ...] = ()
-
-    def grown(own: int) -> lgb.Booster:
-        return fit_trees(features_PF, clicked_P, offsets_N1, users_N, weight_N, names=names, seed=own)
 
     def learned(own: int) -> Network:
         return fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own)
 
     fits: list[Callable[[], lgb.Booster | Network]] = []
-    fits += [partial(grown, own) for own in seeds if share < 1]
+    if share < 1:
+        rows = rows_of(features_PF, clicked_P, offsets_N1, weight_N, names=names).construct()
+        fits += [partial(fit_trees, rows, offsets_N1, users_N, seed=own) for own in seeds]
     fits += [partial(learned, own) for own in seeds if share > 0]
     trees, networks = _fitted(fits, threads, on_part)
     blend = Blend(features=tuple(names), trees=trees, networks=networks, share=share)
@@ -168,8 +165,8 @@ def continue_blend(
     weight_N = _weights(weight_N, useful_N)
 
     def grown(number: int, each: lgb.Booster) -> lgb.Booster:
-        own = seed * MEMBERS + number
-        return more_trees(each, features_PF, clicked_P, offsets_N1, weight_N, seed=own)
+        rows = rows_of(features_PF, clicked_P, offsets_N1, weight_N, names=former.features)
+        return more_trees(each, rows, seed=seed * MEMBERS + number)
 
     def learned(number: int, each: Network) -> Network:
         own = seed * MEMBERS + number

@@ -102,7 +102,7 @@ def fit_network(
         mean_F, scale_F = _centre(features_PF)
     else:
         mean_F, scale_F, epochs, rate = former.mean_F, former.scale_F, _MORE_EPOCHS, _MORE_RATE
-    x_PF = _standard(torch.from_numpy(features_PF).to(device), mean_F.to(device), scale_F.to(device))
+    raw_PF, mean_on_F, scale_on_F = (each.to(device) for each in (torch.from_numpy(features_PF), mean_F, scale_F))
     length_N = np.diff(offsets_N1)
     clicks_N = np.diff(np.concatenate([[0], np.cumsum(clicked_P)])[offsets_N1])
     # On average an impression weighs 1, so that weights change no learning rate.
@@ -129,7 +129,9 @@ def fit_network(
             real_BC = place_C < size_N[batch_B, None]
             pair_Q = (begin_N[batch_B, None] + place_C)[real_BC]
             logit_BC = torch.full(real_BC.shape, -torch.inf, device=device)
-            logit_BC = logit_BC.masked_scatter(real_BC, _forward(layers, x_PF[pair_Q]))
+            # Here, not once for all: several networks learn at a time, and each would hold a copy of all rows.
+            x_QF = _standard(raw_PF[pair_Q], mean_on_F, scale_on_F)
+            logit_BC = logit_BC.masked_scatter(real_BC, _forward(layers, x_QF))
             log_BC = logit_BC.log_softmax(dim=1)
             loss = -(log_BC[real_BC] * share_P[pair_Q]).sum() / len(batch_B)
             optimizer.zero_grad()

@@ -42,48 +42,49 @@ _PARAMETERS: dict[str, Any] = {
     "deterministic": True,
     "force_row_wise": True,
     "verbosity": -1,
+    "num_threads": 1,
+    # Of the rows that features are cut into bins by, which all trees share: a seed of their own is for all else.
+    "data_random_seed": 1,
 }
 
 
-def fit_trees(
-    features_PF: Float32,
-    clicked_P: Bool,
-    offsets_N1: Int,
-    users_N: Int,
-    weight_N: Float32,
-    *,
-    names: Sequence[str],
-    seed: int,
-) -> lgb.Booster:
+def rows_of(
+    features_PF: Float32, clicked_P: Bool, offsets_N1: Int, weight_N: Float32, *, names: Sequence[str]
+) -> lgb.Dataset:
+    """The pairs for trees to learn from. Once constructed it has a byte for each feature, and serves several of them.
+
+    weight_N: of each impression.
+    """
+    length_N = np.diff(offsets_N1)
+    return lgb.Dataset(
+        features_PF,
+        label=clicked_P.astype(np.int8),
+        weight=np.repeat(weight_N, length_N),
+        group=length_N,
+        feature_name=list(names),
+        params=_PARAMETERS,
+    )
+
+
+def fit_trees(rows: lgb.Dataset, offsets_N1: Int, users_N: Int, *, seed: int) -> lgb.Booster:
     """LambdaRank (Burges 2010) with early stopping on the nDCG@10 of users held out of the training.
 
     A tenth of the users (by a hash of `users_N` and the seed) is held out; where that leaves either side without an
-    impression, a fixed small number of trees is grown on all. weight_N: of each impression. The same arguments give the
-    same trees.
+    impression, a fixed small number of trees is grown on all. rows: from `rows_of`, constructed. The same arguments
+    give the same trees.
     """
     length_N = np.diff(offsets_N1)
     held_N = _held_out(users_N, seed)
     stop_early = bool(held_N.any() and not held_N.all())
-    train_N = ~held_N if stop_early else np.ones(len(length_N), dtype=np.bool_)
 
-    def dataset(chosen_N: Bool, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        rows_P = np.repeat(chosen_N, length_N)
-        return lgb.Dataset(
-            features_PF[rows_P],
-            label=clicked_P[rows_P].astype(np.int8),
-            weight=np.repeat(weight_N, length_N)[rows_P],
-            group=length_N[chosen_N],
-            feature_name=list(names),
-            reference=reference,
-            params=_PARAMETERS | {"seed": seed, "num_threads": 1},
-        )
+    def part(chosen_N: Bool) -> lgb.Dataset:
+        return rows.subset(np.flatnonzero(np.repeat(chosen_N, length_N)).tolist())
 
-    train = dataset(train_N)
     booster = lgb.train(
-        _PARAMETERS | {"seed": seed, "num_threads": 1},
-        train,
+        _PARAMETERS | {"seed": seed},
+        part(~held_N) if stop_early else rows,
         num_boost_round=MAX_TREES if stop_early else TREES_UNSEEN,
-        valid_sets=[dataset(held_N, train)] if stop_early else None,
+        valid_sets=[part(held_N)] if stop_early else None,
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)] if stop_early else None,
     )
     # Through the text, which holds the best number of trees only: what is saved is what was measured.
@@ -98,25 +99,12 @@ def _held_out(users_N: Int, seed: int) -> Bool:
     return np.asarray((x ^ (x >> np.uint64(31))) < np.uint64(int(HELD_OUT * 2**64)))
 
 
-def more_trees(
-    former: lgb.Booster,
-    features_PF: Float32,
-    clicked_P: Bool,
-    offsets_N1: Int,
-    weight_N: Float32,
-    *,
-    seed: int,
-) -> lgb.Booster:
-    """The former trees, and MORE_TREES that correct them for these impressions, with a lower rate."""
-    parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed, "num_threads": 1}
-    rows = lgb.Dataset(
-        features_PF,
-        label=clicked_P.astype(np.int8),
-        weight=np.repeat(weight_N, np.diff(offsets_N1)),
-        group=np.diff(offsets_N1),
-        feature_name=former.feature_name(),
-        params=parameters,
-    )
+def more_trees(former: lgb.Booster, rows: lgb.Dataset, *, seed: int) -> lgb.Booster:
+    """The former trees, and MORE_TREES that correct them for these impressions, with a lower rate.
+
+    rows: from `rows_of`, not constructed yet: they begin at what the former trees say of them.
+    """
+    parameters = _PARAMETERS | {"learning_rate": _MORE_RATE, "seed": seed}
     # Through its text: LightGBM would mark the former one itself as going on.
     begun = lgb.Booster(model_str=former.model_to_string())
     more = lgb.train(parameters, rows, num_boost_round=MORE_TREES, init_model=begun)
