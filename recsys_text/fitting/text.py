@@ -14,7 +14,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import Interest, build, item_vectors
-from recsys_text.model.text_model import ALONE, DECAYS, NO_DECAY, PRIOR, Floats, TextModel, clicks_read, tokens_of
+from recsys_text.model.text_model import ALONE, PRIOR, Floats, TextModel, clicks_read, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.candidates import histories
@@ -22,8 +22,17 @@ from recsys_text.ranking.log import Log, micros
 from recsys_text.ranking.logged import teaching_impressions
 from recsys_text.text.tokenizer import train_tokenizer
 
-#: Clicks that early stopping looks at: more of them cost time and move nothing.
-_VALIDATION = 2000
+#: Clicks that early stopping looks at: more of them cost time and move nothing; with fewer it is chance what its parts
+#: weigh, but no more than this share of all are taken from what teaches.
+_VALIDATION, _FEWEST_VALIDATION, _VALIDATION_SHARE = 2000, 500, 0.2
+
+
+def with_stop(log: Log, starts: Sequence[datetime], end: datetime) -> Sequence[datetime]:
+    """The starts of windows with the newest ones put together, so that the last one has clicks enough to stop by."""
+    sizes_W = np.histogram(log.time[log.positive], [micros(start) for start in (*starts, end)])[0]
+    since_W = np.cumsum(sizes_W[::-1])[::-1]
+    enough = min(_FEWEST_VALIDATION, _VALIDATION_SHARE * since_W[0])
+    return starts[: max(1, int(np.flatnonzero(since_W >= enough)[-1])) + 1]
 
 
 def fit_text(
@@ -37,10 +46,12 @@ def fit_text(
     progress: Stages,
     wide: Wide | None = None,
 ) -> tuple[TextModel, list[EpochResult]]:
-    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it.
+    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it,
+    or several of them (see `with_stop`).
 
     wide: the wide path of a model that was trained on the same, where there is one: it depends on no network.
     """
+    starts = with_stop(log, starts, end)
     training, model, stop_start = settings.training, settings.model, starts[-1]
     known_I = log.known_at < micros(end)
     progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
@@ -64,12 +75,11 @@ def fit_text(
     if model.long_term:
         text = replace(text, user_ids=tuple(log.user_ids))
     if model.wide:
-        fresh_N = ~np.isin(valid.candidates_NC[:, 0], log.item[before])
-        # A library's next clicks are on items that taught the parts, beside others that did: no judge of new ones.
-        decays: Sequence[float] = DECAYS
+        of_all = text.items(texts, log.item_ids, vectors)
         if training.task == "hidden":
-            fresh_N[:], decays = False, NO_DECAY
-        text = text.weighed(text.items(texts, log.item_ids, vectors), valid, fresh_N, decays)
+            text = text.weighed_as_library(of_all, valid)
+        else:
+            text = text.weighed(of_all, valid, ~np.isin(valid.candidates_NC[:, 0], log.item[before]))
     return text, results
 
 

@@ -36,10 +36,10 @@ PRIOR = (1.0, 1.0, 4.0, 2.0, 0.3)
 #: The network without the wide path.
 ALONE = (1.0, 0.0, 0.0, 0.0, 0.0)
 _PULL = 10.0
+#: Of its prior, what a part weighs at least before new items are looked at: all clicks may say 0 of it.
+_LEAST = 0.1
 #: What a click may weigh beside the next one, what is taken before anything is known first.
 DECAYS = (0.9, 1.0, 0.97, 0.8, 0.6)
-#: Where users are taken as libraries, in which no click is newer.
-NO_DECAY = (1.0,)
 #: Clicks of a user that the wide path sums: what readers of books had beyond the newest 30 of them made a fifth of how
 #: well it ranked books that nobody had read. The network reads the last `model.history` of them.
 _WIDE_HISTORY = 200
@@ -162,27 +162,33 @@ class TextModel:
         user_NW[:, ends[-1]] = self.weights[-1]
         return user_NW
 
-    def weighed(
-        self, items: Items, rows: TrainSet, fresh_N: NDArray[np.bool_], decays: Sequence[float] = DECAYS
-    ) -> Self:
+    def weighed_as_library(self, items: Items, rows: TrainSet) -> Self:
+        """The same model without decay, as no click of a library is newer, and with the weights that `weighed` begins
+        with: next clicks on items that taught the parts are no judge of new ones.
+        """
+        alike = replace(self, weights=(1.0,) * len(PRIOR), decay=1.0)
+        return replace(alike, weights=_prior(alike._said(items, rows), rows.candidates_NC < 0))
+
+    def weighed(self, items: Items, rows: TrainSet, fresh_N: NDArray[np.bool_]) -> Self:
         """The same model with the decay and the weights under which the clicks of these rows are likeliest.
 
         A conditional logit (McFadden 1974) over each row's candidates, no weight below 0, drawn as by ten more rows to
         PRIOR, but for the network, whose prior lets it tell candidates as far apart as match does: few rows change
-        little. The rows must be later than what any part has seen, and the weights look at fresh_N alone, clicks on
-        items that no part has seen clicked: what a part says of an item that taught it proves nothing.
+        little. The rows must be later than what any part has seen. Those of fresh_N, clicks on items that no part has
+        seen clicked, are looked at again, drawn to what all rows say: what a part says of an item that taught it proves
+        little of new ones, and where few clicks are on new ones it is what counts.
         """
         best: tuple[float, float, NDArray[np.float64], Weights]
-        best = (np.inf, decays[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
-        for decay in decays:
+        best = (np.inf, DECAYS[0], np.zeros((0, 1, len(PRIOR))), PRIOR)
+        for decay in DECAYS:
             said_NCK = replace(self, weights=(1.0,) * len(PRIOR), decay=decay)._said(items, rows)
             missing_NC = rows.candidates_NC < 0
             prior = _prior(said_NCK, missing_NC)
-            loss, _ = _likeliest(said_NCK, missing_NC, prior)
+            loss, weights = _likeliest(said_NCK, missing_NC, prior)
             if loss < best[0]:  # of equals the first
-                best = (loss, decay, said_NCK, prior)
-        _, decay, said_NCK, prior = best
-        _, weights = _likeliest(said_NCK[fresh_N], rows.candidates_NC[fresh_N] < 0, prior)
+                best = (loss, decay, said_NCK, tuple(np.maximum(weights, _LEAST * np.array(prior)).tolist()))
+        _, decay, said_NCK, of_all = best
+        _, weights = _likeliest(said_NCK[fresh_N], rows.candidates_NC[fresh_N] < 0, of_all)
         return replace(self, weights=weights, decay=decay)
 
     def _said(self, items: Items, rows: TrainSet) -> NDArray[np.float64]:

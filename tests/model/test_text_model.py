@@ -107,7 +107,7 @@ def test_weights_that_made_the_clicks_are_found(model):
     history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
     blank = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
-    prior = model.weighed(items, blank, np.zeros(4000, np.bool_)).weights
+    prior = model.weighed_as_library(items, blank).weights
     planted = (1.5 * prior[0], 1.5, 2.0, 1.0, PRIOR[-1])
     users = _with(model, planted).users(items, history_NH)
     logit_NC = np.einsum("nd,ncd->nc", users, items.candidate[candidates_NC])
@@ -117,10 +117,36 @@ def test_weights_that_made_the_clicks_are_found(model):
     planted_rows = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
     found = model.weighed(items, planted_rows, np.ones(len(rows), np.bool_))
     np.testing.assert_allclose(found.weights, planted, rtol=0.4)
-    # Rows that taught a part prove nothing of what it weighs, but still how fast clicks fade.
-    unproven = model.weighed(items, planted_rows, np.zeros(len(rows), np.bool_))
-    assert unproven.weights[1:] == pytest.approx(PRIOR[1:])
-    assert unproven.decay == found.decay
+    # Without a click on a new item all clicks say it, and none of it is said of a library.
+    known = model.weighed(items, planted_rows, np.zeros(len(rows), np.bool_))
+    np.testing.assert_allclose(known.weights, found.weights, rtol=0.1)
+    assert known.decay == found.decay
+    library = model.weighed_as_library(items, planted_rows)
+    assert (library.weights[1:], library.decay) == (PRIOR[1:], 1.0)
+
+
+def test_clicks_on_new_items_weigh_the_parts_in_place_of_the_others():
+    model = _model()
+    items = model.items(TEXTS, IDS)
+    draw = np.random.default_rng(6)
+    history_NH = draw.integers(0, len(TEXTS), (8000, 3)).astype(np.int32)
+    candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (8000, 1)), axis=1)[:, :6].astype(np.int32)
+    fresh_N = np.arange(8000) < 4000
+    logit_NC = np.where(
+        fresh_N[:, None],
+        *(
+            np.einsum("nd,ncd->nc", _with(model, planted).users(items, history_NH), items.candidate[candidates_NC])
+            for planted in ((0.0, 6.0, 0.0, 0.0, 0.0), (0.0, 0.0, 6.0, 0.0, 0.0))
+        ),
+    )
+    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
+    rows = np.arange(len(chosen_N))
+    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    train = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
+    match, collaborative = model.weighed(items, train, fresh_N).weights[1:3]
+    assert match > 2 * collaborative
+    match, collaborative = model.weighed(items, train, rows < 0).weights[1:3]
+    assert match < 2 * collaborative
 
 
 def test_how_fast_clicks_fade_is_found():
@@ -146,7 +172,7 @@ def test_before_anything_is_proven_the_network_tells_candidates_as_far_apart_as_
         history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),
         candidates_NC=np.tile(np.arange(len(TEXTS), dtype=np.int32), (200, 1)),
     )
-    found = model.weighed(items, rows, np.zeros(200, np.bool_))
+    found = model.weighed_as_library(items, rows)
     spread = [
         np.std(part - part.mean(axis=1, keepdims=True))
         for part in (

@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys_text.config import Settings, load
 from recsys_text.errors import ContractError
@@ -95,6 +99,19 @@ def test_a_wide_path_that_was_fitted_before_is_not_fitted_again(
     np.testing.assert_array_equal(
         again.items(known.texts, known.log.item_ids).candidate, first.items(known.texts, known.log.item_ids).candidate
     )
+
+
+@given(st.lists(st.integers(0, 300), min_size=2, max_size=12))
+def test_as_few_of_the_newest_windows_stop_it_as_hold_clicks_enough(sizes: list[int]) -> None:
+    starts = [START + timedelta(days=day) for day in range(len(sizes))]
+    times = np.repeat([micros(start) for start in starts], sizes)
+    log = cast(Log, SimpleNamespace(time=times, positive=np.ones(len(times), np.bool_)))
+    kept = text_module.with_stop(log, starts, starts[-1] + timedelta(days=1))
+    assert list(kept) == starts[: len(kept)]
+    assert len(kept) >= 2
+    enough = min(500, 0.2 * sum(sizes))
+    assert sum(sizes[len(kept) - 1 :]) >= enough or len(kept) == 2
+    assert len(kept) == len(starts) or sum(sizes[len(kept) :]) < enough
 
 
 class Captured(Exception):
