@@ -117,7 +117,7 @@ def measured(data: Data, cutoff: datetime, settings: Settings, shown: Impression
     before = data.before(cutoff)
     starts = before.starts(cutoff)[-settings.training.history :]
     chosen = decided(settings, before, starts)
-    text, _ = fit_text(before.log, before.texts, starts, end=cutoff, settings=chosen, progress=Quiet())
+    text, _, _ = fit_text(before.log, before.texts, starts, end=cutoff, settings=chosen, progress=Quiet())
     return evaluate(interests(text, data, shown, {"alone": ALONE})["alone"], shown.clicked, shown.offsets)
 
 

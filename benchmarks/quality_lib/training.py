@@ -133,7 +133,7 @@ def text_model(
         known, starts = data(), data().starts(end)
         chosen = decided(settings, known, starts)
         plan = size_text(known.log, known.texts, starts, end, chosen).plan
-        found, _ = fit_text(
+        found, _, _ = fit_text(
             known.log,
             known.texts,
             starts,

@@ -14,7 +14,7 @@ from recsys_text.model.data import Rows, TrainSet, libraries, train_set
 from recsys_text.model.fit import fit
 from recsys_text.model.pretrain import Teacher, teacher_of
 from recsys_text.model.scorer import Interest, build, item_vectors
-from recsys_text.model.text_model import ALONE, PRIOR, Floats, TextModel, clicks_read, tokens_of
+from recsys_text.model.text_model import ALONE, PRIOR, Floats, Items, TextModel, clicks_read, tokens_of
 from recsys_text.model.wide import Wide, fit_wide
 from recsys_text.progress import EpochResult, Stages
 from recsys_text.ranking.candidates import histories
@@ -45,9 +45,10 @@ def fit_text(
     checkpoint: Checkpoint | None = None,
     progress: Stages,
     wide: Wide | None = None,
-) -> tuple[TextModel, list[EpochResult]]:
-    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stops it,
-    or several of them (see `with_stop`).
+) -> tuple[TextModel, Items, list[EpochResult]]:
+    """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stop it.
+
+    Returns the model, its vectors of all items, and what each epoch reached. How many windows stop it: see `with_stop`.
 
     wide: the wide path of a model that was trained on the same, where there is one: it depends on no network.
     """
@@ -74,13 +75,13 @@ def fit_text(
     text = TextModel(tokenizer=tokenizer, network=network, wide=wide, weights=ALONE, item_ids=item_ids)
     if model.long_term:
         text = replace(text, user_ids=tuple(log.user_ids))
+    items = text.items(texts, log.item_ids, vectors)
     if model.wide:
-        of_all = text.items(texts, log.item_ids, vectors)
         if training.task == "hidden":
-            text = text.weighed_as_library(of_all, valid)
+            text = text.weighed_as_library(items, valid)
         else:
-            text = text.weighed(of_all, valid, ~np.isin(valid.candidates_NC[:, 0], log.item[before]))
-    return text, results
+            text = text.weighed(items, valid, ~np.isin(valid.candidates_NC[:, 0], log.item[before]))
+    return text, items, results
 
 
 def rows_of(

@@ -60,10 +60,9 @@ def fit_bundle(
         return size_text(log, texts, older, newer[0], settings)
 
     sizes = plan or _begun(_TEXT, checkpoint, sized_text, progress)
-    text, results = fit_text(
+    text, items, results = fit_text(
         log, texts, older, end=newer[0], settings=sizes.applied(settings), checkpoint=checkpoint, progress=progress
     )
-    items = text.items(texts, log.item_ids)
 
     def sized_ranker(items: Items) -> Sized:
         left = settings.training.budget.total_seconds() - (perf_counter() - begun)

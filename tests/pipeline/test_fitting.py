@@ -122,8 +122,7 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
     project: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = inputs(project)
-    text, _ = fit_text(known.log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
-    items = text.items(known.texts, known.log.item_ids)
+    text, items, _ = fit_text(known.log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
     seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def capture(features: np.ndarray, clicked: np.ndarray, *_: object, **__: object) -> None:
@@ -145,7 +144,7 @@ def test_the_blend_learns_the_same_rows_however_many_parts_they_come_in(
 def test_a_single_user_cannot_teach_and_calibrate(project: Settings) -> None:
     known = inputs(project)
     log = known.log
-    text, _ = fit_text(log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
+    text, _, _ = fit_text(log, known.texts, BOUNDS[:4], end=BOUNDS[3], settings=project, progress=Quiet())
     alone = replace(log, positive=log.positive & ((log.user == log.user[-1]) | (log.time < micros(BOUNDS[3]))))
     with pytest.raises(ContractError, match="have clicks of 1 users: too few"):
         ranker.fit_ranker(text, alone, text.items(known.texts, log.item_ids), BOUNDS[3:], project)

@@ -167,8 +167,7 @@ def test_what_is_timed_is_the_real_work(project: Settings, data: Inputs, task: s
     speed = sizing._text_speed(data.log, data.texts, BOUNDS[:4], known_I, settings)
     assert min(speed.products, speed.rows, speed.texts) > 0
     np.testing.assert_array_equal(np.random.get_state()[1], before)
-    text, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
-    items = text.items(data.texts, data.log.item_ids)
+    text, items, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=settings, progress=Quiet())
     found, work = sizing._ranker_speed(
         text, data.log, items, BOUNDS[4:], settings, _RankerWork(pool=48, clicked=1.0, times=2)
     )

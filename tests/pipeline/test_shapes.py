@@ -31,7 +31,7 @@ def test_a_shape_is_trained_saved_and_asked(published: Settings, tmp_path: Path,
     end = datetime(2024, 5, 4, tzinfo=UTC)
     data = inputs(settings, before=end)
     starts = [window.start for window in data.windows]
-    text, results = fit_text(data.log, data.texts, starts, end=end, settings=settings, progress=Quiet())
+    text, _, results = fit_text(data.log, data.texts, starts, end=end, settings=settings, progress=Quiet())
     assert np.isfinite([result.loss for result in results]).all()
     text.save(tmp_path)
     loaded = TextModel.load(tmp_path)
