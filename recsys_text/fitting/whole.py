@@ -65,8 +65,7 @@ def fit_bundle(
     )
 
     def sized_ranker(items: Items) -> Sized:
-        left = settings.training.budget.total_seconds() - (perf_counter() - begun)
-        return size_ranker(sizes, text, log, items, newer, settings, left)
+        return size_ranker(sizes, text, log, items, newer, settings, perf_counter() - begun)
 
     plan = plan or _begun(_WHOLE, checkpoint, partial(sized_ranker, items), progress)
     chosen = plan.applied(settings)

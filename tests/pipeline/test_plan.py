@@ -200,6 +200,25 @@ def test_the_text_model_fits_its_share_or_is_as_small_as_it_can_be(
     )
 
 
+def test_what_comes_after_the_blend_has_its_part_of_the_budget(
+    project: Settings, data: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {key: value for key, value in project.training if key not in ("blend_clicks", "blend_candidates")}
+    settings = with_budget(project.model_copy(update={"training": Training(**free)}), 10)
+    text, items, _ = fit_text(data.log, data.texts, BOUNDS[:4], end=BOUNDS[4], settings=project, progress=Quiet())
+    seen: list[float] = []
+
+    def cut(plan: Plan, work: object, most: int, chosen: Settings, speed: object, left: float) -> Plan:
+        seen.append(left)
+        return plan
+
+    monkeypatch.setattr(sizing, "_SLOWEST_PAIRS", 1e-3)
+    monkeypatch.setattr(sizing, "_cut_ranker", cut)
+    for taken in (0.0, 100.0):
+        sizing.size_ranker(Plan.undecided(settings), text, data.log, items, BOUNDS[4:], settings, taken)
+    assert seen == [600.0, 600.0 - 135.0]
+
+
 @given(
     pool=st.floats(1, 1e6),
     clicks=st.integers(1, 10**6),
