@@ -9,13 +9,15 @@ from recsys_text.evaluation.slices import DEFINITIONS
 
 #: How many times what is served the score must reach when it is made at each impression, for that to be said.
 _MUCH = 1.1
+#: Users of a slice in which a better baseline is named: there are a dozen slices, and in small ones one is by chance.
+_MANY_USERS = 200
 
 
 def verdict(table: pl.DataFrame) -> str:
     """Say whether the score beats every one of the `baselines` in nDCG@10.
 
-    It also says what the texts add to it, and where scores that are published more often would. A gain counts where its
-    whole interval lies above zero.
+    It also says in which slices one of them is better, what the texts add, and where scores that are published more
+    often would. A gain counts where its whole interval lies above zero.
     """
     others = baselines(table)
     if others.is_empty() or others["gain"].null_count():
@@ -26,11 +28,24 @@ def verdict(table: pl.DataFrame) -> str:
     if len(level):
         against = ", ".join(f"{row['method']} (gain {gain(row)})" for row in level.iter_rows(named=True))
         said = f"score does NOT beat: {against} in nDCG@10."
+    said += _lost(table)
     whole = (pl.col("slice") == "all") & (pl.col("metric") == HEADLINE) & (pl.col("method") == WITHOUT_TEXT)
     for row in table.filter(whole).iter_rows(named=True):
         adds = "add to it" if (row["gain_low"] or 0) > 0 else "add nothing that these impressions can tell"
         said += f" The texts {adds}: gain {gain(row)} over the score without them."
     return said + _sooner(table)
+
+
+def _lost(table: pl.DataFrame) -> str:
+    """The slices of many users in which a baseline is better than the score, each with the best such; else nothing."""
+    named = []
+    for (part,), rows in table.filter(~pl.col("slice").is_in(["all", AS_SERVED])).group_by(
+        "slice", maintain_order=True
+    ):
+        others = baselines(rows, str(part))
+        better = others.filter((pl.col("gain_high") < 0) & (pl.col("users") >= _MANY_USERS)).sort("gain")
+        named += [f"{part} ({row['method']}, gain {gain(row)})" for row in better.head(1).iter_rows(named=True)]
+    return f" A simple method is better in these slices: {', '.join(named)}." if named else ""
 
 
 def _sooner(table: pl.DataFrame) -> str:

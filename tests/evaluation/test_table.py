@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,19 @@ def test_the_verdict_names_what_is_not_beaten(shown, scores):
     assert ", equal (gain " in line
     assert "weak" not in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(("users", "named"), [(400, True), (150, False)])
+def test_the_verdict_names_slices_of_many_users_in_which_a_baseline_is_better(users, named):
+    shown = impressions_of(2 * users)
+    shown = replace(shown, user=np.repeat(np.arange(users), 2).astype(np.int32))
+    second_P = np.arange(2 * users)[shown.row] % 2 == 1
+    score, exact = noisy(shown, 0.5, 1), shown.clicked.astype(float)
+    methods = {"score": score, "half": np.where(second_P, exact, 0), "other half": np.where(second_P, 0, exact)}
+    parts = {"all": np.ones(2 * users, bool), "new_user": np.arange(2 * users) % 2 == 1}
+    line = verdict(table_of(methods, shown, parts))
+    assert ("A simple method is better in these slices: new_user (half, gain -." in line) == named
+    assert "(other half" not in line.partition("slices:")[2]
 
 
 def test_a_positive_gain_without_a_clear_interval_is_not_a_win():
