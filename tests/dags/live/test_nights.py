@@ -133,7 +133,11 @@ def test_events_tell_what_landed(nights: Nights) -> None:
     assert scores["model_version"] == "2"
     assert {"ndcg@10", "coverage"} <= set(events["lake://live/quality", last])
     champions = [extra for (uri, _), extra in events.items() if uri == "model://live/champion"]
-    assert {extra["version"]: extra.get("low", 0) > 0 for extra in champions} == {"1": False, "2": True}
+    reasons = {extra["version"]: extra["reason"] for extra in champions}
+    assert reasons.keys() == {"1", "2"}
+    assert reasons["1"].startswith("there was no champion; gain over the best baseline, ")
+    assert "gain over the champion" in reasons["2"]
+    assert next(extra["low"] for extra in champions if extra["version"] == "2") > 0
 
 
 def test_a_broken_contract_is_told_and_not_tried_again(nights: Nights) -> None:
