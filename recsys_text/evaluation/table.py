@@ -39,10 +39,9 @@ def verdict(table: pl.DataFrame) -> str:
 def _lost(table: pl.DataFrame) -> str:
     """The slices of many users in which a baseline is better than the score, each with the best such; else nothing."""
     named = []
-    for (part,), rows in table.filter(~pl.col("slice").is_in(["all", AS_SERVED])).group_by(
-        "slice", maintain_order=True
-    ):
-        others = baselines(rows, str(part))
+    for rows in table.filter(~pl.col("slice").is_in(["all", AS_SERVED])).partition_by("slice", maintain_order=True):
+        part = rows["slice"][0]
+        others = baselines(rows, part)
         better = others.filter((pl.col("gain_high") < 0) & (pl.col("users") >= _MANY_USERS)).sort("gain")
         named += [f"{part} ({row['method']}, gain {gain(row)})" for row in better.head(1).iter_rows(named=True)]
     return f" A simple method is better in these slices: {', '.join(named)}." if named else ""

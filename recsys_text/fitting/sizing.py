@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from recsys_text.bundle import Floats, features, in_parts
 from recsys_text.config import Settings
 from recsys_text.fitting.ranker import NETWORKS, ROWS, newest_impressions, room
-from recsys_text.fitting.text import clicks_between, rows_of, with_stop
+from recsys_text.fitting.text import clicks_between, merged_to_stop, rows_of
 from recsys_text.model.fit import one_epoch
 from recsys_text.model.optimise import adamw, deterministic, resolve_device
 from recsys_text.model.pretrain import Teacher, pretrain
@@ -88,9 +88,10 @@ class Sized:
 def size_text(log: Log, texts: Sequence[str], starts: Sequence[datetime], end: datetime, settings: Settings) -> Sized:
     """The sizes of text regression and text model, the rest as large as the settings let it be.
 
-    starts: of the windows that teach the text model; the last of them stops it (see `with_stop`). end: where they end.
+    starts: of the windows that teach the text model; the last of them stops it (see `merged_to_stop`). end: where they
+    end.
     """
-    starts = with_stop(log, starts, end)
+    starts = merged_to_stop(log, starts, end)
     plan, budget = Plan.undecided(settings), settings.training.budget.total_seconds()
     chosen = plan.applied(settings)
     known_I = log.known_at < micros(end)

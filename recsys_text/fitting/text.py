@@ -27,8 +27,8 @@ from recsys_text.text.tokenizer import train_tokenizer
 _VALIDATION, _FEWEST_VALIDATION, _VALIDATION_SHARE = 2000, 500, 0.2
 
 
-def with_stop(log: Log, starts: Sequence[datetime], end: datetime) -> Sequence[datetime]:
-    """The starts of windows with the newest ones put together, so that the last one has clicks enough to stop by."""
+def merged_to_stop(log: Log, starts: Sequence[datetime], end: datetime) -> Sequence[datetime]:
+    """Merge the newest of the windows that begin at `starts`, so that the last one has clicks enough to stop by."""
     sizes_W = np.histogram(log.time[log.positive], [micros(start) for start in (*starts, end)])[0]
     since_W = np.cumsum(sizes_W[::-1])[::-1]
     enough = min(_FEWEST_VALIDATION, _VALIDATION_SHARE * since_W[0])
@@ -48,11 +48,12 @@ def fit_text(
 ) -> tuple[TextModel, Items, list[EpochResult]]:
     """Trains the text model on the clicks before `end`; the newest of the windows that begin at `starts` stop it.
 
-    Returns the model, its vectors of all items, and what each epoch reached. How many windows stop it: see `with_stop`.
+    Returns the model, its vectors of all items, and what each epoch reached. How many windows stop it: see
+    `merged_to_stop`.
 
     wide: the wide path of a model that was trained on the same, where there is one: it depends on no network.
     """
-    starts = with_stop(log, starts, end)
+    starts = merged_to_stop(log, starts, end)
     training, model, stop_start = settings.training, settings.model, starts[-1]
     known_I = log.known_at < micros(end)
     progress.stage(f"Tokenizer: learning from {int(known_I.sum()):,} texts")
@@ -78,7 +79,7 @@ def fit_text(
     items = text.items(texts, log.item_ids, vectors)
     if model.wide:
         if training.task == "hidden":
-            text = text.weighed_as_library(items, valid)
+            text = text.weighed_for_masked_items(items, valid)
         else:
             text = text.weighed(items, valid, ~np.isin(valid.candidates_NC[:, 0], log.item[before]))
     return text, items, results

@@ -162,9 +162,11 @@ class TextModel:
         user_NW[:, ends[-1]] = self.weights[-1]
         return user_NW
 
-    def weighed_as_library(self, items: Items, rows: TrainSet) -> Self:
-        """The same model without decay, as no click of a library is newer, and with the weights that `weighed` begins
-        with: next clicks on items that taught the parts are no judge of new ones.
+    def weighed_for_masked_items(self, items: Items, rows: TrainSet) -> Self:
+        """Return the same model without decay and with the weights that `weighed` begins with.
+
+        Where items are masked, no click of a user is newer than another, and next clicks on items that taught the parts
+        are no judge of new ones.
         """
         alike = replace(self, weights=(1.0,) * len(PRIOR), decay=1.0)
         return replace(alike, weights=_prior(alike._said(items, rows), rows.candidates_NC < 0))

@@ -132,15 +132,13 @@ def fit_blend(
     features_PF, clicked_P, offsets_N1, useful_N = _useful(features_PF, clicked_P, offsets_N1)
     users_N, weight_N = users_N[useful_N], _weights(weight_N, useful_N)
     seeds = [seed * members + number for number in range(members)]
-
-    def learned(own: int) -> Network:
-        return fit_network(features_PF, clicked_P, offsets_N1, weight_N=weight_N, seed=own)
-
     fits: list[Callable[[], lgb.Booster | Network]] = []
     if share < 1:
         rows = rows_of(features_PF, clicked_P, offsets_N1, weight_N, names=names).construct()
         fits += [partial(fit_trees, rows, offsets_N1, users_N, seed=own) for own in seeds]
-    fits += [partial(learned, own) for own in seeds if share > 0]
+    if share > 0:
+        network = partial(fit_network, features_PF, clicked_P, offsets_N1, weight_N=weight_N)
+        fits += [partial(network, seed=own) for own in seeds]
     trees, networks = _fitted(fits, threads, on_part)
     blend = Blend(features=tuple(names), trees=trees, networks=networks, share=share)
     return _even(blend, features_PF, offsets_N1, threads)

@@ -45,6 +45,13 @@ def _with(model: TextModel, weights: tuple[float, ...]) -> TextModel:
     return TextModel(tokenizer=model.tokenizer, network=model.network, wide=model.wide, weights=weights)
 
 
+def _put_clicked_first(candidates_NC: np.ndarray, logit_NC: np.ndarray, draw: np.random.Generator) -> None:
+    """Draw the clicked candidate of each row by its logits, and swap it with the first one, in place."""
+    clicked_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
+    rows = np.arange(len(clicked_N))
+    candidates_NC[rows, 0], candidates_NC[rows, clicked_N] = candidates_NC[rows, clicked_N], candidates_NC[:, 0].copy()
+
+
 def test_interest_is_the_weighted_sum_of_its_parts(model):
     items = model.items(TEXTS, IDS)
     history_NH = np.array([[-1, 0, 2], [1, 3, 5], [-1, -1, -1]], np.int32)
@@ -107,22 +114,20 @@ def test_weights_that_made_the_clicks_are_found(model):
     history_NH = draw.integers(0, len(TEXTS), (4000, 3)).astype(np.int32)
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
     blank = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
-    prior = model.weighed_as_library(items, blank).weights
+    prior = model.weighed_for_masked_items(items, blank).weights
     planted = (1.5 * prior[0], 1.5, 2.0, 1.0, PRIOR[-1])
     users = _with(model, planted).users(items, history_NH)
     logit_NC = np.einsum("nd,ncd->nc", users, items.candidate[candidates_NC])
-    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
-    rows = np.arange(len(chosen_N))
-    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    _put_clicked_first(candidates_NC, logit_NC, draw)
     planted_rows = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
-    found = model.weighed(items, planted_rows, np.ones(len(rows), np.bool_))
+    found = model.weighed(items, planted_rows, np.ones(4000, np.bool_))
     np.testing.assert_allclose(found.weights, planted, rtol=0.4)
-    # Without a click on a new item all clicks say it, and none of it is said of a library.
-    known = model.weighed(items, planted_rows, np.zeros(len(rows), np.bool_))
+    # Without a click on a new item all clicks say it, and none of it is said where items are masked.
+    known = model.weighed(items, planted_rows, np.zeros(4000, np.bool_))
     np.testing.assert_allclose(known.weights, found.weights, rtol=0.1)
     assert known.decay == found.decay
-    library = model.weighed_as_library(items, planted_rows)
-    assert (library.weights[1:], library.decay) == (PRIOR[1:], 1.0)
+    masked = model.weighed_for_masked_items(items, planted_rows)
+    assert (masked.weights[1:], masked.decay) == (PRIOR[1:], 1.0)
 
 
 def test_clicks_on_new_items_weigh_the_parts_in_place_of_the_others():
@@ -139,13 +144,11 @@ def test_clicks_on_new_items_weigh_the_parts_in_place_of_the_others():
             for planted in ((0.0, 6.0, 0.0, 0.0, 0.0), (0.0, 0.0, 6.0, 0.0, 0.0))
         ),
     )
-    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
-    rows = np.arange(len(chosen_N))
-    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    _put_clicked_first(candidates_NC, logit_NC, draw)
     train = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
     match, collaborative = model.weighed(items, train, fresh_N).weights[1:3]
     assert match > 2 * collaborative
-    match, collaborative = model.weighed(items, train, rows < 0).weights[1:3]
+    match, collaborative = model.weighed(items, train, np.zeros(8000, np.bool_)).weights[1:3]
     assert match < 2 * collaborative
 
 
@@ -157,11 +160,9 @@ def test_how_fast_clicks_fade_is_found():
     candidates_NC = draw.permuted(np.tile(np.arange(len(TEXTS)), (4000, 1)), axis=1)[:, :6].astype(np.int32)
     planted = replace(_with(model, (0.0, 12.0, 0.0, 0.0, 0.0)), decay=0.6)
     logit_NC = np.einsum("nd,ncd->nc", planted.users(items, history_NH), items.candidate[candidates_NC])
-    chosen_N = (logit_NC + draw.gumbel(size=logit_NC.shape)).argmax(1)
-    rows = np.arange(len(chosen_N))
-    candidates_NC[rows, 0], candidates_NC[rows, chosen_N] = candidates_NC[rows, chosen_N], candidates_NC[:, 0].copy()
+    _put_clicked_first(candidates_NC, logit_NC, draw)
     train = TrainSet(history_NH=history_NH, candidates_NC=candidates_NC)
-    assert model.weighed(items, train, rows >= 0).decay == 0.6
+    assert model.weighed(items, train, np.ones(4000, np.bool_)).decay == 0.6
 
 
 def test_before_anything_is_proven_the_network_tells_candidates_as_far_apart_as_match():
@@ -172,7 +173,7 @@ def test_before_anything_is_proven_the_network_tells_candidates_as_far_apart_as_
         history_NH=draw.integers(0, len(TEXTS), (200, 3)).astype(np.int32),
         candidates_NC=np.tile(np.arange(len(TEXTS), dtype=np.int32), (200, 1)),
     )
-    found = model.weighed_as_library(items, rows)
+    found = model.weighed_for_masked_items(items, rows)
     spread = [
         np.std(part - part.mean(axis=1, keepdims=True))
         for part in (

@@ -106,7 +106,7 @@ def test_as_few_of_the_newest_windows_stop_it_as_hold_clicks_enough(sizes: list[
     starts = [START + timedelta(days=day) for day in range(len(sizes))]
     times = np.repeat([micros(start) for start in starts], sizes)
     log = cast(Log, SimpleNamespace(time=times, positive=np.ones(len(times), np.bool_)))
-    kept = text_module.with_stop(log, starts, starts[-1] + timedelta(days=1))
+    kept = text_module.merged_to_stop(log, starts, starts[-1] + timedelta(days=1))
     assert list(kept) == starts[: len(kept)]
     assert len(kept) >= 2
     enough = min(500, 0.2 * sum(sizes))
